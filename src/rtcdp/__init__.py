@@ -1,0 +1,1 @@
+"""rtcdp: clickstream events in Kafka become profiles, segments and triggers in milliseconds."""

@@ -1,0 +1,109 @@
+"""What goes out: membership and tag changes, decisions not to send, trigger events, dead letters.
+
+One JSON object per Kafka record; times are RFC 3339 in UTC with milliseconds.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+
+class Change(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """A record of `profile-changes`.
+
+    id:         hash of profile, definition, version, kind, instant, cause and ordinal: the same in every attempt.
+    kind:       what happened.
+    profile:    profile key.
+    name:       the segment, tag or trigger.
+    at:         the instant it happened: the due instant for what time did.
+    cause:      `event`, `time` or `definitions`.
+    message_id: the event's message id where the cause is an event.
+    old, new:   value before and after, for tags.
+    reason:     why a trigger was not sent, for decisions.
+    version:    version of the definitions.
+    seq:        grows with every output of the profile; a reader drops what is not above the last it saw.
+    historical: caused by imported history.
+    """
+
+    id: str
+    kind: Literal["entered", "exited", "tag", "stage", "not_sent"]
+    profile: str
+    name: str
+    at: str
+    cause: Literal["event", "time", "definitions"]
+    message_id: str = ""
+    old: Any = None
+    new: Any = None
+    reason: str = ""
+    version: str
+    seq: int
+    historical: bool = False
+
+
+class TriggerData(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """The `data` of a trigger event. `occurred received due decided` are the times of LANGUAGE: RFC 3339."""
+
+    profile: str
+    trigger: str
+    cause: Literal["event", "time", "definitions"]
+    message_id: str = ""
+    occurred: str
+    received: str
+    due: str
+    decided: str
+    expires_at: str
+    channel: str = ""
+    payload: dict[str, Any] = {}
+    version: str
+
+
+class TriggerEvent(msgspec.Struct, kw_only=True):
+    """A record of `triggers`: CloudEvents 1.0, structured JSON. `seq` is an extension attribute."""
+
+    specversion: str = "1.0"
+    id: str
+    source: str = "rtcdp"
+    type: str = "rtcdp.trigger"
+    subject: str
+    time: str
+    datacontenttype: str = "application/json"
+    seq: int
+    data: TriggerData
+
+
+class Origin(msgspec.Struct, kw_only=True):
+    """Where a raw record lay. topic_id is empty on a broker that knows no ids."""
+
+    topic: str
+    topic_id: str = ""
+    partition: int
+    offset: int
+
+
+class DeadLetter(msgspec.Struct, kw_only=True):
+    """A record of `events-dlq`; its Kafka key is `<topic id or name>/<partition>/<offset>`.
+
+    stage:     `ingest` or `profile`.
+    reason:    a fixed word (`malformed_json`, `missing_field`, ...).
+    field:     the place in the event, "" where it is the whole.
+    appended:  append time of the raw record, RFC 3339.
+    key, original: base64 of the raw key and value; None where the record had none.
+    length, hash: of the original (bytes; xxh3_128 hex), also when only its first 64 KiB are kept (`truncated`).
+    """
+
+    stage: Literal["ingest", "profile"]
+    reason: str
+    field: str = ""
+    detail: str
+    origin: Origin
+    appended: str
+    key: str | None
+    original: str | None
+    length: int
+    hash: str
+    truncated: bool = False
+
+
+encode = msgspec.json.Encoder().encode

@@ -1,0 +1,83 @@
+"""The records of `profile-events`, the one log: everything that changes a profile is one of these.
+
+Wire form: UTF-8 JSON, one object per Kafka record, the kind first. Times are integer milliseconds UTC. Fields may be
+added, never renamed or retyped. The Kafka key is the profile key (`identity.profile_key`); records that belong to a
+whole partition (`Tick`, `Switch`) have the key `~tick` / `~switch` and an explicit partition: no profile key begins
+with `~`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+TICK_KEY = b"~tick"
+SWITCH_KEY = b"~switch"
+
+
+class Event(msgspec.Struct, tag_field="kind", tag="event", omit_defaults=True, kw_only=True):
+    """A cleaned event of one profile.
+
+    received: when it entered (ms); a profile's time is the highest of these.
+    occurred: when it happened (ms), never later than received.
+    source:   `<topic id>/<partition>` of the raw record; with `offset` its origin.
+    offset:   offset of the raw record.
+    id:       message id; where the producer gave none, `<source>/<offset>`.
+    type:     track, identify, page, screen, group or alias.
+    event:    the event's name; of anything but track: its type.
+    appended: when the raw record reached the broker (ms); 0 where it is `received`. Only latency is measured by it.
+    simulated: the source runs in `event` time mode.
+    historical: imported history: changes state, never starts a trigger.
+    """
+
+    received: int
+    occurred: int
+    source: str
+    offset: int
+    id: str
+    type: str = "track"
+    event: str
+    channel: str = ""
+    user_id: str = ""
+    anonymous_id: str = ""
+    properties: dict[str, Any] = {}
+    traits: dict[str, Any] = {}
+    context: dict[str, Any] = {}
+    appended: int = 0
+    simulated: bool = False
+    historical: bool = False
+
+
+class Tick(msgspec.Struct, tag_field="kind", tag="tick", omit_defaults=True, kw_only=True):
+    """Time, as a record of a partition: wakes the `wake` profiles that are due first, by (wake_at, key).
+
+    time: low watermark in ms.
+    simulated: an explicit tick: time is simulated, what falls due is revealed at its due instant (never too old).
+    source, offset: origin, where an explicit tick came from `commands`; empty for the owner's own ticks.
+    """
+
+    time: int
+    wake: int
+    simulated: bool = False
+    source: str = ""
+    offset: int = -1
+
+
+class Switch(msgspec.Struct, tag_field="kind", tag="switch", omit_defaults=True, kw_only=True):
+    """From here on this partition runs under another version of the definitions.
+
+    number:  counts the partition's switches from 1.
+    version: hash of the definitions' normal form.
+    time:    when it counts from (ms), as a tick's time.
+    """
+
+    number: int
+    version: str
+    time: int
+
+
+Record = Event | Tick | Switch
+
+encode = msgspec.json.Encoder().encode
+decode = msgspec.json.Decoder(Record).decode
