@@ -17,7 +17,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, EnvSettingsSource, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from rtcdp.errors import SettingError
 
@@ -41,7 +41,7 @@ class SourceSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     topic: TopicName
-    tenant: str = Field("main", pattern=rf"^{TENANT.pattern}$")
+    tenant: str = Field(default="main", pattern=rf"^{TENANT.pattern}$")
     time: Literal["arrival", "event"] = "arrival"
 
     @classmethod
@@ -135,24 +135,21 @@ class Settings(BaseSettings):
         return (init_settings,)
 
     @classmethod
-    def load(
-        cls, flags: Mapping[str, Any] | None = None, *, file: Path | None = None, env: Mapping[str, str] | None = None
-    ) -> Settings:
+    def load(cls, flags: Mapping[str, Any] | None = None, *, file: Path | None = None) -> Settings:
         """Settings from the three places.
 
         flags: by setting name; None counts as not given.
-        file:  the TOML file; without it RTCDP_CONFIG is looked at.
-        env:   the environment; the process's own where None.
+        file:  the TOML file; without it the variable RTCDP_CONFIG is looked at.
 
         Raises SettingError naming each bad setting and where it was set.
         """
-        environment = os.environ if env is None else env
-        path = file or (Path(environment[ENV_PREFIX + "CONFIG"]) if environment.get(ENV_PREFIX + "CONFIG") else None)
+        named = os.environ.get(ENV_PREFIX + "CONFIG", "")
+        path = file or (Path(named) if named else None)
         values: dict[str, Any] = {}
         origins: dict[str, str] = {}
         for origin, found in (
             (f"file {path}", _from_file(path)),
-            ("environment", _from_environment(environment, cls.model_fields)),
+            ("environment", EnvSettingsSource(cls)()),
             ("flags", {name: value for name, value in (flags or {}).items() if value is not None}),
         ):
             values.update(found)
@@ -324,10 +321,6 @@ def _from_file(path: Path | None) -> dict[str, Any]:
         raise SettingError(f"config: {path} cannot be read ({_reason(error)})") from None
     except tomllib.TOMLDecodeError as error:
         raise SettingError(f"config: {path} is not TOML: {error}") from None
-
-
-def _from_environment(env: Mapping[str, str], names: Mapping[str, object]) -> dict[str, str]:
-    return {name: value for name in names if (value := env.get(ENV_PREFIX + name.upper(), ""))}
 
 
 def _reason(error: Exception) -> str:

@@ -1,0 +1,1 @@
+"""The Faust process: preflight, ingest, ticks, profiles, health."""
