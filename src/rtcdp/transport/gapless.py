@@ -1,0 +1,158 @@
+"""A producer that keeps the order and leaves no hole, and knows up to where its sources are done.
+
+`GaplessProducer` is idempotent, retries for ever and ends fatally rather than skip a record. For each source (a partition
+that is read) it knows the highest offset up to which everything made of it is acknowledged: the one that may be committed.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+
+from confluent_kafka import KafkaError, Message, Producer
+
+from rtcdp.errors import ClusterError, Stalled
+from rtcdp.transport.settings import gapless_conf
+
+CHUNK = 128
+"""Records of a source that are acknowledged together: one callback object instead of one per record."""
+
+DENIED = frozenset(
+    {
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError._UNKNOWN_TOPIC,
+        KafkaError._UNKNOWN_PARTITION,
+    }
+)
+
+
+class _Chunk:
+    """Consecutive records of one source; done when every record produced for them is acknowledged."""
+
+    __slots__ = ("last", "left", "owner", "size")
+
+    def __init__(self, owner: GaplessProducer) -> None:
+        self.owner = owner
+        self.last = -1
+        self.size = 0
+        self.left = 0
+
+    def delivered(self, error: KafkaError | None, message: Message) -> None:
+        owner = self.owner
+        owner.in_flight -= 1
+        if error is None:
+            self.left -= 1
+        else:
+            owner._failed(error, message.topic() or "")
+
+
+class GaplessProducer:
+    """Produces without holes and tracks acknowledgements per source. Not thread-safe: use it from one thread.
+
+    conf: librdkafka's options for reaching the cluster; the pinned ones (`settings.gapless_conf`) are put on top.
+    extra: options to put on top of those, for tests and tuning.
+
+    `in_flight` is the number of records not yet acknowledged; callers bound it.
+    """
+
+    def __init__(self, conf: Mapping[str, Any], extra: Mapping[str, Any] | None = None) -> None:
+        self._producer = Producer({**gapless_conf(conf), "error_cb": self._on_error, **(extra or {})})
+        self._chunks: dict[str, deque[_Chunk]] = {}
+        self._acknowledged: dict[str, int] = {}
+        self._error: Exception | None = None
+        self.in_flight = 0
+
+    def produce(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        *,
+        source: str,
+        offset: int,
+        partition: int | None = None,
+        headers: list[tuple[str, bytes]] | None = None,
+    ) -> None:
+        """Queue a record made of `source`'s record at `offset`.
+
+        partition: where to; None: by murmur2 of the key.
+        A source's offsets must not go down; several records may carry the same one.
+
+        Raises BufferError when librdkafka's queue is full (poll, then call again: nothing was queued), Stalled or
+        ClusterError when the producer cannot go on, and KafkaException for a record that it cannot take at all.
+        """
+        if self._error is not None:
+            raise self._error
+        chunk = self._chunk(source)
+        options: dict[str, Any] = {}
+        if partition is not None:
+            options["partition"] = partition
+        if headers:
+            options["headers"] = headers
+        self._producer.produce(topic, value, key, on_delivery=chunk.delivered, **options)
+        chunk.left += 1
+        chunk.size += 1
+        chunk.last = offset
+        self.in_flight += 1
+
+    def skip(self, source: str, offset: int) -> None:
+        """`source`'s record at `offset` is done and made nothing (or nothing more)."""
+        chunk = self._chunk(source)
+        chunk.size += 1
+        chunk.last = offset
+
+    def acknowledged(self) -> dict[str, int]:
+        """For each source the highest offset up to which everything is acknowledged; sources with none are absent."""
+        for source, chunks in self._chunks.items():
+            while chunks and not chunks[0].left:
+                chunk = chunks.popleft()
+                if chunk.size:  # else produce() raised right after opening it
+                    self._acknowledged[source] = chunk.last
+        return dict(self._acknowledged)
+
+    def forget(self, source: str) -> None:
+        """Drop what is known of a source (its partition was revoked); late acknowledgements change nothing."""
+        self._chunks.pop(source, None)
+        self._acknowledged.pop(source, None)
+
+    def poll(self, timeout: float = 0.0) -> None:
+        """Serve acknowledgements, for at most `timeout` seconds.
+
+        Raises Stalled or ClusterError when the producer cannot go on.
+        """
+        self._producer.poll(timeout)
+        if self._error is not None:
+            raise self._error
+
+    def flush(self, timeout: float) -> int:
+        """Wait until everything is acknowledged, at most `timeout` seconds; returns how much still is not.
+
+        Raises as `poll`.
+        """
+        left: int = self._producer.flush(timeout)
+        if self._error is not None:
+            raise self._error
+        return left
+
+    def _chunk(self, source: str) -> _Chunk:
+        chunks = self._chunks.get(source)
+        if chunks is None:
+            chunks = self._chunks[source] = deque()
+        if not chunks or chunks[-1].size >= CHUNK:
+            chunks.append(_Chunk(self))
+        return chunks[-1]
+
+    def _failed(self, error: KafkaError, topic: str) -> None:
+        if self._error is None:
+            kind = ClusterError if error.code() in DENIED else Stalled
+            self._error = kind(f"producing to {topic} failed for good: {error.str()} ({error.name()})")
+
+    def _on_error(self, error: KafkaError) -> None:
+        # Brokers going away and coming back are reported here too: only what is fatal ends the process.
+        if error.fatal() and self._error is None:
+            self._error = Stalled(f"the ingest producer cannot go on: {error.str()} ({error.name()})")
+
+
