@@ -290,7 +290,10 @@ class Settings(BaseSettings):
         for name in type(self).model_fields:
             value = getattr(self, name)
             if name == "sources":
-                text = ",".join(f"{s.topic}:{s.time}" + (f"({s.tenant})" if s.tenant != "main" else "") for s in value)
+                text = ",".join(
+                    f"{source.topic}:{source.time}" + (f" ({source.tenant})" if source.tenant != "main" else "")
+                    for source in value
+                )
             elif name == "agents":
                 text = ",".join(value)
             else:
