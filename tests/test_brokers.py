@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -72,7 +73,7 @@ def test_embedded_refuses_a_topic_that_exists(embedded: brokers.EmbeddedKafka) -
         embedded.create_topic("t", 2)
 
 
-def test_real_kafka_commits_transactions_and_fences(kafka: str, topic) -> None:  # type: ignore[no-untyped-def]  # a local callable
+def test_real_kafka_commits_transactions_and_fences(kafka: str, topic: Callable[..., str]) -> None:
     """What the design stands on, and what tells a real broker from the mock: aborted records are unseen, the older owner fenced."""
     name = topic(1)
     settings = {"bootstrap.servers": kafka, "transactional.id": f"owner-{name}", "log_level": 0}
@@ -90,7 +91,7 @@ def test_real_kafka_commits_transactions_and_fences(kafka: str, topic) -> None: 
     assert consume(kafka, name, 1) == [b"of the new owner"]
 
 
-def test_given_kafka_that_does_not_answer_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_given_kafka_that_does_not_answer_is_one_sentence() -> None:
     address = f"127.0.0.1:{free_port()}"
     with pytest.raises(ClusterError, match=f"No Kafka answers at {address}"):
         brokers.await_broker(address, 0.2)
@@ -99,7 +100,8 @@ def test_given_kafka_that_does_not_answer_is_one_sentence(monkeypatch: pytest.Mo
 def test_local_kafka_keeps_its_records_and_address_over_a_restart(tmp_path: Path) -> None:
     with brokers.LocalKafka(tmp_path / "kafka") as broker:
         address, pid = broker.bootstrap, broker.pid
-        AdminClient({"bootstrap.servers": address}).create_topics([NewTopic("kept", 1, 1)])["kept"].result(20)
+        admin = AdminClient({"bootstrap.servers": address, "log_level": 0})
+        admin.create_topics([NewTopic("kept", 1, 1)])["kept"].result(20)
         produce(address, "kept", [b"1", b"2", b"3"])
         broker.stop()
         assert not psutil.pid_exists(pid)
