@@ -13,20 +13,11 @@ from typing import Any
 from confluent_kafka import KafkaError, Message, Producer
 
 from rtcdp.errors import ClusterError, Stalled
+from rtcdp.transport.failures import DENIED
 from rtcdp.transport.settings import gapless_conf
 
 CHUNK = 128
 """Records of a source that are acknowledged together: one callback object instead of one per record."""
-
-DENIED = frozenset(
-    {
-        KafkaError.TOPIC_AUTHORIZATION_FAILED,
-        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
-        KafkaError.UNKNOWN_TOPIC_OR_PART,
-        KafkaError._UNKNOWN_TOPIC,
-        KafkaError._UNKNOWN_PARTITION,
-    }
-)
 
 
 class _Chunk:
