@@ -71,8 +71,10 @@ HOPELESS: dict[str, Callable[[Payload], bytes | None]] = {
     "no_time": _without("timestamp", "receivedAt", "sentAt", "originalTimestamp"),
     "time_not_a_time": _with(timestamp="yesterday", receivedAt="soon", sentAt=None),
     "year_2100": _with(timestamp="2100-01-01T00:00:00Z", receivedAt="2100-01-01T00:00:00Z"),
-    "too_large": _property("blob", "x" * 300_000),
 }
+
+TOO_LARGE = _property("blob", "x" * 600_000)  # hopeless too; apart, because few of them fill a small broker
+
 
 REPAIRABLE: dict[str, Callable[[Payload], bytes]] = {
     "number_as_text": _property("price", "129.00"),

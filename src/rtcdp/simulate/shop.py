@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 
 from rtcdp.simulate.catalogue import DAY_RHYTHM
-from rtcdp.simulate.flaws import HOPELESS, REPAIRABLE
+from rtcdp.simulate.flaws import HOPELESS, REPAIRABLE, TOO_LARGE
 from rtcdp.simulate.visitors import CHANNELS, HABITS, Step, Visitor, context, new_visitor, session
 
 DAY_MS = 86_400_000
@@ -23,6 +23,8 @@ HOUR_MS = 3_600_000
 SHOP_ZONE_MS = 8 * HOUR_MS  # the rhythm is that of a day in Shanghai, which knows no daylight saving time
 RECORDS_PER_SESSION = 7.4  # measured over 200,000 records; only sets how many days a number of events spans
 NEW_VISITORS = 0.3  # share of the sessions that a new visitor begins
+
+TOO_LARGE_SHARE = 0.005  # of the hopeless records: about one in 20,000 of all
 
 START = 1_735_689_600_000  # 2025-01-01T00:00:00Z
 
@@ -167,6 +169,8 @@ class Shop:
         self._messages += 1
         twin = {**event, "messageId": f"{self._prefix}{self._messages:08x}"}
         if hopeless:
+            if self.random.random() < TOO_LARGE_SHARE:
+                return TOO_LARGE(twin)
             names = tuple(HOPELESS)
             return HOPELESS[names[int(self.random.random() * len(names))]](twin)
         twin.pop("traits", None)

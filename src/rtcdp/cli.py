@@ -1,0 +1,247 @@
+"""The command `rtcdp`. Each command parses its options, calls the one function behind it and prints; nothing more.
+
+Exit codes: 0 well, 1 the thing asked about is wrong (definitions with errors, a profile that is not there, lost
+outputs), 2 the command could not run (a bad option, no Kafka, an unreadable file). Imports are inside the commands, so that
+`rtcdp --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rtcdp.errors import DefinitionErrors, RtcdpError
+
+if TYPE_CHECKING:
+    from rtcdp.config import Settings
+
+WELL, WRONG, CANNOT_RUN = 0, 1, 2
+
+
+def _examples(*lines: str) -> str:
+    return "\n\n".join(("Examples:" if len(lines) > 1 else "Example:", *lines))
+
+
+app = typer.Typer(
+    name="rtcdp",
+    help="A real-time customer data platform: events in Kafka become profiles, segments and triggers in milliseconds.",
+    epilog="Start here: rtcdp demo",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+dead_letters = typer.Typer(help="Dead letters: events that could not be used.", no_args_is_help=True)
+app.add_typer(dead_letters, name="dlq")
+
+DefinitionsOption = Annotated[
+    Path, typer.Option("--definitions", "-d", help="Folder of YAML definitions.", metavar="DIR", show_default=False)
+]
+BootstrapOption = Annotated[
+    str | None, typer.Option("--bootstrap", "-b", help="Kafka's addresses, host:port,... (or RTCDP_BOOTSTRAP).", metavar="B")
+]
+ConfigOption = Annotated[Path | None, typer.Option("--config", help="Settings as TOML (or RTCDP_CONFIG).", metavar="FILE")]
+AppOption = Annotated[str | None, typer.Option("--app", help="Name of the deployment (default `rtcdp`).", metavar="NAME")]
+JsonOption = Annotated[bool, typer.Option("--json", help="For machines: JSON on standard output.")]
+
+
+def main() -> None:
+    """The console script: errors that rtcdp raises on purpose become one clear line and an exit code."""
+    try:
+        app()
+    except DefinitionErrors as errors:
+        print(errors, file=sys.stderr)
+        sys.exit(CANNOT_RUN)
+    except RtcdpError as error:
+        print(f"rtcdp: {error}", file=sys.stderr)
+        sys.exit(CANNOT_RUN)
+
+
+def _settings(config: Path | None, **flags: Any) -> Settings:
+    from rtcdp.config import Settings
+
+    return Settings.load(flags, file=config)
+
+
+def _print_json(value: Any) -> None:
+    import orjson
+
+    print(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
+
+
+@app.command(epilog=_examples("rtcdp demo", "rtcdp demo --events 100000 --rate 5000", "rtcdp demo --events 20000 --json"))
+def demo(
+    events: Annotated[int, typer.Option(help="How many records the shop sends.", min=1)] = 20_000,
+    rate: Annotated[float, typer.Option(help="Records per second; 0 for as fast as they are taken.", min=0)] = 1_500,
+    seed: Annotated[int, typer.Option(help="Another seed is another shop.")] = 1,
+    json: JsonOption = False,
+    picture: Annotated[Path | None, typer.Option(help="Save the last screen as SVG.", metavar="FILE")] = None,
+) -> None:
+    """Watch a shop's clickstream turn into profiles, segments and triggers.
+
+    Starts an embedded broker and a real worker, sends the events of a generated shop, and compares everything
+    that was published with an offline replay of the same events. Exit code 1 if anything is missing or too much.
+    """
+    from rtcdp.simulate.demo import DemoOptions, run
+
+    report = run(DemoOptions(events=events, rate=rate, seed=seed, live=not json, picture=picture))
+    if json:
+        _print_json(report.as_json())
+    raise typer.Exit(WRONG if report.lost else WELL)
+
+
+@app.command(epilog=_examples(
+        "rtcdp worker -d examples/shop -b localhost:9092",
+        "RTCDP_BOOTSTRAP=kafka:9092 RTCDP_DEFINITIONS=rules rtcdp worker",
+    ))
+def worker(
+    definitions: Annotated[
+        Path | None, typer.Option("--definitions", "-d", help="Folder of YAML definitions.", metavar="DIR")
+    ] = None,
+    bootstrap: BootstrapOption = None,
+    app_name: AppOption = None,
+    sources: Annotated[
+        str | None, typer.Option(help="Topics of raw events, TOPIC or TOPIC:event, comma-separated.", metavar="TOPICS")
+    ] = None,
+    agents: Annotated[str | None, typer.Option(help="ingest, profile or both.", metavar="AGENTS")] = None,
+    partitions: Annotated[int | None, typer.Option(help="Partitions of topics that are created.")] = None,
+    instance: Annotated[str | None, typer.Option(help="Stable name of this replica.", metavar="NAME")] = None,
+    metrics_port: Annotated[int | None, typer.Option(help="Port of /metrics, /healthz, /readyz; -1 for none.")] = None,
+    redis: Annotated[str | None, typer.Option(help="Serving view, redis://...", metavar="URL")] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Run a worker: the process people deploy."""
+    from rtcdp.worker.main import run
+
+    run(
+        _settings(
+            config,
+            definitions=definitions,
+            bootstrap=bootstrap,
+            app=app_name,
+            sources=sources,
+            agents=agents,
+            partitions=partitions,
+            instance=instance,
+            metrics_port=metrics_port,
+            redis=redis,
+        )
+    )
+
+
+@app.command(epilog=_examples("rtcdp check examples/shop", "rtcdp check examples/shop --json"))
+def check(
+    folder: Annotated[Path, typer.Argument(help="Folder of YAML definitions.", metavar="DIR", show_default=False)],
+    json: JsonOption = False,
+) -> None:
+    """Check definitions; every error with file, line and column. Exit code 1 if there is one."""
+    from rtcdp.rules.check import check as examine
+
+    report = examine(folder)
+    if json:
+        _print_json(report.as_json())
+    else:
+        print(report)
+    raise typer.Exit(WELL if report.ok else WRONG)
+
+
+@app.command(epilog=_examples(
+        "rtcdp replay events.jsonl -d examples/shop --until 2025-03-01T00:00:00Z",
+        "zcat *.gz | rtcdp replay - -d DIR --until +30d",
+        "rtcdp replay rows.csv -d DIR --map user_id=uid,event=name,timestamp=at,message_id=@row,properties=*",
+        "rtcdp replay log.jsonl -d DIR --profile-events",
+    ))
+def replay(
+    events: Annotated[str, typer.Argument(help="JSON lines or CSV, also .gz; `-` for standard input.", metavar="EVENTS")],
+    definitions: DefinitionsOption,
+    until: Annotated[
+        str | None, typer.Option(help="Where time runs to after the last event: RFC 3339, or `+30d` after it.", metavar="TIME")
+    ] = None,
+    map_: Annotated[
+        str | None,
+        typer.Option(
+            "--map",
+            help="For CSV: FIELD=COLUMN,... with `@row` for the row number, 'text' for a constant, "
+            "`properties=*` for all other columns, `properties.price:number=price` for a number.",
+            metavar="MAP",
+        ),
+    ] = None,
+    profile_events: Annotated[
+        bool, typer.Option("--profile-events", help="The file is a recorded profile-events log.")
+    ] = False,
+    topics: Annotated[bool, typer.Option("--topics", help="Each line with its topic and key.")] = False,
+) -> None:
+    """Run the engine over a file, without Kafka; prints each record a worker would publish as one JSON line, in order."""
+    from rtcdp.simulate.replay import ReplayOptions, run
+
+    summary = run(ReplayOptions(events, definitions, until, map_, profile_events, topics), sys.stdout.buffer)
+    print(summary, file=sys.stderr)
+
+
+@app.command(epilog=_examples(
+        "rtcdp profile user_id:u000042 -b localhost:9092 -d examples/shop",
+        "rtcdp profile main/user_id:u000042 -b localhost:9092 --json",
+    ))
+def profile(
+    key: Annotated[str, typer.Argument(help="NAMESPACE:VALUE, or the whole key TENANT/NAMESPACE:VALUE.", metavar="KEY")],
+    bootstrap: BootstrapOption = None,
+    definitions: Annotated[
+        Path | None, typer.Option("--definitions", "-d", help="Names for what the profile holds.", metavar="DIR")
+    ] = None,
+    app_name: AppOption = None,
+    json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Show a profile as it stands, from the changelog. Exit code 1 if there is none."""
+    from rtcdp.inspection import profile_at
+
+    found = profile_at(_settings(config, bootstrap=bootstrap, definitions=definitions, app=app_name), key)
+    if found is None:
+        print(f"rtcdp: there is no profile {key}", file=sys.stderr)
+        raise typer.Exit(WRONG)
+    if json:
+        _print_json(found.as_json())
+    else:
+        found.show()
+
+
+@app.command(epilog=_examples("rtcdp tick --until 2025-03-01T00:00:00Z -b localhost:9092"))
+def tick(
+    until: Annotated[str, typer.Option(help="RFC 3339 time.", metavar="TIME", show_default=False)],
+    bootstrap: BootstrapOption = None,
+    app_name: AppOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Let time run on to a given moment where it moves only with the data (event time mode)."""
+    from rtcdp.commands import tick as send
+
+    send(_settings(config, bootstrap=bootstrap, app=app_name), until)
+    print(f"time runs on to {until}")
+
+
+@dead_letters.command("list", epilog=_examples("rtcdp dlq list -b localhost:9092 --json"))
+def dlq_list(
+    bootstrap: BootstrapOption = None, app_name: AppOption = None, json: JsonOption = False, config: ConfigOption = None
+) -> None:
+    """List dead letters, one line per origin."""
+    from rtcdp.dlq import listing
+
+    for letter in listing(_settings(config, bootstrap=bootstrap, app=app_name)):
+        print(letter.as_json() if json else letter)
+
+
+@dead_letters.command("replay", epilog=_examples("rtcdp dlq replay -b localhost:9092 --reason malformed_json"))
+def dlq_replay(
+    bootstrap: BootstrapOption = None,
+    app_name: AppOption = None,
+    reason: Annotated[str | None, typer.Option(help="Only letters with this reason.")] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Send dead letters through ingest again, as they came."""
+    from rtcdp.dlq import resend
+
+    print(f"{resend(_settings(config, bootstrap=bootstrap, app=app_name), reason)} sent again")

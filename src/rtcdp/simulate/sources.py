@@ -1,0 +1,198 @@
+"""Where a replay's events come from: JSON lines, CSV with a column mapping, or a recorded `profile-events` log.
+
+Files ending in `.gz` are decompressed on the way; the path `-` is standard input.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import IO, Any, NamedTuple, cast
+
+import msgspec
+import orjson
+
+from rtcdp.errors import SettingError
+
+ROW_DIGITS = 9  # wide enough that row numbers sort as text in the order of the rows
+_REST = "*"
+_ALIASES = {
+    "user_id": "userId",
+    "anonymous_id": "anonymousId",
+    "message_id": "messageId",
+    "received_at": "receivedAt",
+    "sent_at": "sentAt",
+}
+_ROOTS = (
+    "timestamp",
+    "receivedAt",
+    "sentAt",
+    "userId",
+    "anonymousId",
+    "messageId",
+    "type",
+    "event",
+    "channel",
+    "properties",
+    "traits",
+    "context",
+)
+
+
+class LogRecord(msgspec.Struct, frozen=True):
+    """A record of a recorded `profile-events` log; one JSON object per line. value: the record's text, None for a null."""
+
+    partition: int
+    offset: int
+    key: str
+    value: str | None
+
+
+def json_lines(stream: Iterable[bytes]) -> Iterator[bytes]:
+    """The lines of a file of events, as they are; empty lines are skipped."""
+    for line in stream:
+        value = line.rstrip(b"\r\n")
+        if value:
+            yield value
+
+
+def open_bytes(path: str) -> IO[bytes]:
+    """A file or `-` for reading bytes, decompressed where the name ends in `.gz`. Raises SettingError."""
+    if path == "-":
+        return sys.stdin.buffer
+    try:
+        if path.endswith(".gz"):
+            return cast("IO[bytes]", gzip.open(path, "rb"))
+        return Path(path).open("rb")
+    except OSError as error:
+        raise SettingError(f"{path} cannot be read ({error.strerror})") from None
+
+
+def is_csv(path: str) -> bool:
+    """Whether the name says CSV (`.csv`, `.csv.gz`)."""
+    return path.removesuffix(".gz").endswith(".csv")
+
+
+# CSV
+
+
+class Mapping(NamedTuple):
+    """Where one field of an event comes from. path: `("properties", "price")`; take: from row number and row."""
+
+    path: tuple[str, ...]
+    take: Callable[[int, dict[str, str]], Any]
+
+
+def parse_mapping(text: str, columns: Iterable[str]) -> list[Mapping]:
+    """A column mapping: `FIELD=SOURCE,FIELD=SOURCE,...`.
+
+    FIELD:  a place in a Segment event (`userId` or `user_id`, `event`, `timestamp`, `properties.price`, ...), with
+            `:number` or `:boolean` behind it where the text is to become one.
+    SOURCE: a column, `@row` (the zero-padded row number, from 1), or a constant in single quotes. `properties=*`
+            takes every column that nothing else names.
+    columns: the header of the file.
+
+    Raises SettingError for an unknown field or column.
+    """
+    known = list(columns)
+    pairs = [_pair(part) for part in text.split(",") if part.strip()]
+    named = {source for _, source in pairs}
+    mappings: list[Mapping] = []
+    for field, source in pairs:
+        if source == _REST:
+            rest = [column for column in known if column not in named]
+            mappings += [Mapping((*_path(field)[0], column), _column(column, "")) for column in rest]
+            continue
+        path, kind = _path(field)
+        mappings.append(Mapping(path, _source(source, kind, known)))
+    if not any(mapping.path == ("type",) for mapping in mappings):
+        mappings.insert(0, Mapping(("type",), lambda number, row: "track"))
+    return mappings
+
+
+def csv_events(stream: IO[bytes], mapping: str) -> Iterator[bytes]:
+    """The rows of a CSV file as events (Segment JSON), by a mapping as `parse_mapping` reads it.
+
+    An empty cell leaves its field out. A time without a zone is UTC, as everywhere.
+    """
+    reader = csv.DictReader(io.TextIOWrapper(stream, "utf-8", newline=""))
+    mappings = parse_mapping(mapping, reader.fieldnames or ())
+    for number, row in enumerate(reader, 1):
+        event: dict[str, Any] = {}
+        for path, take in mappings:
+            value = take(number, row)
+            if value is None:
+                continue
+            place = event
+            for part in path[:-1]:
+                place = place.setdefault(part, {})
+            place[path[-1]] = value
+        yield orjson.dumps(event)
+
+
+def _pair(part: str) -> tuple[str, str]:
+    field, sign, source = part.strip().partition("=")
+    if not sign or not field or not source:
+        raise SettingError(f"--map: {part!r} is not FIELD=SOURCE")
+    return field, source
+
+
+def _path(field: str) -> tuple[tuple[str, ...], str]:
+    name, _, kind = field.partition(":")
+    if kind not in ("", "number", "boolean"):
+        raise SettingError(f"--map: {kind!r} in {field!r} is neither number nor boolean")
+    first, *others = name.split(".")
+    first = _ALIASES.get(first, first)
+    if first not in _ROOTS:
+        raise SettingError(f"--map: an event has no field {first!r}; it has {', '.join(_ROOTS)}")
+    return (first, *others), kind
+
+
+def _source(source: str, kind: str, columns: list[str]) -> Callable[[int, dict[str, str]], Any]:
+    if source == "@row":
+        return lambda number, row: f"{number:0{ROW_DIGITS}d}"
+    if len(source) >= 2 and source[0] == source[-1] == "'":
+        constant = source[1:-1]
+        return lambda number, row: constant
+    if source not in columns:
+        raise SettingError(f"--map: the file has no column {source!r}; it has {', '.join(columns)}")
+    return _column(source, kind)
+
+
+def _column(column: str, kind: str) -> Callable[[int, dict[str, str]], Any]:
+    def take(number: int, row: dict[str, str]) -> Any:
+        cell = row.get(column)
+        return _converted(cell, kind) if cell else None
+
+    return take
+
+
+def _converted(cell: str, kind: str) -> Any:
+    if kind == "number":
+        try:
+            return int(cell) if cell.lstrip("-").isdigit() else float(cell)
+        except ValueError:
+            return cell  # not a number: the cleaner and the tracking plan have their say
+    if kind == "boolean":
+        return {"true": True, "1": True, "false": False, "0": False}.get(cell.lower(), cell)
+    return cell
+
+
+# A recorded log
+
+_read_record = msgspec.json.Decoder(LogRecord).decode
+write_record = msgspec.json.Encoder().encode
+
+
+def log_records(stream: Iterable[bytes]) -> Iterator[LogRecord]:
+    """The records of a recorded `profile-events` log, in the order of the file. Raises SettingError."""
+    for number, line in enumerate(stream, 1):
+        if line.strip():
+            try:
+                yield _read_record(line)
+            except msgspec.DecodeError as error:
+                raise SettingError(f"line {number} is no recorded log record: {error}") from None
