@@ -1,0 +1,80 @@
+"""A Faust app whose data goes through librdkafka."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from time import monotonic
+from typing import Any, cast
+
+import faust
+from mode.loop import use
+
+from rtcdp.transport.consumer import Consumer
+from rtcdp.transport.exits import Watchdog, leave
+from rtcdp.transport.owner import Owner
+from rtcdp.transport.recovery import TableManager
+from rtcdp.transport.settings import faust_settings
+
+use("uvloop")  # before any loop exists: Faust's threads make theirs at import
+
+
+class App(faust.App):
+    """`faust.App` with the pinned settings, the `rtcdp` transport, owners of topics and a watchdog.
+
+    id:       the app's id, which is its consumer group.
+    kafka:    librdkafka's options for reaching the cluster (`bootstrap.servers`, security).
+    instance: name for static group membership; empty: dynamic.
+    stall:    how long the loop, a rebalance or a takeover may stand still before the process ends (s).
+    fatal:    what ends the process; tests put their own.
+    options:  further settings of Faust, on top of the pinned ones.
+    """
+
+    def __init__(
+        self,
+        id: str,
+        kafka: Mapping[str, Any],
+        *,
+        instance: str = "",
+        stall: float = 60.0,
+        fatal: Callable[[BaseException], None] = leave,
+        **options: Any,
+    ) -> None:
+        self.kafka = dict(kafka)
+        self.owners: dict[str, Owner] = {}
+        self.fatal = fatal
+        self._watchdog = Watchdog(stall, self._busy_for, fatal)
+        servers = str(kafka["bootstrap.servers"]).split(",")
+        super().__init__(
+            id,
+            **{
+                **faust_settings(instance=instance),
+                "broker": ";".join(f"rtcdp://{server.strip()}" for server in servers),
+                "TableManager": TableManager,
+                **options,
+            },
+        )
+
+    def own(self, topic: str, owner: Owner) -> None:
+        """Let `owner` take the partitions of `topic` over and let them go."""
+        self.owners[topic] = owner
+
+    @property
+    def members(self) -> Consumer:
+        """The consumer, as what it is."""
+        return cast(Consumer, self.consumer)
+
+    async def on_start(self) -> None:
+        """Start watching the loop."""
+        self._watchdog.start(self.loop)
+        await super().on_start()
+
+    async def on_stop(self) -> None:
+        """Finish what is in flight first: `super` stops the streams."""
+        self._watchdog.stop()
+        if self._consumer is not None:
+            await self.members.leave()
+        await super().on_stop()
+
+    def _busy_for(self) -> float:
+        consumer = cast("Consumer | None", self._consumer)
+        return 0.0 if consumer is None or not consumer.busy_since else monotonic() - consumer.busy_since
