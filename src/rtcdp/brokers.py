@@ -39,6 +39,19 @@ EMBEDDED_LIMITS = (
 )
 
 
+_SINGLE_NODE = {
+    "auto.create.topics.enable": "false",  # a topic with a wrong partition count would be worse than none
+    # The internal topics cannot have their usual three replicas, and a few partitions start faster than fifty.
+    "offsets.topic.replication.factor": "1",
+    "offsets.topic.num.partitions": "8",
+    "transaction.state.log.replication.factor": "1",
+    "transaction.state.log.min.isr": "1",
+    "transaction.state.log.num.partitions": "8",
+    "share.coordinator.state.topic.replication.factor": "1",
+    "share.coordinator.state.topic.min.isr": "1",
+    "group.initial.rebalance.delay.ms": "0",
+}
+
 
 class Broker:
     """A Kafka to talk to. Entering starts it, leaving stops it.
@@ -65,7 +78,7 @@ class Broker:
         self.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, _: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """Stop it."""
         self.stop()
 
@@ -168,16 +181,7 @@ class LocalKafka(Broker):
             "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port}",
             "controller.listener.names": "CONTROLLER",
             "log.dirs": str(self.directory / "data"),
-            "auto.create.topics.enable": "false",  # a topic with a wrong partition count would be worse than none
-            # One node: the internal topics cannot have their usual three replicas.
-            "offsets.topic.replication.factor": "1",
-            "offsets.topic.num.partitions": "8",
-            "transaction.state.log.replication.factor": "1",
-            "transaction.state.log.min.isr": "1",
-            "transaction.state.log.num.partitions": "8",
-            "share.coordinator.state.topic.replication.factor": "1",
-            "share.coordinator.state.topic.min.isr": "1",
-            "group.initial.rebalance.delay.ms": "0",
+            **_SINGLE_NODE,
             **self._settings,
         }
         path = self.directory / "server.properties"
@@ -199,7 +203,7 @@ class LocalKafka(Broker):
 
 
 class DockerKafka(Broker):
-    """Apache Kafka in a container, through testcontainers (a development dependency)."""
+    """The same Kafka from its official image, through testcontainers (a development dependency)."""
 
     kind = "docker"
 
@@ -210,15 +214,29 @@ class DockerKafka(Broker):
     def start(self) -> None:
         """Start the container. Raises ClusterError where testcontainers or Docker is missing."""
         try:
-            from testcontainers.kafka import KafkaContainer
+            from testcontainers.core.container import DockerContainer
         except ImportError as error:
             raise ClusterError("Kafka in Docker needs the package testcontainers.") from error
+        port = free_port()
+        settings = _SINGLE_NODE | {
+            "process.roles": "broker,controller",
+            "node.id": "1",
+            "controller.quorum.voters": "1@localhost:9093",
+            "listeners": "PLAINTEXT://:9092,CONTROLLER://:9093",
+            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+            "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port}",
+            "controller.listener.names": "CONTROLLER",
+        }
+        container = DockerContainer(f"apache/kafka:{kafka_version()}").with_bind_ports(9092, port)
+        for name, value in settings.items():
+            container.with_env("KAFKA_" + name.upper().replace(".", "_"), value)
         try:
-            self._container = KafkaContainer().with_kraft()
-            self._container.start()
-        except Exception as error:  # docker-py and testcontainers share no base class
+            container.start()
+        except Exception as error:  # docker-py, requests and testcontainers share no base class
             raise ClusterError(f"Docker did not start a Kafka: {error}") from error
-        self.bootstrap = self._container.get_bootstrap_server()
+        self._container = container
+        self.bootstrap = f"127.0.0.1:{port}"
+        await_broker(self.bootstrap, START_SECONDS)
 
     def stop(self) -> None:
         """Remove the container."""
@@ -317,7 +335,8 @@ def await_broker(bootstrap: str, seconds: float, process: LocalProcess | None = 
     bootstrap: its address; seconds: patience; process: of a broker being started, to tell why it ended.
     Raises ClusterError.
     """
-    admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0, "reconnect.backoff.ms": 20, "reconnect.backoff.max.ms": 200})
+    quick = {"reconnect.backoff.ms": 20, "reconnect.backoff.max.ms": 200}
+    admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0, **quick})
     deadline = time.monotonic() + seconds
     while True:
         try:
@@ -355,9 +374,8 @@ def java_version(java: str) -> int:
 def kafka_libs() -> Path:
     """Directory of Kafka's jars, fetched by Maven into the user's cache the first time. Raises ClusterError."""
     pom = kafka_pom()
-    found = re.search(r"<kafka\.version>(.+?)</kafka\.version>", pom)
     digest = hashlib.sha256(pom.encode()).hexdigest()[:8]
-    libs = cache_directory() / f"kafka-{found.group(1) if found else 'local'}-{digest}"
+    libs = cache_directory() / f"kafka-{kafka_version()}-{digest}"
     if libs.is_dir():
         return libs
     maven = shutil.which("mvn")
@@ -384,6 +402,14 @@ def kafka_pom() -> str:
     if packaged.is_file():
         return packaged.read_text()
     return (Path(__file__).parents[2] / "deploy/kafka/pom.xml").read_text()
+
+
+def kafka_version() -> str:
+    """The version of Kafka that the pom.xml pins."""
+    found = re.search(r"<kafka\.version>(.+?)</kafka\.version>", kafka_pom())
+    if found is None:
+        raise ClusterError("The pom.xml of the local Kafka names no kafka.version.")
+    return found.group(1)
 
 
 def cache_directory() -> Path:
@@ -430,4 +456,3 @@ def librdkafka() -> ctypes.CDLL:
         function = getattr(library, name)
         function.restype, function.argtypes = returns, takes
     return library
-
