@@ -69,7 +69,7 @@ def embedded() -> Iterator[brokers.EmbeddedKafka]:
 
 @pytest.fixture
 def topic(kafka: str) -> Iterator[MakeTopic]:
-    """`topic(partitions=4, config={...}, name="t")` creates a topic on `kafka`, returns its unique name, deletes it at the end."""
+    """`topic(partitions=4, config={...}, name="t")` creates a topic on `kafka` and returns its name; deletes it at the end."""
     admin = AdminClient({"bootstrap.servers": kafka})
     made: list[str] = []
 

@@ -87,7 +87,7 @@ def test_real_kafka_commits_transactions_and_fences(kafka: str, topic: Callable[
     second.begin_transaction()
     second.produce(name, b"of the new owner")
     second.commit_transaction(20)
-    with pytest.raises(KafkaException, match="(?i)fenced"):
+    with pytest.raises(KafkaException, match=r"(?i)fenced"):
         first.commit_transaction(20)
     assert consume(kafka, name, 1) == [b"of the new owner"]
 

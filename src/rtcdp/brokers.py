@@ -99,8 +99,8 @@ class LocalKafka(Broker):
     heap_mb:  the JVM's heap.
     settings: added to, or replacing, the broker's server.properties.
 
-    It never outlives this process. `stop(kill=True)` and `start()` again are for fault tests: data, port and address stay; after
-    a kill the controller lets the broker in again only once `broker.session.timeout.ms` (9 s) has passed.
+    It never outlives this process. `stop(kill=True)` and `start()` again are for fault tests: data, port and address stay.
+    After a kill the controller lets the broker in again only once `broker.session.timeout.ms` (9 s) has passed.
     """
 
     kind = "local"
@@ -227,10 +227,10 @@ class DockerKafka(Broker):
             "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port}",
             "controller.listener.names": "CONTROLLER",
         }
-        container = DockerContainer(f"apache/kafka:{kafka_version()}").with_bind_ports(9092, port)
-        for name, value in settings.items():
-            container.with_env("KAFKA_" + name.upper().replace(".", "_"), value)
         try:
+            container = DockerContainer(f"apache/kafka:{kafka_version()}").with_bind_ports(9092, port)
+            for name, value in settings.items():
+                container.with_env("KAFKA_" + name.upper().replace(".", "_"), value)
             container.start()
         except Exception as error:  # docker-py, requests and testcontainers share no base class
             raise ClusterError(f"Docker did not start a Kafka: {error}") from error
