@@ -1,0 +1,343 @@
+"""Whether the cluster is as this process needs it: checked once, before anything starts, and created where that is allowed.
+
+`preflight(settings)` returns facts (`Cluster`) or raises ClusterError with one sentence that says what to do. The
+embedded mock broker can answer few of the questions; what it could not be asked is in `Cluster.unchecked`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from confluent_kafka import KafkaError, KafkaException, Producer, TopicCollection
+from confluent_kafka.admin import AclOperation, AdminClient, ConfigResource, NewTopic
+
+from rtcdp.config import Settings
+from rtcdp.errors import ClusterError
+
+T = TypeVar("T")
+
+CONNECT_S = 10.0
+REQUEST_S = 15.0
+MOCK_CLUSTER = "mockCluster"  # what librdkafka's mock calls itself
+NO_ID = "A" * 22  # sixteen zero bytes: a broker from before topic ids (Kafka 2.8)
+
+# A batch of the producers may reach librdkafka's `batch.size` (1,000,000 bytes), and one that the broker finds too
+# large is fatal to them: so no topic that they write to may allow less than Kafka's own default.
+LEAST_MESSAGE_BYTES = 1_048_588
+
+LOG_APPEND = {"message.timestamp.type": "LogAppendTime"}
+COMPACT = {"cleanup.policy": "compact"}
+DELETE = {"cleanup.policy": "delete"}
+DAY = 86_400_000
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a topic has to be like.
+
+    role:       its name in messages.
+    partitions: that it must have; None: any number, `settings.partitions` on creation.
+    required:   options that must have these values.
+    created:    options beside those that it gets on creation.
+    operations: what this process does with it.
+    """
+
+    role: str
+    partitions: int | None
+    required: Mapping[str, str]
+    created: Mapping[str, str]
+    operations: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Facts about the cluster, as they were at the start.
+
+    topic_ids:         topic name to id, as Kafka's own tools write it; the name where the broker knows no ids.
+    partitions:        topic name to number of partitions.
+    max_message_bytes: topic name to the size of the largest batch it takes (bytes).
+    brokers:           how many there are.
+    embedded:          whether it is librdkafka's mock.
+    unchecked:         what could not be checked, one sentence each.
+    """
+
+    topic_ids: Mapping[str, str]
+    partitions: Mapping[str, int]
+    max_message_bytes: Mapping[str, int]
+    brokers: int = 1
+    embedded: bool = False
+    unchecked: tuple[str, ...] = field(default=())
+
+
+def wanted_topics(settings: Settings) -> dict[str, Wanted]:
+    """Every topic this deployment needs, by name."""
+    read, write = ("READ",), ("WRITE",)
+    both = read + write
+    found = {
+        source.topic: Wanted(
+            "source", None, LOG_APPEND if source.time == "arrival" else {}, {**DELETE, "retention.ms": f"{3 * DAY}"}, read
+        )
+        for source in settings.sources
+    }
+    week = {"retention.ms": f"{7 * DAY}"}
+    large = {"max.message.bytes": "8388608"}  # a profile or a merge record is larger than an event
+    found |= {
+        settings.commands: Wanted("commands", None, {**DELETE, **LOG_APPEND}, week, read),
+        settings.events_dlq: Wanted(
+            "events-dlq", None, DELETE, {"retention.ms": f"{14 * DAY}", "max.message.bytes": "4194304"}, write
+        ),
+        # The log that everything can be rebuilt from: kept for ever unless the operator says otherwise.
+        settings.profile_events: Wanted("profile-events", None, DELETE, {"retention.ms": "-1", **large}, both),
+        settings.profile_changes: Wanted("profile-changes", None, DELETE, week, write),
+        settings.triggers: Wanted("triggers", None, DELETE, week, write),
+        settings.ingest_progress: Wanted("ingest-progress", None, {**COMPACT, **LOG_APPEND}, {}, both),
+        settings.definitions_topic: Wanted("definitions", 1, COMPACT, large, both),
+        settings.changelog: Wanted("changelog", None, COMPACT, large, both),
+    }
+    return found
+
+
+def preflight(settings: Settings) -> Cluster:
+    """Check, create what is missing and may be created, check again what there is.
+
+    Blocks, for seconds at most. Raises ClusterError, one sentence, where the cluster cannot be used as it is, and
+    SettingError where it cannot even be addressed.
+    """
+    errors: list[KafkaError] = []
+    quiet = {"log_level": 0, "error_cb": errors.append, "socket.connection.setup.timeout.ms": 5_000}
+    admin = AdminClient({**settings.kafka(), **quiet})
+    metadata = _connect(admin, settings, errors)
+    wanted = wanted_topics(settings)
+    embedded = str(metadata.cluster_id or "").startswith(MOCK_CLUSTER)
+    missing = [name for name in wanted if name not in metadata.topics]
+    if missing:
+        if embedded:
+            for name in missing:
+                admin.list_topics(name, timeout=REQUEST_S)  # naming a topic creates it there
+        else:
+            _create(admin, settings, {name: wanted[name] for name in missing}, len(metadata.brokers))
+        metadata = _await_topics(admin, missing)
+    partitions = {name: len(metadata.topics[name].partitions) for name in wanted}
+    _check_partitions(settings, {} if embedded else wanted, partitions)
+    _check_transactions(settings)
+    if embedded:
+        return _embedded(wanted, partitions)
+    topic_ids = _check_access(admin, wanted)
+    largest = _check_options(admin, settings, wanted, metadata)
+    return Cluster(topic_ids, partitions, largest, len(metadata.brokers))
+
+
+def _connect(admin: AdminClient, settings: Settings, errors: list[KafkaError]) -> Any:
+    failure = "no broker known"
+    try:
+        metadata = admin.list_topics(timeout=CONNECT_S)
+    except KafkaException as error:
+        failure = _error(error).str()
+    else:
+        if metadata.brokers:
+            return metadata
+    admin.poll(0)  # serves error_cb, which knows more than the failed request
+    refused = [one for one in errors if one.code() in (KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED)]
+    if refused:
+        raise ClusterError(
+            f"Kafka at {settings.bootstrap} does not accept the credentials of {settings.sasl_username!r} "
+            f"({settings.security_protocol}, {settings.sasl_mechanism})"
+        )
+    telling = [one.str() for one in errors if one.code() != KafkaError._ALL_BROKERS_DOWN] or [failure]
+    raise ClusterError(f"no Kafka answers at {settings.bootstrap} (bootstrap): {telling[-1]}")
+
+
+def _create(admin: AdminClient, settings: Settings, missing: Mapping[str, Wanted], brokers: int) -> None:
+    """Create topics; one that somebody else creates meanwhile is fine, it is checked like any other."""
+    names = ", ".join(missing)
+    if not settings.create_topics:
+        raise ClusterError(f"topics are missing and create_topics is off: {names}")
+    replication = settings.replication or min(3, brokers)
+    topics = [
+        NewTopic(name, one.partitions or settings.partitions, replication, config={**one.created, **one.required})
+        for name, one in missing.items()
+    ]
+    for name, future in admin.create_topics(topics, request_timeout=REQUEST_S).items():
+        error = _failure(future)
+        if error is None or error.code() == KafkaError.TOPIC_ALREADY_EXISTS:
+            continue
+        if error.code() in (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED):
+            raise ClusterError(
+                f"topic {name} is missing and may not be created: grant the ACL Create on Topic {name} "
+                f"(or on Cluster), or create it yourself"
+            )
+        if error.code() == KafkaError.INVALID_REPLICATION_FACTOR:
+            raise ClusterError(f"topic {name} cannot have {replication} replicas on {brokers} brokers (replication)")
+        raise ClusterError(f"topic {name} is missing and could not be created: {error.str()}")
+
+
+def _await_topics(admin: AdminClient, names: Iterable[str]) -> Any:
+    """Metadata in which every one of the topics has leaders: a broker may answer before it knows of them."""
+    deadline = time.monotonic() + REQUEST_S
+    waiting = list(names)
+    while True:
+        metadata = admin.list_topics(timeout=REQUEST_S)
+        waiting = [
+            name
+            for name in waiting
+            if name not in metadata.topics
+            or not metadata.topics[name].partitions
+            or any(part.leader < 0 for part in metadata.topics[name].partitions.values())
+        ]
+        if not waiting:
+            return metadata
+        if time.monotonic() > deadline:
+            raise ClusterError(f"topic {waiting[0]} was created but does not appear in the cluster's metadata")
+        time.sleep(0.05)
+
+
+def _check_partitions(settings: Settings, wanted: Mapping[str, Wanted], partitions: Mapping[str, int]) -> None:
+    for name, one in wanted.items():
+        if one.partitions is not None and partitions[name] != one.partitions:
+            raise ClusterError(f"topic {name} ({one.role}) must have {one.partitions} partition, it has {partitions[name]}")
+    events, changelog = partitions[settings.profile_events], partitions[settings.changelog]
+    if events != changelog:
+        raise ClusterError(
+            f"{settings.profile_events} has {events} partitions and {settings.changelog} has {changelog}: they must be equal, "
+            f"since a partition's state lies in the changelog's partition of the same number"
+        )
+
+
+def _check_transactions(settings: Settings) -> None:
+    """One real transactional producer is opened, under an id that no partition uses."""
+    producer = Producer(
+        {**settings.kafka(), "transactional.id": f"{settings.app}-preflight", "log_level": 0, "error_cb": _ignore}
+    )
+    try:
+        producer.init_transactions(REQUEST_S)
+    except KafkaException as failure:
+        error = _error(failure)
+        if error.code() == KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED:
+            raise ClusterError(
+                f"transactions are not permitted: grant the ACLs Write and Describe on TransactionalId {settings.app}-* (prefixed)"
+            ) from None
+        raise ClusterError(
+            f"the cluster gives no transactions ({error.str()}): look at transaction.state.log.replication.factor "
+            f"and transaction.state.log.min.isr, which must suit its number of brokers"
+        ) from None
+
+
+def _check_access(admin: AdminClient, wanted: Mapping[str, Wanted]) -> dict[str, str]:
+    """The topics' ids; on the way, whether this process may do with each what it has to."""
+    ids = {}
+    futures = admin.describe_topics(
+        TopicCollection(list(wanted)), include_authorized_operations=True, request_timeout=REQUEST_S
+    )
+    for name, future in futures.items():
+        description = _ask(future, "Describe", name)
+        ids[name] = _topic_id(name, description.topic_id)
+        allowed: Any = description.authorized_operations
+        if not allowed:
+            continue  # a broker that does not tell
+        for operation in wanted[name].operations:
+            if getattr(AclOperation, operation) not in allowed:
+                raise ClusterError(
+                    f"no permission for topic {name} ({wanted[name].role}): grant the ACL {operation.capitalize()} on Topic {name}"
+                )
+    return ids
+
+
+def _check_options(
+    admin: AdminClient, settings: Settings, wanted: Mapping[str, Wanted], metadata: Any
+) -> dict[str, int]:
+    """The largest batch that each topic takes; on the way, every option that has to have a certain value."""
+    largest = {}
+    resources = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in wanted]
+    for resource, future in admin.describe_configs(resources, request_timeout=REQUEST_S).items():
+        name = resource.name
+        entries = _ask(future, "DescribeConfigs", name)
+        options = {key: entry.value for key, entry in entries.items()}
+        _check_values(settings, name, wanted[name], options)
+        largest[name] = int(options["max.message.bytes"])
+        _check_replicas(settings, name, int(options["min.insync.replicas"]), metadata)
+    return largest
+
+
+def _check_values(settings: Settings, name: str, one: Wanted, options: Mapping[str, str]) -> None:
+    for option, value in one.required.items():
+        if options[option] == value:
+            continue
+        because = ""
+        if option == "message.timestamp.type":
+            because = ": a record's append time is when it counts as received"
+            if one.role == "source":
+                because += f" (or set the source to {name}:event, if its events carry their own times)"
+        elif value == "compact":
+            because = ": retention by age would lose what is not written again"
+        elif name == settings.profile_events:
+            because = ": it is the log that state is rebuilt from, compaction would remove events"
+        raise ClusterError(f"topic {name} ({one.role}) must have {option}={value}, it has {options[option]}{because}")
+    if "WRITE" in one.operations and int(options["max.message.bytes"]) < LEAST_MESSAGE_BYTES:
+        raise ClusterError(
+            f"topic {name} ({one.role}) must have max.message.bytes of at least {LEAST_MESSAGE_BYTES}, "
+            f"it has {options['max.message.bytes']}"
+        )
+
+
+def _check_replicas(settings: Settings, name: str, least_in_sync: int, metadata: Any) -> None:
+    replicas = min(len(part.replicas) for part in metadata.topics[name].partitions.values())
+    if replicas < least_in_sync:
+        raise ClusterError(
+            f"topic {name} has {replicas} replicas and min.insync.replicas={least_in_sync}: nothing could be written to it"
+        )
+    if settings.replication and replicas < settings.replication:
+        raise ClusterError(f"topic {name} has {replicas} replicas, fewer than the setting replication={settings.replication}")
+
+
+def _embedded(wanted: Mapping[str, Wanted], partitions: Mapping[str, int]) -> Cluster:
+    unchecked = (
+        "topic ids: the embedded broker knows none, the name stands for the id",
+        "cleanup.policy, message.timestamp.type, max.message.bytes, replication: the embedded broker has no options",
+        "permissions: the embedded broker has none",
+    )
+    return Cluster(
+        {name: name for name in wanted},
+        partitions,
+        dict.fromkeys(wanted, LEAST_MESSAGE_BYTES),
+        embedded=True,
+        unchecked=unchecked,
+    )
+
+
+def _topic_id(name: str, found: Any) -> str:
+    """As Kafka's own tools write it: URL-safe base64, so that it has no `/`."""
+    text = "" if found is None else str(found).rstrip("=").replace("+", "-").replace("/", "_")
+    return name if text in ("", NO_ID) else text
+
+
+def _error(failure: KafkaException) -> KafkaError:
+    error: Any = failure.args[0]
+    assert isinstance(error, KafkaError)
+    return error
+
+
+def _failure(future: Future[Any]) -> KafkaError | None:
+    try:
+        future.result(REQUEST_S + 5)
+    except KafkaException as failure:
+        return _error(failure)
+    return None
+
+
+def _ask(future: Future[T], operation: str, name: str) -> T:
+    """An admin request's answer about a topic. Raises ClusterError naming the permission that it needs."""
+    try:
+        return future.result(REQUEST_S + 5)
+    except KafkaException as failure:
+        error = _error(failure)
+        if error.code() in (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED):
+            raise ClusterError(f"topic {name} cannot be checked: grant the ACL {operation} on Topic {name}") from None
+        raise ClusterError(f"topic {name} cannot be checked: {error.str()}") from None
+
+
+def _ignore(_: KafkaError) -> None:
+    """The call itself reports what counts."""
