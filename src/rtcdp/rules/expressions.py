@@ -2,11 +2,16 @@
 
 Every node has a `type` (inferred) and the text span it came from. Nothing here is evaluated.
 Missing is `None` at run time. Times are ms since 1970 UTC, durations are ms.
+
+Nodes are equal when they mean the same: spans do not count, so a node can be the key of a dict. `unparse` gives the
+canonical text of a node, and parsing that text gives an equal node.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal as OneOf
 
@@ -24,6 +29,7 @@ class Type(StrEnum):
 
 
 EACH = "[]"  # a path step that fans out over an array
+WORD = re.compile(r"[^\W\d]\w*")  # what can stand in an expression without quotes
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +46,7 @@ class Literal:
 
     value: Any
     type: Type
-    span: Span
+    span: Span = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +56,21 @@ class Name:
     kind: OneOf["feature", "tag", "segment", "list"]
     name: str
     type: Type
-    span: Span
+    span: Span = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """`traits.a.b`, `properties.products[].sku`, `context.app.name`: parts after the root, EACH for `[]`."""
+    """`traits.a.b`, `properties.products[].sku`, `context.app.name`: parts after the root, EACH for `[]`.
+
+    The type is what the tracking plan says (LIST with an EACH in it): whoever reads a value must still look at it,
+    since an event older than the plan, or one that only got a warning, may hold anything.
+    """
 
     root: OneOf["traits", "properties", "context"]
     parts: tuple[str, ...]
     type: Type
-    span: Span
+    span: Span = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,28 +79,32 @@ class EventField:
 
     name: OneOf["occurred", "event", "channel", "message_id"]
     type: Type
-    span: Span
+    span: Span = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Compare:
-    """One comparison (a chain `a < b < c` is an `And` of two)."""
+    """One comparison; a chain `a < b < c` is a `Logical` "and" of two.
+
+    Right of `in` and `not in` stands a ListOf, the Name of a list (`in_list(x, names)` is parsed to `x in names`), or
+    anything of type LIST or ANY.
+    """
 
     operator: OneOf["==", "!=", "<", "<=", ">", ">=", "in", "not in"]
     left: Node
     right: Node
     type: Type
-    span: Span
+    span: Span = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Logical:
-    """`and` / `or` over two or more items."""
+    """`and` / `or` over two or more items, none of which is a Logical of the same operator."""
 
     operator: OneOf["and", "or"]
     items: tuple[Node, ...]
     type: Type
-    span: Span
+    span: Span = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +113,7 @@ class Not:
 
     item: Node
     type: Type
-    span: Span
+    span: Span = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +124,7 @@ class Arithmetic:
     left: Node
     right: Node
     type: Type
-    span: Span
+    span: Span = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +133,7 @@ class Negative:
 
     item: Node
     type: Type
-    span: Span
+    span: Span = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,17 +144,17 @@ class Conditional:
     then: Node
     otherwise: Node
     type: Type
-    span: Span
+    span: Span = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A function of the documented list."""
+    """A function of `signatures.SIGNATURES`; the pattern of `matches` and the digits of `round` are Literals."""
 
     function: str
     arguments: tuple[Node, ...]
     type: Type
-    span: Span
+    span: Span = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +163,116 @@ class ListOf:
 
     items: tuple[Node, ...]
     type: Type
-    span: Span
+    span: Span = field(compare=False)
 
 
 Node = Literal | Name | Path | EventField | Compare | Logical | Not | Arithmetic | Negative | Conditional | Call | ListOf
+
+
+def children(node: Node) -> tuple[Node, ...]:
+    """The nodes directly below, from left to right."""
+    match node:
+        case Compare(left=left, right=right) | Arithmetic(left=left, right=right):
+            return (left, right)
+        case Logical(items=items) | ListOf(items=items):
+            return items
+        case Not(item=item) | Negative(item=item):
+            return (item,)
+        case Conditional(test=test, then=then, otherwise=otherwise):
+            return (then, test, otherwise)
+        case Call(arguments=arguments):
+            return arguments
+        case _:
+            return ()
+
+
+def walk(node: Node) -> Iterator[Node]:
+    """The node and everything below it, parents first."""
+    yield node
+    for child in children(node):
+        yield from walk(child)
+
+
+# How tightly each construct binds; what binds less than its place asks for gets parentheses.
+_LOOSEST, _OR, _AND, _NOT, _COMPARE, _SUM, _PRODUCT, _UNARY, _ATOM = range(9)
+_ARITHMETIC = {"+": _SUM, "-": _SUM, "*": _PRODUCT, "/": _PRODUCT, "%": _PRODUCT, "//": _PRODUCT}
+
+
+def unparse(node: Node) -> str:
+    """The canonical text of a node: one spelling for one meaning, whatever spaces, quotes and brackets the user wrote."""
+    return _unparse(node, _LOOSEST)
+
+
+def _unparse(node: Node, place: int) -> str:
+    text, binding = _spell(node)
+    return f"({text})" if binding < place else text
+
+
+def _spell(node: Node) -> tuple[str, int]:
+    """The text of a node and how tightly it binds."""
+    match node:
+        case Literal(value=value, type=type_):
+            text = _literal(value, type_)
+            return text, _UNARY if text.startswith("-") else _ATOM
+        case Name(name=name) | EventField(name=name):
+            return name, _ATOM
+        case Path(root=root, parts=parts):
+            return root + "".join(map(_step, parts)), _ATOM
+        case Compare(operator=operator, left=left, right=right):
+            return f"{_unparse(left, _SUM)} {operator} {_unparse(right, _SUM)}", _COMPARE
+        case Logical(operator=operator, items=items):
+            binding = _AND if operator == "and" else _OR
+            return f" {operator} ".join(_unparse(item, binding + 1) for item in items), binding
+        case Not(item=item):
+            return f"not {_unparse(item, _NOT)}", _NOT
+        case Arithmetic(operator=operator, left=left, right=right):
+            binding = _ARITHMETIC[operator]
+            return f"{_unparse(left, binding)} {operator} {_unparse(right, binding + 1)}", binding
+        case Negative(item=item):
+            return f"-{_unparse(item, _UNARY)}", _UNARY
+        case Conditional(test=test, then=then, otherwise=otherwise):
+            return f"{_unparse(then, _OR)} if {_unparse(test, _OR)} else {_unparse(otherwise, _LOOSEST)}", _LOOSEST
+        case Call(function=function, arguments=arguments):
+            return f"{function}({', '.join(map(unparse, arguments))})", _ATOM
+        case ListOf(items=items):
+            return f"[{', '.join(map(unparse, items))}]", _ATOM
+
+
+# ms of each unit of a duration literal, longest first.
+UNITS = {"w": 604_800_000, "d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}
+
+
+def spell_duration(ms: int) -> str:
+    """A duration as the language writes it, in the largest unit that gives a whole number: 5400000 is `90m`."""
+    for unit, size in UNITS.items():
+        if unit != "w" and ms and ms % size == 0:  # weeks are read, but days are what people compare
+            return f"{ms // size}{unit}"
+    return f"{ms}ms"
+
+
+def _literal(value: Any, type_: Type) -> str:
+    if type_ is Type.DURATION:
+        return spell_duration(value)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return quote(value) if isinstance(value, str) else repr(value)
+
+
+def quote(text: str) -> str:
+    """A text literal, in single quotes, with everything escaped that does not print."""
+    return "'" + "".join(map(_escape, text)) + "'"
+
+
+def _escape(character: str) -> str:
+    if character in "\\'":
+        return "\\" + character
+    if character.isprintable():
+        return character
+    code = ord(character)
+    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" if code < 65536 else f"\\U{code:08x}"
+
+
+def _step(part: str) -> str:
+    if part == EACH:
+        return "[]"
+    return f".{part}" if WORD.fullmatch(part) else f"[{quote(part)}]"

@@ -1,0 +1,574 @@
+"""Expression text to a checked tree: read by Python's own parser, kept only where the language allows it, and typed.
+
+`parse(text, scope)` gives a Node or raises ExpressionErrors with everything that is wrong, each at its exact columns.
+Nothing is evaluated but constants.
+"""
+
+from __future__ import annotations
+
+import ast
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal as OneOf, cast
+
+import re2
+
+from rtcdp.rules.expressions import (
+    EACH,
+    Arithmetic,
+    Call,
+    Compare,
+    Conditional,
+    EventField,
+    ListOf,
+    Literal,
+    Logical,
+    Name,
+    Negative,
+    Node,
+    Not,
+    Path,
+    Span,
+    Type,
+    children,
+    walk,
+)
+from rtcdp.rules.signatures import SIGNATURES, Signature
+from rtcdp.rules.inference import ORDERED, ConstantFault, arithmetic, common, comparable, fold, shown
+from rtcdp.rules.names import EVENT_FIELDS, EVENT_ROOTS, did_you_mean, listed
+from rtcdp.rules.tokens import FAN_OUT, Problem, Rewritten, Unreadable, rewrite
+
+MOST_NODES = 1_000
+DEEPEST = 50
+MOST_STEPS = 16
+LONGEST_STEP = 200
+LONGEST_PATTERN = 1_000
+
+
+class ExpressionErrors(ValueError):
+    """Everything that is wrong with one expression, in the order of its columns."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = sorted(problems, key=lambda problem: (problem.start, problem.end))
+        super().__init__("; ".join(problem.message for problem in self.problems))
+
+
+@dataclass(frozen=True, slots=True)
+class Defined:
+    """A name that an expression may use."""
+
+    kind: OneOf["feature", "tag", "segment", "list"]
+    type: Type
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What an expression can see.
+
+    sees:       in a message: `the profile`.
+    roots:      `traits`, `properties`, `context`: as many as can be read here.
+    fields:     fields of the event itself.
+    names:      the definitions that can be read here.
+    hidden:     definitions that exist but cannot be read here, each with the reason.
+    planned:    the type of a path (root, parts) by the tracking plan; ANY where it says nothing.
+    continuous: the value is kept up to date as time passes, so `since()` may only be compared with constants.
+    """
+
+    sees: str
+    roots: tuple[str, ...] = ()
+    fields: tuple[str, ...] = ()
+    names: Mapping[str, Defined] = field(default_factory=dict)
+    hidden: Mapping[str, str] = field(default_factory=dict)
+    planned: Callable[[str, tuple[str, ...]], Type] = lambda root, parts: Type.ANY
+    continuous: bool = False
+
+    @property
+    def expected(self) -> str:
+        """What a name may be here, for messages."""
+        kinds = sorted({defined.kind for defined in self.names.values()})
+        found = ["a " + kind for kind in kinds] + [f"{root}.NAME" for root in self.roots] + list(self.fields)
+        return listed(found)
+
+
+def parse(text: str, scope: Scope) -> Node:
+    """The checked tree of an expression. Raises ExpressionErrors."""
+    try:
+        rewritten = rewrite(text)
+    except Unreadable as error:
+        raise ExpressionErrors([error.problem]) from None
+    converter = _Converter(text, rewritten, scope)
+    try:
+        node = converter.convert(_read(rewritten, text))
+        if scope.continuous:
+            converter.check_since(node)
+    except Unreadable as error:
+        raise ExpressionErrors([*converter.problems, error.problem]) from None
+    if converter.problems:
+        raise ExpressionErrors(converter.problems)
+    return node
+
+
+def parse_condition(text: str, scope: Scope) -> Node:
+    """As `parse`, of something that is true or false."""
+    node = parse(text, scope)
+    if problem := not_a_condition(node, text):
+        raise ExpressionErrors([problem])
+    return node
+
+
+def not_a_condition(node: Node, text: str) -> Problem | None:
+    """What is wrong where a node is not true or false; None if it is."""
+    if node.type in (Type.BOOLEAN, Type.ANY):
+        return None
+    source = text[node.span.start : node.span.end]
+    hint = f"write {source} > 0" if node.type is Type.NUMBER else f"write not missing({source})"
+    if isinstance(node, Literal):
+        hint = ""
+    message = f"true or false is expected, but {source} is {shown(node.type)}"
+    return Problem(message, hint, node.span.start, node.span.end)
+
+
+def _read(rewritten: Rewritten, text: str) -> ast.expr:
+    """Python's tree of the rewritten text."""
+    try:
+        return ast.parse(rewritten.text.strip(), mode="eval").body
+    except SyntaxError as error:
+        at = max((error.offset or 1) - 1, 0)
+        span = rewritten.span(at, at + 1)
+        found = text[span.start : span.end]
+        hint = "write 'x if condition else y'" if " if " in text else ""
+        raise Unreadable(f"the expression cannot be read at '{found}'", span.start, span.end, hint) from None
+    except (RecursionError, MemoryError, ValueError):
+        raise Unreadable("the expression is nested too deep", 0, len(text)) from None
+
+
+_COMPARISONS: dict[type[ast.cmpop], str] = {
+    ast.Eq: "==",
+    ast.NotEq: "!=",
+    ast.Lt: "<",
+    ast.LtE: "<=",
+    ast.Gt: ">",
+    ast.GtE: ">=",
+    ast.In: "in",
+    ast.NotIn: "not in",
+}
+_SIGNS: dict[type[ast.operator], str] = {
+    ast.Add: "+",
+    ast.Sub: "-",
+    ast.Mult: "*",
+    ast.Div: "/",
+    ast.Mod: "%",
+    ast.FloorDiv: "//",
+}
+
+
+class _Converter:
+    """Python's tree to ours. What is wrong is collected, and a hole of type ANY stands in its place."""
+
+    def __init__(self, text: str, rewritten: Rewritten, scope: Scope) -> None:
+        self.problems: list[Problem] = []
+        self._text = text
+        self._rewritten = rewritten
+        self._scope = scope
+        self._nodes = 0
+        self._depth = 0
+
+    def convert(self, tree: ast.expr) -> Node:
+        """The node of a Python expression."""
+        span = self._span(tree)
+        self._count(1, span)
+        self._depth += 1
+        if self._depth > DEEPEST:
+            raise Unreadable(f"the expression is nested more than {DEEPEST} deep", span.start, span.end)
+        node = self._node(tree, span)
+        self._depth -= 1
+        try:
+            return fold(node)
+        except ConstantFault as error:
+            return self._wrong(str(error), span)
+
+    def _count(self, more: int, span: Span) -> None:
+        self._nodes += more
+        if self._nodes > MOST_NODES:
+            raise Unreadable(f"the expression has more than {MOST_NODES} parts", span.start, span.end)
+
+    def _span(self, tree: ast.expr) -> Span:
+        return self._rewritten.span(tree.col_offset, tree.end_col_offset or tree.col_offset + 1)
+
+    def _source(self, node: Node) -> str:
+        source = self._text[node.span.start : node.span.end]
+        return source if len(source) <= 60 else f"{source[:57]}..."
+
+    def _wrong(self, message: str, span: Span, hint: str = "") -> Literal:
+        self.problems.append(Problem(message, hint, span.start, span.end))
+        return Literal(None, Type.ANY, span)
+
+    def _node(self, tree: ast.expr, span: Span) -> Node:
+        match tree:
+            case ast.Name(id=name):
+                return self._name(name, span)
+            case ast.Attribute() | ast.Subscript():
+                return self._path(tree, span)
+            case ast.BoolOp(op=op, values=values):
+                return self._logical("and" if isinstance(op, ast.And) else "or", values, span)
+            case ast.UnaryOp(op=op, operand=operand):
+                return self._unary(op, operand, span)
+            case ast.BinOp(left=left, op=sign, right=right) if type(sign) in _SIGNS:
+                return self._arithmetic(_SIGNS[type(sign)], self.convert(left), self.convert(right), span)
+            case ast.Compare(left=left, ops=ops, comparators=comparators):
+                return self._chain(left, [_COMPARISONS[type(op)] for op in ops], comparators, span)
+            case ast.IfExp(test=test, body=body, orelse=orelse):
+                return self._conditional(test, body, orelse, span)
+            case ast.Call(func=func, args=args):
+                return self._call(func, args, span)
+            case ast.List(elts=items):
+                return self._list(items, span)
+        return self._wrong("this has no meaning here", span, "lists are written [a, b]")
+
+    # Names and paths
+
+    def _name(self, name: str, span: Span) -> Node:
+        if literal := self._rewritten.literals.get(name):
+            return literal
+        name = self._rewritten.words.get(name, name)
+        defined = self._scope.names.get(name)
+        if defined is not None:
+            if defined.kind == "list":
+                return self._wrong(f"'{name}' is a list", span, f"write traits.NAME in {name}")
+            return Name(defined.kind, name, defined.type, span)
+        if name in self._scope.fields:
+            type_ = Type.TIME if name == "occurred" else Type.TEXT
+            return EventField(cast("Any", name), type_, span)
+        return self._unknown(name, span)
+
+    def _unknown(self, name: str, span: Span) -> Node:
+        """Why a name cannot be used here."""
+        scope = self._scope
+        if name in scope.roots:
+            return self._wrong(f"'{name}' is not a value by itself", span, f"write {name}.NAME")
+        if name in EVENT_ROOTS or name in EVENT_FIELDS:
+            return self._wrong(f"'{name}' cannot be read here", span, f"this expression sees {scope.sees}")
+        if name in scope.hidden:
+            return self._wrong(f"'{name}' cannot be read here", span, scope.hidden[name])
+        if name in SIGNATURES:
+            return self._wrong(f"'{name}' is a function", span, f"write {SIGNATURES[name].call(name)}")
+        hint = did_you_mean(name, [*scope.names, *scope.roots, *scope.fields])
+        hint = hint or f"if it is meant as text, write '{name}' in quotes"
+        return self._wrong(f"unknown name '{name}': expected {scope.expected}", span, hint)
+
+    def _path(self, tree: ast.expr, span: Span) -> Node:
+        steps: list[str] = []
+        while not isinstance(tree, ast.Name):
+            step: str | None = None
+            if isinstance(tree, ast.Attribute):
+                step, tree = self._rewritten.words.get(tree.attr, tree.attr), tree.value
+            elif isinstance(tree, ast.Subscript):
+                step, tree = self._key(tree), tree.value
+            if step is None:
+                return self._wrong("this has no parts", self._span(tree), "only traits, properties and context have")
+            steps.append(step)
+        steps.reverse()
+        root = self._rewritten.words.get(tree.id, tree.id)
+        if root not in self._scope.roots:
+            return self._not_a_root(root, self._span(tree))
+        if problem := _fault_of_steps(steps):
+            return self._wrong(problem, span)
+        parts = tuple(unicodedata.normalize("NFC", step) for step in steps)
+        type_ = Type.LIST if EACH in parts else self._scope.planned(root, parts)
+        return Path(cast("Any", root), parts, type_, span)
+
+    def _key(self, tree: ast.Subscript) -> str | None:
+        """What stands between the brackets: EACH for nothing, a text; None for anything else."""
+        if not isinstance(tree.slice, ast.Name):
+            return None
+        if tree.slice.id == FAN_OUT:
+            return EACH
+        literal = self._rewritten.literals.get(tree.slice.id)
+        if literal is None or literal.type is not Type.TEXT or literal.value == EACH:
+            return None
+        return str(literal.value)
+
+    def _not_a_root(self, root: str, span: Span) -> Node:
+        if root in EVENT_ROOTS:
+            return self._wrong(f"'{root}' cannot be read here", span, f"this expression sees {self._scope.sees}")
+        if root in self._scope.names or root in self._rewritten.literals:
+            return self._wrong("this has no parts", span, "only traits, properties and context have")
+        roots = [f"{name}.NAME" for name in self._scope.roots]
+        hint = did_you_mean(root, self._scope.roots)
+        return self._wrong(f"unknown name '{root}': expected {listed(roots)}", span, hint)
+
+    # Operators
+
+    def _logical(self, operator: OneOf["and", "or"], trees: Sequence[ast.expr], span: Span) -> Node:
+        items: list[Node] = []
+        for tree in trees:
+            item = self._condition(tree)
+            if isinstance(item, Logical) and item.operator == operator:
+                items.extend(item.items)
+            else:
+                items.append(item)
+        return Logical(operator, tuple(items), Type.BOOLEAN, span)
+
+    def _condition(self, tree: ast.expr) -> Node:
+        node = self.convert(tree)
+        if problem := not_a_condition(node, self._text):
+            self.problems.append(problem)
+        return node
+
+    def _unary(self, op: ast.unaryop, operand: ast.expr, span: Span) -> Node:
+        if isinstance(op, ast.Not):
+            return Not(self._condition(operand), Type.BOOLEAN, span)
+        item = self.convert(operand)
+        if item.type not in (Type.NUMBER, Type.DURATION, Type.ANY):
+            return self._wrong(f"{self._source(item)} is {shown(item.type)}, not a number", item.span)
+        if isinstance(op, ast.UAdd):
+            return item
+        return Negative(item, Type.NUMBER if item.type is Type.ANY else item.type, span)
+
+    def _arithmetic(self, operator: str, left: Node, right: Node, span: Span) -> Node:
+        type_ = arithmetic(operator, left.type, right.type)
+        if type_ is None:
+            fans = Type.LIST in (left.type, right.type)
+            message = (
+                f"'{operator}' cannot join {self._source(left)} ({shown(left.type)}) "
+                f"and {self._source(right)} ({shown(right.type)})"
+            )
+            return self._wrong(message, right.span, "a list is read by any, all, sum, min, max and length" if fans else "")
+        return Arithmetic(cast("Any", operator), left, right, type_, span)
+
+    def _chain(self, first: ast.expr, operators: list[str], rest: list[ast.expr], span: Span) -> Node:
+        left = self.convert(first)
+        links: list[Node] = []
+        for index, (operator, tree) in enumerate(zip(operators, rest, strict=True)):
+            right = self._container(tree) if operator in ("in", "not in") else self.convert(tree)
+            if index:  # the middle of a chain stands in two comparisons: it counts twice
+                self._count(sum(1 for _ in walk(left)), span)
+            link = fold(self._compare(operator, left, right, Span(left.span.start, right.span.end)))
+            links += link.items if isinstance(link, Logical) else (link,)
+            left = right
+        return links[0] if len(links) == 1 else Logical("and", tuple(links), Type.BOOLEAN, span)
+
+    def _container(self, tree: ast.expr) -> Node:
+        """What stands right of `in`: the name of a list, or any expression."""
+        if isinstance(tree, ast.Name):
+            name = self._rewritten.words.get(tree.id, tree.id)
+            defined = self._scope.names.get(name)
+            if defined is not None and defined.kind == "list":
+                self._count(1, self._span(tree))
+                return Name("list", name, Type.LIST, self._span(tree))
+        return self.convert(tree)
+
+    def _compare(self, operator: str, left: Node, right: Node, span: Span) -> Node:
+        if isinstance(right, Name) and right.kind == "list":
+            found = self._in_list(left, right, span)
+            return found if operator == "in" else self._not_in_list(left, found, span)
+        if operator in ("in", "not in"):
+            self._check_member(left, right)
+        elif Type.LIST in (left.type, right.type):
+            at = left if left.type is Type.LIST else right
+            self._wrong(f"{self._source(at)} is a list", at.span, f"write VALUE in {self._source(at)}, or any(...)")
+        elif not comparable(left.type, right.type):
+            message = (
+                f"{self._source(left)} is {shown(left.type)} and cannot be compared "
+                f"with {self._source(right)}, which is {shown(right.type)}"
+            )
+            self._wrong(message, right.span, self._advice(left, right))
+        elif operator not in ("==", "!=") and not {left.type, right.type} <= ORDERED:
+            self._wrong(f"true and false have no order: '{operator}'", span, "use == or !=")
+        return Compare(cast("Any", operator), left, right, Type.BOOLEAN, span)
+
+    def _in_list(self, left: Node, right: Node, span: Span) -> Node:
+        if not isinstance(right, Name) or right.kind != "list":
+            hint = f"write {SIGNATURES['in_list'].call('in_list')}, with a name of `lists:`"
+            return self._wrong(f"{self._source(right)} is not a list of `lists:`", right.span, hint)
+        if left.type not in (Type.TEXT, Type.ANY):
+            return self._wrong(f"a list holds text, but {self._source(left)} is {shown(left.type)}", left.span)
+        return Call("in_list", (left, right), Type.BOOLEAN, span)
+
+    def _not_in_list(self, left: Node, found: Node, span: Span) -> Node:
+        """`x not in names`: false where x is missing, as every comparison is."""
+        self._count(sum(1 for _ in walk(left)), span)
+        there = Not(Call("missing", (left,), Type.BOOLEAN, span), Type.BOOLEAN, span)
+        return Logical("and", (there, Not(found, Type.BOOLEAN, span)), Type.BOOLEAN, span)
+
+    def _check_member(self, left: Node, right: Node) -> None:
+        if right.type is Type.TEXT:
+            hint = f"write contains({self._source(right)}, {self._source(left)})"
+            self._wrong(f"{self._source(right)} is text, not a list", right.span, hint)
+        elif right.type not in (Type.LIST, Type.ANY):
+            self._wrong(f"{self._source(right)} is {shown(right.type)}, not a list", right.span)
+        elif left.type is Type.LIST:
+            self._wrong(f"{self._source(left)} is a list", left.span, "write VALUE in LIST")
+        elif isinstance(right, ListOf):
+            for item in right.items:
+                if not comparable(left.type, item.type):
+                    message = f"{self._source(left)} is {shown(left.type)}, but {self._source(item)} is {shown(item.type)}"
+                    self._wrong(message, item.span, self._advice(left, item))
+
+    def _advice(self, left: Node, right: Node) -> str:
+        """How to write a comparison whose types do not agree."""
+        for one, other in ((left, right), (right, left)):
+            if one.type is Type.TIME and other.type is Type.DURATION:
+                return f"write since({self._source(one)})"
+            if one.type is Type.DURATION and isinstance(other, Literal) and other.type is Type.NUMBER:
+                return f"write {other.value}d for days, {other.value}h for hours"
+            if one.type is Type.NUMBER and isinstance(other, Literal) and other.type is Type.TEXT:
+                return "write numbers without quotes"
+        return ""
+
+    def _conditional(self, test: ast.expr, body: ast.expr, orelse: ast.expr, span: Span) -> Node:
+        then, condition, otherwise = self.convert(body), self._condition(test), self.convert(orelse)
+        type_ = common((then.type, otherwise.type))
+        if type_ is None:
+            message = f"{self._source(then)} is {shown(then.type)}, but {self._source(otherwise)} is {shown(otherwise.type)}"
+            return self._wrong(message, otherwise.span, "both sides must be of one type")
+        return Conditional(condition, then, otherwise, type_, span)
+
+    def _list(self, trees: Sequence[ast.expr], span: Span) -> Node:
+        items = tuple(self.convert(tree) for tree in trees)
+        if not items:
+            return self._wrong("the list is empty", span, "nothing is in it")
+        if common(item.type for item in items) is None:
+            return self._wrong("the items of a list must be of one type", span)
+        if any(item.type is Type.LIST for item in items):
+            return self._wrong("a list cannot hold lists", span)
+        return ListOf(items, Type.LIST, span)
+
+    # Calls
+
+    def _call(self, func: ast.expr, trees: Sequence[ast.expr], span: Span) -> Node:
+        if not isinstance(func, ast.Name):
+            return self._wrong("only the functions of the language can be called", self._span(func))
+        name = self._rewritten.words.get(func.id, func.id)
+        function = SIGNATURES.get(name)
+        if function is None:
+            at = self._span(func)
+            hint = did_you_mean(name, SIGNATURES)
+            return self._wrong(f"unknown function '{name}': expected one of {listed(SIGNATURES, 40)}", at, hint)
+        if not self._arity(name, function, trees, span):
+            return Literal(None, Type.ANY, span)
+        if name == "in_list":
+            return self._in_list(self.convert(trees[0]), self._container(trees[1]), span)
+        arguments = tuple(self.convert(tree) for tree in trees)
+        before = len(self.problems)
+        self._check_arguments(name, function, arguments)
+        if len(self.problems) > before:
+            return Literal(None, Type.ANY, span)
+        return Call(name, arguments, function.result or _result(arguments), span)
+
+    def _arity(self, name: str, function: Signature, trees: Sequence[ast.expr], span: Span) -> bool:
+        most = len(function.arguments)
+        if len(trees) < function.least or (len(trees) > most and not function.more):
+            needed = f"{function.least}" if function.least == most else f"{function.least} or {most}"
+            needed = f"at least {function.least}" if function.more else needed
+            message = f"{name} takes {needed} argument{'s' * (needed != '1')}, not {len(trees)}"
+            self._wrong(message, span, f"write {function.call(name)}")
+            return False
+        return True
+
+    def _check_arguments(self, name: str, function: Signature, arguments: tuple[Node, ...]) -> None:
+        single = len(arguments) == 1
+        for index, node in enumerate(arguments):
+            argument = function.arguments[min(index, len(function.arguments) - 1)]
+            allowed = argument.types
+            if function.more and function.least == 1:  # min, max, any, all: either one list or several values
+                allowed = frozenset({Type.LIST}) if single else allowed - {Type.LIST}
+            if node.type is not Type.ANY and node.type not in allowed:
+                wanted = " or ".join(sorted(shown(type_) for type_ in allowed))
+                message = f"{name} takes {wanted}, but {self._source(node)} is {shown(node.type)}"
+                self._wrong(message, node.span)
+            elif argument.literal and not isinstance(node, Literal):
+                message = f"the {argument.name} of {name} must be written out, not calculated"
+                self._wrong(message, node.span)
+        if function.more and common(node.type for node in arguments) is None:
+            self._wrong(f"the arguments of {name} must be of one type", arguments[-1].span)
+        if name == "since" and not isinstance(arguments[0], Name):
+            self._wrong_since(arguments[0])
+        if name == "matches":
+            self._check_pattern(arguments[1])
+        if name == "round" and len(arguments) > 1:
+            self._check_digits(arguments[1])
+
+    def _wrong_since(self, node: Node) -> None:
+        if isinstance(node, Literal) and node.value is None:
+            return  # a hole: already reported
+        hint = "define a feature with first_time or last_time, and write since(FEATURE)"
+        self._wrong(f"since takes a feature that holds a time, not {self._source(node)}", node.span, hint)
+
+    def _check_pattern(self, node: Node) -> None:
+        if not isinstance(node, Literal) or not isinstance(node.value, str):
+            return
+        if len(node.value) > LONGEST_PATTERN:
+            self._wrong(f"the pattern is longer than {LONGEST_PATTERN} characters", node.span)
+            return
+        if fault := _fault_of_pattern(node.value):
+            self._wrong(f"the pattern cannot be used: {fault}", node.span, "patterns are RE2: no lookaround, no \\1")
+
+    def _check_digits(self, node: Node) -> None:
+        if isinstance(node, Literal) and node.value is not None and node.value not in range(10):
+            self._wrong("the digits of round are a whole number from 0 to 9", node.span)
+
+    # Time
+
+    def check_since(self, node: Node) -> None:
+        """Refuse a `since()` whose next change cannot be told from constants."""
+        for parent in walk(node):
+            for child in children(parent):
+                if _is_since(child) and not (isinstance(parent, Compare) and _fixed(parent, child)):
+                    self._wrong_use(parent, child)
+        if _is_since(node):
+            self._wrong_use(node, node)
+
+    def _wrong_use(self, parent: Node, child: Node) -> None:
+        source = self._source(child)
+        hint = f"write {source} > 30d, with a fixed duration on the other side"
+        if isinstance(parent, Arithmetic):
+            hint = f"move the arithmetic to the other side: {source} > 30d + 12h"
+        elif isinstance(parent, Compare) and _is_since(parent.left) and _is_since(parent.right):
+            pair = [self._source(children(side)[0]) for side in (parent.left, parent.right)]
+            flipped = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}.get(parent.operator, parent.operator)
+            hint = f"compare the times themselves: {pair[0]} {flipped} {pair[1]}"
+        self._wrong(f"{source} changes with every millisecond and can only be compared with a duration", child.span, hint)
+
+
+def _is_since(node: Node) -> bool:
+    return isinstance(node, Call) and node.function == "since"
+
+
+def _fixed(compare: Compare, child: Node) -> bool:
+    """Whether the other side of a comparison is a constant duration."""
+    other = compare.right if compare.left is child else compare.left
+    return isinstance(other, Literal) and compare.operator not in ("in", "not in")
+
+
+def _result(arguments: tuple[Node, ...]) -> Type:
+    """The type of a function that gives one of its arguments, or one item of its list."""
+    if arguments[0].type is Type.LIST:
+        return Type.ANY
+    return common(node.type for node in arguments) or Type.ANY
+
+
+def _fault_of_steps(steps: list[str]) -> str:
+    """What is wrong with the parts of a path; empty if nothing is."""
+    if steps[0] == EACH:
+        return "a name is expected before '[]'"
+    if len(steps) > MOST_STEPS:
+        return f"the path has more than {MOST_STEPS} parts"
+    if any(not step or len(step) > LONGEST_STEP for step in steps):
+        return f"a part of a path has 1 to {LONGEST_STEP} characters"
+    return ""
+
+
+def _fault_of_pattern(pattern: str) -> str:
+    """RE2's own words for what is wrong with a pattern; empty if it compiles."""
+    options = re2.Options()
+    options.log_errors = False
+    try:
+        re2.compile(pattern, options)
+    except re2.error as error:
+        detail = error.args[0] if error.args else ""
+        return detail.decode("utf-8", "replace") if isinstance(detail, bytes) else str(detail)
+    return ""
+
+
