@@ -1,0 +1,221 @@
+"""The engine: folds one record into one profile. No I/O, no clock: time is what the records say.
+
+Before a record is folded, the profile is advanced through every instant up to that record's time at which something
+changes, in order, and each output carries its instant. So outputs depend on the log alone.
+"""
+
+from __future__ import annotations
+
+from bisect import insort
+from typing import TYPE_CHECKING, Any
+
+from rtcdp import triggers
+from rtcdp.aggregates import NEVER
+from rtcdp.rules.gates import Rules
+
+if TYPE_CHECKING:
+    from rtcdp.outbox import Cause, Outbox
+    from rtcdp.profile import Profile
+    from rtcdp.rules.compiler import Compiled, CompiledTrigger, Plan, Rule
+
+Starts = list["CompiledTrigger"]
+MAX_TRAITS = 512
+
+
+class Engine:
+    """One version of the definitions, applied to profiles."""
+
+    def __init__(self, compiled: Compiled) -> None:
+        self.compiled = compiled
+        self._plans = compiled.plans
+        self._plan = compiled.plan
+        self._timed = compiled.timed
+        self._rules = compiled.rules
+
+    def apply(self, profile: Profile, event: Any, outbox: Outbox) -> int:
+        """Fold an event (decoded by `compiled.decode`) into the profile; outputs go to the outbox.
+
+        Returns `wake_at`: when something may change by time alone (ms), or NEVER.
+        """
+        received = event.received
+        if received > profile.now:
+            if profile.wake_at <= received:
+                self.advance(profile, received, outbox, simulated=event.simulated)
+            profile.now = received
+        if not profile.see(event.id):
+            return profile.wake_at
+        outbox.begin("event", event.id, historical=event.historical)
+        plan = self._plans.get(event.event, self._plan)
+        touched = self._fold(profile, event, plan)
+        starts: Starts = []
+        if touched:
+            self._evaluate(profile, touched, outbox, starts)
+        if not event.historical:
+            self._trigger(profile, event, plan, starts, outbox)
+        return profile.wake_at
+
+    def _fold(self, profile: Profile, event: Any, plan: Plan) -> Rules:
+        """Features and traits; returns the rules that may have changed."""
+        touched: Rules = ()
+        for update in plan.updates:
+            hit = update(profile, event)
+            if hit:
+                touched += hit
+        for read, table in plan.tables:
+            for update in table.get(read(event), ()):
+                touched += update(profile, event)
+        if event.traits:
+            touched += self._set_traits(profile, event)
+        if profile.fresh:
+            profile.fresh = False
+            touched += self.compiled.initial
+        return touched
+
+    def _set_traits(self, profile: Profile, event: Any) -> Rules:
+        """Traits by time of occurrence; of two at the same instant the larger text wins, in any order of arrival."""
+        touched: Rules = ()
+        at = event.occurred
+        for name, value in _named_traits(event):
+            entry = profile.traits.get(name)
+            if entry is not None:
+                if at < entry[0] or (at == entry[0] and repr(value) <= repr(entry[1])):
+                    continue
+                changed = entry[1] != value or type(entry[1]) is not type(value)
+            elif len(profile.traits) >= MAX_TRAITS:
+                continue
+            else:
+                changed = value is not None
+            profile.traits[name] = [at, value]
+            if changed:
+                touched += self.compiled.traits.get(name, ())
+        return touched
+
+    def _evaluate(self, profile: Profile, touched: Rules, outbox: Outbox, starts: Starts) -> None:
+        """Look at the touched rules and at those that read what changed, in order."""
+        rules = self._rules
+        queue = sorted(set(touched)) if len(touched) > 1 else list(touched)
+        place = 0
+        while place < len(queue):
+            rule = rules[queue[place]]
+            place += 1
+            changed = (
+                _look_at_segment(profile, rule, outbox, starts)
+                if rule.is_segment
+                else _look_at_tag(profile, rule, outbox)
+            )
+            if changed:
+                for dependent in rule.dependents:
+                    if dependent not in queue[place:]:
+                        insort(queue, dependent, lo=place)
+
+    def _trigger(self, profile: Profile, event: Any, plan: Plan, starts: Starts, outbox: Outbox) -> None:
+        """Cancel, start and decide triggers after an event."""
+        for trigger in plan.cancels:
+            triggers.cancel(profile, trigger, event, outbox)
+        entry = (profile.now, event.received)  # a membership changes when the event is folded, however late it is
+        for trigger in starts:
+            triggers.start(profile, trigger, event, ("event", event.id), entry, outbox)
+        times = (event.occurred, event.received)
+        for trigger in plan.starts:
+            if trigger.where is None or trigger.where(None, event):
+                triggers.start(profile, trigger, event, ("event", event.id), times, outbox)
+        if profile.waiting:
+            revealed = profile.now if event.simulated else event.received
+            triggers.decide(profile, self.compiled.by_key, revealed, outbox)
+
+    def advance(self, profile: Profile, until: int, outbox: Outbox, *, simulated: bool) -> None:
+        """Pass every instant up to and including `until` (ms) at which something changes by time alone.
+
+        simulated: what falls due is revealed at its due instant, not at `until`: nothing is too old.
+        """
+        while profile.wake_at <= until:
+            now = max(profile.wake_at, profile.now)
+            profile.now = now
+            outbox.begin("time")
+            touched: Rules = ()
+            timed = self._timed
+            for key, slot in profile.slots.items():
+                leaf = timed.get(key)
+                if leaf is not None:
+                    touched += leaf.woken(slot, now)
+            self._settle(profile, touched, outbox, "time", now if simulated else until)
+
+    def _settle(self, profile: Profile, touched: Rules, outbox: Outbox, cause: Cause, revealed: int) -> None:
+        """Rules, then triggers, then when to wake next."""
+        starts: Starts = []
+        if touched:
+            self._evaluate(profile, touched, outbox, starts)
+        for trigger in starts:
+            triggers.start(profile, trigger, None, (cause, ""), (profile.now, profile.now), outbox)
+        if profile.waiting:
+            triggers.decide(profile, self.compiled.by_key, revealed, outbox)
+        profile.wake_at = self.next_wake(profile)
+
+    def next_wake(self, profile: Profile) -> int:
+        """When something may next change by time alone (ms), or NEVER."""
+        now, timed = profile.now, self._timed
+        wake = min((waiting[0] for waiting in profile.waiting.values()), default=NEVER)
+        for key, slot in profile.slots.items():
+            leaf = timed.get(key)
+            if leaf is not None:
+                wake = min(wake, leaf.next(slot, now))
+        return wake
+
+    def migrate(self, profile: Profile, old: Compiled, outbox: Outbox, *, revealed: int) -> None:
+        """Take a profile over from the definitions `old`; it has been advanced to the switch under them.
+
+        Features of equal meaning keep their state, others start empty; what is no longer defined is dropped. Every
+        rule is looked at, and only real differences are put out.
+        """
+        compiled = self.compiled
+        outbox.begin("definitions")
+        for key in [key for key in profile.slots if key in old.leaves and key not in compiled.leaves]:
+            del profile.slots[key]
+        keys = {rule.key for rule in compiled.rules}
+        for rule in old.rules:
+            if rule.key in keys:
+                continue
+            if rule.is_segment and profile.segments.pop(rule.key, None) is not None:
+                outbox.change(profile, "exited", rule.name, old=True, new=False)
+            elif not rule.is_segment and rule.key in profile.tags:
+                outbox.change(profile, "tag", rule.name, old=profile.tags.pop(rule.key))
+        for trigger in old.triggers:
+            if trigger.key in profile.waiting and trigger.key not in compiled.by_key:
+                del profile.waiting[trigger.key]
+                outbox.change(profile, "not_sent", trigger.name, reason="withdrawn")
+        self._settle(profile, tuple(range(len(compiled.rules))), outbox, "definitions", revealed)
+
+
+def _look_at_segment(profile: Profile, rule: Rule, outbox: Outbox, starts: Starts) -> bool:
+    holds = rule.value(profile, None) is True
+    if holds == (rule.key in profile.segments):
+        return False
+    if holds:
+        profile.segments[rule.key] = profile.now
+        outbox.change(profile, "entered", rule.name, old=False, new=True)
+        starts += rule.entered
+    else:
+        del profile.segments[rule.key]
+        outbox.change(profile, "exited", rule.name, old=True, new=False)
+        starts += rule.exited
+    return True
+
+
+def _look_at_tag(profile: Profile, rule: Rule, outbox: Outbox) -> bool:
+    value = None if rule.when is not None and not rule.when(profile, None) else rule.value(profile, None)
+    old = profile.tags.get(rule.key)
+    if value == old and type(value) is type(old):
+        return False
+    if value is None:
+        del profile.tags[rule.key]
+    else:
+        profile.tags[rule.key] = value
+    outbox.change(profile, "tag", rule.name, old=old, new=value)
+    return True
+
+
+def _named_traits(event: Any) -> list[tuple[str, Any]]:
+    """Traits of an event by the name they are kept under; a group's go under `groups.<id>`."""
+    if event.type == "group":
+        return [(f"groups.{event.group_id}", event.traits)] if event.group_id else []
+    return list(event.traits.items())

@@ -1,0 +1,134 @@
+"""Collects what one fold puts out, in order, with deterministic ids and growing `seq`."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Literal
+
+from xxhash import xxh3_128_hexdigest
+
+from rtcdp.outputs import Change, TriggerData, TriggerEvent
+
+if TYPE_CHECKING:
+    from rtcdp.profile import Profile
+    from rtcdp.rules.compiler import CompiledTrigger
+
+Cause = Literal["event", "time", "definitions"]
+_DAY_MS = 86_400_000
+
+
+@lru_cache(maxsize=4096)
+def _date(days: int) -> str:
+    """Days since 1970 as `YYYY-MM-DD`: Howard Hinnant, `civil_from_days`, proleptic Gregorian, for any day."""
+    days += 719_468
+    era, day_of_era = divmod(days, 146_097)
+    year_of_era = (day_of_era - day_of_era // 1460 + day_of_era // 36_524 - day_of_era // 146_096) // 365
+    day_of_year = day_of_era - (365 * year_of_era + year_of_era // 4 - year_of_era // 100)
+    shifted = (5 * day_of_year + 2) // 153
+    day = day_of_year - (153 * shifted + 2) // 5 + 1
+    month = shifted + 3 if shifted < 10 else shifted - 9
+    return f"{year_of_era + era * 400 + (month <= 2):04d}-{month:02d}-{day:02d}"
+
+
+def rfc3339(ms: int) -> str:
+    """Milliseconds since 1970 as RFC 3339 in UTC with milliseconds."""
+    days, rest = divmod(ms, _DAY_MS)
+    seconds, millis = divmod(rest, 1000)
+    minutes, second = divmod(seconds, 60)
+    hour, minute = divmod(minutes, 60)
+    return f"{_date(days)}T{hour:02d}:{minute:02d}:{second:02d}.{millis:03d}Z"
+
+
+class Outbox:
+    """What one or more folds put out, in order.
+
+    items: `Change` and `TriggerEvent`. `false_conditions` counts triggers whose `if` did not hold, by name.
+    """
+
+    def __init__(self, version: str) -> None:
+        self.version = version
+        self.items: list[Change | TriggerEvent] = []
+        self.false_conditions: dict[str, int] = {}
+        self._cause: Cause = "event"
+        self._message_id = ""
+        self._historical = False
+        self._ordinal = 0
+
+    def begin(self, cause: Cause, message_id: str = "", *, historical: bool = False) -> None:
+        """What follows has this cause. A fold of one record begins with the record's own."""
+        self._cause = cause
+        self._message_id = message_id
+        self._historical = historical
+        self._ordinal = 0
+
+    def _identity(self, profile: Profile, name: str, kind: str) -> str:
+        """Count the output in, and return its id."""
+        profile.seq = max(profile.seq + 1, profile.now)
+        self._ordinal += 1
+        return xxh3_128_hexdigest(
+            f"{profile.key}\0{name}\0{self.version}\0{kind}\0{profile.now}\0{self._cause}\0"
+            f"{self._message_id}\0{self._ordinal}"
+        )
+
+    def change(
+        self,
+        profile: Profile,
+        kind: Literal["entered", "exited", "tag", "stage", "not_sent"],
+        name: str,
+        old: Any = None,
+        new: Any = None,
+        reason: str = "",
+    ) -> None:
+        """Put out a record of `profile-changes`, at the profile's time."""
+        identity = self._identity(profile, name, kind)
+        self.items.append(
+            Change(
+                id=identity,
+                kind=kind,
+                profile=profile.key,
+                name=name,
+                at=rfc3339(profile.now),
+                cause=self._cause,
+                message_id=self._message_id,
+                old=old,
+                new=new,
+                reason=reason,
+                version=self.version,
+                seq=profile.seq,
+                historical=self._historical,
+            )
+        )
+
+    def trigger(
+        self, profile: Profile, trigger: CompiledTrigger, waiting: list[Any], payload: dict[str, Any]
+    ) -> None:
+        """Put out a trigger event. `waiting` is the start that fires: see `rtcdp.triggers`."""
+        due, occurred, received, cause, message_id = waiting[:5]
+        identity = self._identity(profile, trigger.name, "trigger")
+        at = rfc3339(profile.now)
+        self.items.append(
+            TriggerEvent(
+                id=identity,
+                subject=profile.key,
+                time=at,
+                seq=profile.seq,
+                data=TriggerData(
+                    profile=profile.key,
+                    trigger=trigger.name,
+                    cause=cause,
+                    message_id=message_id,
+                    occurred=rfc3339(occurred),
+                    received=rfc3339(received),
+                    due=rfc3339(due),
+                    decided=at,
+                    expires_at=rfc3339(due + trigger.max_age),
+                    channel=trigger.channel,
+                    payload=payload,
+                    version=self.version,
+                ),
+            )
+        )
+
+    def condition_false(self, trigger: CompiledTrigger) -> None:
+        """Count a trigger whose `if` did not hold when it fired: a counter, no record."""
+        self.false_conditions[trigger.name] = self.false_conditions.get(trigger.name, 0) + 1

@@ -1,0 +1,201 @@
+"""The state of one profile, and its wire form: one record of the changelog is one whole profile.
+
+Wire form: a fixed prefix (format version, clock, `wake_at`, output `seq`, number of the last switch passed), then a
+msgpack array. The prefix can be read without decoding the rest. State is sparse: a slot exists only once an event
+has touched it. Dictionaries are written in key order, so equal states have equal bytes.
+"""
+
+from __future__ import annotations
+
+import struct
+from base64 import urlsafe_b64encode
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+from xxhash import xxh3_64_digest
+
+from rtcdp.aggregates import NEVER
+from rtcdp.errors import RtcdpError
+
+FORMAT = 1
+_PREFIX = struct.Struct(">BqqqI")
+_EXTRA = 1  # msgpack extension: an integer beyond 64 bits, as decimal text
+_SEEN_ENTRY = 14  # 8 bytes of hash, 6 bytes of ms
+SEEN_MOST = 64
+SEEN_FOR_MS = 86_400_000
+
+
+class _Body(msgspec.Struct, array_like=True):
+    """Everything after the prefix, in wire order. New fields go to the end, with a default."""
+
+    traits: dict[str, list[Any]] = {}
+    slots: dict[str, Any] = {}
+    tags: dict[str, Any] = {}
+    segments: dict[str, int] = {}
+    triggers: dict[str, list[Any]] = {}
+    waiting: dict[str, list[Any]] = {}
+    consent: dict[str, Any] = {}
+    seen: bytes = b""
+    failures: int = 0
+
+
+def _unextend(code: int, data: memoryview) -> int:
+    if code != _EXTRA:
+        message = f"unknown extension {code} in a profile"
+        raise RtcdpError(message)
+    return int(bytes(data))
+
+
+_encode = msgspec.msgpack.Encoder(order="deterministic").encode
+_decode = msgspec.msgpack.Decoder(_Body, ext_hook=_unextend).decode
+
+
+@lru_cache(maxsize=65_536)
+def slot_key(text: str) -> str:
+    """Name of a state slot: 36 bits of a hash of `text`, as six characters."""
+    return urlsafe_b64encode(xxh3_64_digest(text))[:6].decode()
+
+
+class Profile:
+    """One profile.
+
+    key:      profile key, text.
+    now:      its time (ms): the highest `received` of its own records and of the ticks that woke it.
+    wake_at:  when something may change by time alone (ms); NEVER where nothing does.
+    seq:      of the last output.
+    switch:   number of the last switch of definitions that it passed.
+    traits:   name -> [occurred, value]; a value of None is a removed trait.
+    slots:    slot key of a feature -> slot of its aggregate.
+    tags:     slot key of a tag -> value.
+    segments: slot key of a segment -> when it was entered (ms). Only those it is in.
+    triggers: slot key of a trigger -> its memory (see `rtcdp.triggers`).
+    waiting:  slot key of a trigger -> the start that waits.
+    consent:  purpose -> answer.
+    seen:     message ids: `_SEEN_ENTRY` bytes each, oldest first.
+    failures: how often in a row waking it has raised.
+    fresh:    no event yet: what holds for an empty profile has still to be entered.
+    """
+
+    __slots__ = (
+        "consent",
+        "failures",
+        "fresh",
+        "key",
+        "now",
+        "seen",
+        "segments",
+        "seq",
+        "slots",
+        "switch",
+        "tags",
+        "traits",
+        "triggers",
+        "waiting",
+        "wake_at",
+    )
+
+    def __init__(self, key: str, switch: int = 0) -> None:
+        self.key = key
+        self.now = 0
+        self.wake_at = NEVER
+        self.seq = 0
+        self.switch = switch
+        self.traits: dict[str, list[Any]] = {}
+        self.slots: dict[str, Any] = {}
+        self.tags: dict[str, Any] = {}
+        self.segments: dict[str, int] = {}
+        self.triggers: dict[str, list[Any]] = {}
+        self.waiting: dict[str, list[Any]] = {}
+        self.consent: dict[str, Any] = {}
+        self.seen = b""
+        self.failures = 0
+        self.fresh = True
+
+    def trait(self, name: str) -> Any:
+        """Value of a trait; None where it is missing or removed."""
+        entry = self.traits.get(name)
+        return entry[1] if entry else None
+
+    def see(self, message_id: str) -> bool:
+        """Note a message id; False where it was seen before (the last 64 within 24 h, whichever is fewer)."""
+        digest = xxh3_64_digest(message_id)
+        seen = self.seen
+        if seen:
+            oldest = self.now - SEEN_FOR_MS
+            while seen and int.from_bytes(seen[8:_SEEN_ENTRY], "big") <= oldest:
+                seen = seen[_SEEN_ENTRY:]
+            place = seen.find(digest)
+            while place >= 0:
+                if place % _SEEN_ENTRY == 0:
+                    self.seen = seen
+                    return False
+                place = seen.find(digest, place + 1)
+            if len(seen) >= SEEN_MOST * _SEEN_ENTRY:
+                seen = seen[-(SEEN_MOST - 1) * _SEEN_ENTRY :]
+        self.seen = seen + digest + self.now.to_bytes(6, "big")
+        return True
+
+
+def encode(profile: Profile) -> bytes:
+    """The wire form of a profile."""
+    prefix = _PREFIX.pack(FORMAT, profile.now, profile.wake_at, profile.seq, profile.switch)
+    body = _Body(
+        profile.traits,
+        profile.slots,
+        profile.tags,
+        profile.segments,
+        profile.triggers,
+        profile.waiting,
+        profile.consent,
+        profile.seen,
+        profile.failures,
+    )
+    try:
+        return prefix + _encode(body)
+    except OverflowError:
+        return prefix + _encode(_extend(msgspec.to_builtins(body, builtin_types=(bytes,))))
+
+
+def _extend(value: Any) -> Any:
+    """Integers beyond 64 bits as extensions: exact sums know no limit."""
+    if type(value) is int and not -(1 << 63) <= value < 1 << 64:
+        return msgspec.msgpack.Ext(_EXTRA, str(value).encode())
+    if isinstance(value, dict):
+        return {name: _extend(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_extend(item) for item in value]
+    return value
+
+
+def decode(key: str, data: bytes) -> Profile:
+    """Back from `encode`.
+
+    Raises RtcdpError where the bytes are not a profile of a known format: a newer release wrote it, or it is damaged.
+    """
+    profile = Profile(key)
+    try:
+        version, profile.now, profile.wake_at, profile.seq, profile.switch = _PREFIX.unpack_from(data)
+        if version != FORMAT:
+            message = f"profile {key}: format {version} is not known to this release (it knows {FORMAT})"
+            raise RtcdpError(message)
+        body = _decode(memoryview(data)[_PREFIX.size :])
+    except (struct.error, msgspec.MsgspecError, ValueError) as error:
+        message = f"profile {key}: the stored state cannot be read: {error}"
+        raise RtcdpError(message) from error
+    profile.traits = body.traits
+    profile.slots = body.slots
+    profile.tags = body.tags
+    profile.segments = body.segments
+    profile.triggers = body.triggers
+    profile.waiting = body.waiting
+    profile.consent = body.consent
+    profile.seen = body.seen
+    profile.failures = body.failures
+    profile.fresh = False
+    return profile
+
+
+def wake_at(data: bytes) -> int:
+    """When a stored profile wakes (ms), without decoding it."""
+    return int.from_bytes(data[9:17], "big")

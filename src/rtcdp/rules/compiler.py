@@ -1,0 +1,467 @@
+"""From checked definitions to what the engine runs: a reverse index, so that an event costs what it touches.
+
+event name -> the leaves that it updates -> the rules that read them -> the rules that read those, and the triggers.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from rtcdp.profile import Profile, slot_key
+from rtcdp.rules.definitions import (
+    ANY_EVENT,
+    Cap,
+    Definitions,
+    Feature,
+    Segment,
+    Tag,
+    Trigger,
+)
+from rtcdp.rules.expressions import Compare, EventField, Literal, Logical, Name, Node, Path
+from rtcdp.rules.features import Leaf, Update
+from rtcdp.rules.gates import Rules
+from rtcdp.rules.interpreter import Closure, closure, condition, walk
+from rtcdp.rules.projection import Projection
+from rtcdp.rules.reads import Reads, collect, every_node, trait_name
+
+_DISPATCH_FROM = 4  # leaves told apart by one property's value, from which a table pays
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A tag or a segment, ready to be looked at.
+
+    key:        name of its place in the profile.
+    value:      the tag's value, or the segment's condition: `(profile, None) -> value`.
+    when:       condition of a tag.
+    dependents: rules that read this one; all of them later in the order.
+    entered, exited: triggers that start with it.
+    """
+
+    index: int
+    name: str
+    key: str
+    is_segment: bool
+    value: Closure
+    when: Closure | None
+    dependents: Rules
+    entered: tuple[CompiledTrigger, ...]
+    exited: tuple[CompiledTrigger, ...]
+
+
+@dataclass(frozen=True)
+class CompiledTrigger:
+    """A trigger, ready to be run. Durations in ms.
+
+    where:    on the starting event.
+    unless:   on a cancelling event; `same` are getters whose values must be equal in both events.
+    captures: getters of what the payload reads of the starting event, in the order of the captured list.
+    payload:  name -> `(profile, captured) -> value`.
+    """
+
+    index: int
+    name: str
+    key: str
+    after: int
+    where: Closure | None
+    condition: Closure | None
+    has_unless: bool
+    unless_where: Closure | None
+    same: tuple[Closure, ...]
+    caps: tuple[Cap, ...]
+    max_age: int
+    channel: str
+    captures: tuple[Closure, ...]
+    payload: tuple[tuple[str, Closure], ...]
+
+
+@dataclass
+class Plan:
+    """What events of one name do: update leaves, cancel and start triggers."""
+
+    updates: list[Update] = field(default_factory=list)
+    tables: list[tuple[Callable[[Any], Any], dict[str, list[Update]]]] = field(default_factory=list)
+    cancels: list[CompiledTrigger] = field(default_factory=list)
+    starts: list[CompiledTrigger] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """One version of the definitions, ready to run.
+
+    leaves:   slot key -> leaf; `timed` are those that time alone can change.
+    features: feature name -> leaf.
+    plans:    event name -> plan; `plan` for any other name.
+    initial:  rules that already hold for a profile of which nothing is known.
+    """
+
+    version: str
+    definitions: Definitions
+    features: dict[str, Leaf]
+    leaves: dict[str, Leaf]
+    timed: dict[str, Leaf]
+    rules: tuple[Rule, ...]
+    triggers: tuple[CompiledTrigger, ...]
+    by_key: dict[str, CompiledTrigger]
+    plans: dict[str, Plan]
+    plan: Plan
+    traits: dict[str, Rules]
+    initial: Rules
+    decode: Callable[[bytes], Any]
+
+
+class _ProfileReader:
+    """Leaves of rules: features, tags, segments, traits of the profile."""
+
+    def __init__(self, compiler: _Compiler) -> None:
+        self._compiler = compiler
+
+    def name(self, node: Name) -> Closure:
+        if node.kind == "feature":
+            return self._feature(node.name)
+        if node.kind == "list":
+            members = self._compiler.definitions.lists[node.name]
+            return lambda profile, event: members
+        key = slot_key(f"{node.kind}:{node.name}")
+        if node.kind == "tag":
+            return lambda profile, event: profile.tags.get(key)
+        return lambda profile, event: key in profile.segments
+
+    def _feature(self, name: str) -> Closure:
+        leaf = self._compiler.features[name]
+        key, value = leaf.key, leaf.aggregate.value
+        return lambda profile, event: value(profile.slots.get(key), profile.now)
+
+    def path(self, node: Path) -> Closure:
+        if node.root != "traits":
+            message = f"{node.root} is not readable here"
+            raise TypeError(message)
+        name = trait_name(node.parts)
+        rest = node.parts[2:] if name != node.parts[0] else node.parts[1:]
+        if not rest:
+            return lambda profile, event: profile.trait(name)
+        return lambda profile, event: walk(profile.trait(name), rest)
+
+    def field(self, node: EventField) -> Closure:
+        message = f"{node.name} is not readable here"
+        raise TypeError(message)
+
+    def since(self, node: Node) -> Closure:
+        then = closure(node, self)
+
+        def elapsed(profile: Profile, event: Any) -> int | None:
+            at = then(profile, event)
+            return None if at is None else profile.now - at
+
+        return elapsed
+
+
+class _EventReader:
+    """Leaves of `where` and of what is aggregated: the event alone."""
+
+    def __init__(self, compiler: _Compiler) -> None:
+        self._compiler = compiler
+
+    def name(self, node: Name) -> Closure:
+        members = self._compiler.definitions.lists[node.name]
+        return lambda profile, event: members
+
+    def path(self, node: Path) -> Closure:
+        if node.root == "traits":
+            parts = node.parts
+            return lambda profile, event: walk(event.traits, parts)
+        get = self._compiler.projection.getter(node.root, node.parts)
+        return lambda profile, event: get(event)
+
+    def field(self, node: EventField) -> Closure:
+        if node.name == "message_id":
+            return lambda profile, event: event.id
+        if node.name == "occurred":
+            return lambda profile, event: event.occurred
+        if node.name == "event":
+            return lambda profile, event: event.event
+        return lambda profile, event: event.channel or None
+
+    def since(self, node: Node) -> Closure:
+        message = "since() is not readable of an event"
+        raise TypeError(message)
+
+
+class _PayloadReader(_ProfileReader):
+    """Leaves of a trigger's `if` and payload: the profile when it fires, and what was captured when it started."""
+
+    def __init__(self, compiler: _Compiler) -> None:
+        super().__init__(compiler)
+        self.captures: list[Closure] = []
+        self._event = _EventReader(compiler)
+
+    def _captured(self, read: Closure) -> Closure:
+        place = len(self.captures)
+        self.captures.append(read)
+        return lambda profile, captured: captured[place] if captured else None
+
+    def path(self, node: Path) -> Closure:
+        return super().path(node) if node.root == "traits" else self._captured(self._event.path(node))
+
+    def field(self, node: EventField) -> Closure:
+        return self._captured(self._event.field(node))
+
+
+class _Compiler:
+    """One compilation."""
+
+    def __init__(self, definitions: Definitions) -> None:
+        self.definitions = definitions
+        self.projection = Projection(_event_paths(definitions))
+        self.features: dict[str, Leaf] = {}
+        self.order: list[Tag | Segment] = _rule_order(definitions)
+        self.reads = [_rule_reads(rule) for rule in self.order]
+
+    def compile(self) -> Compiled:
+        leaves = self._leaves()
+        triggers = {name: self._trigger(index, t) for index, (name, t) in enumerate(self.definitions.triggers.items())}
+        rules = self._rules(triggers)
+        plan = Plan()
+        plans = self._plans(leaves, triggers, plan)
+        return Compiled(
+            version=self.definitions.version,
+            definitions=self.definitions,
+            features=self.features,
+            leaves=leaves,
+            timed={key: leaf for key, leaf in leaves.items() if leaf.timed},
+            rules=rules,
+            triggers=tuple(triggers.values()),
+            by_key={trigger.key: trigger for trigger in triggers.values()},
+            plans=plans,
+            plan=plan,
+            traits=self._traits(),
+            initial=_initial(rules),
+            decode=self.projection.decode,
+        )
+
+    def _leaves(self) -> dict[str, Leaf]:
+        """One leaf per different aggregate; features of equal meaning share it."""
+        readers: dict[str, set[int]] = defaultdict(set)
+        gated: dict[str, list[tuple[str, float, int]]] = defaultdict(list)
+        since: dict[str, list[tuple[str, float, int]]] = defaultdict(list)
+        normal = {name: feature.normal for name, feature in self.definitions.features.items()}
+        for index, reads in enumerate(self.reads):
+            for name in reads.features:
+                readers[normal[name]].add(index)
+            for name, operator, constant in reads.gated:
+                gated[normal[name]].append((operator, constant, index))
+            for name, operator, constant in reads.since:
+                since[normal[name]].append((operator, constant, index))
+        values = self._read_whole()
+        reader = _EventReader(self)
+        leaves: dict[str, Leaf] = {}
+        made: dict[str, Leaf] = {}
+        for name, feature in self.definitions.features.items():
+            text = feature.normal
+            if text not in made:
+                read, gates = readers[text], gated[text]
+                if feature.aggregate not in ("count", "sum", "unique") or values & _names(normal, text):
+                    # only where every reader compares with constants may a window keep less than it holds
+                    read = read | {rule for _, _, rule in gates}
+                    gates = []
+                made[text] = Leaf(
+                    feature,
+                    tuple(sorted(read)),
+                    gates,
+                    since[text],
+                    condition(feature.where, reader),
+                    None if feature.value is None else closure(feature.value, reader),
+                )
+                leaves[made[text].key] = made[text]
+            self.features[name] = made[text]
+        return leaves
+
+    def _read_whole(self) -> set[str]:
+        """Windowed counts that a payload or a trigger's condition reads as they are."""
+        reads = Reads()
+        for trigger in self.definitions.triggers.values():
+            for node in (trigger.condition, *trigger.payload.values()):
+                for item in every_node(node) if node is not None else ():
+                    if isinstance(item, Name) and item.kind == "feature":
+                        reads.features.add(item.name)
+        return {name for name in reads.features if self.definitions.features[name].within is not None}
+
+    def _rules(self, triggers: dict[str, CompiledTrigger]) -> tuple[Rule, ...]:
+        index_of = {_identity(rule): index for index, rule in enumerate(self.order)}
+        dependents: dict[int, list[int]] = defaultdict(list)
+        for index, reads in enumerate(self.reads):
+            for name in reads.names:
+                dependents[index_of[name]].append(index)
+        starts: dict[tuple[str, str], list[CompiledTrigger]] = defaultdict(list)
+        for name, trigger in self.definitions.triggers.items():
+            starts[trigger.on.kind, trigger.on.name].append(triggers[name])
+        reader = _ProfileReader(self)
+        return tuple(
+            Rule(
+                index=index,
+                name=rule.name,
+                key=slot_key(":".join(_identity(rule))),
+                is_segment=isinstance(rule, Segment),
+                value=closure(rule.condition if isinstance(rule, Segment) else rule.value, reader),
+                when=condition(rule.when, reader) if isinstance(rule, Tag) else None,
+                dependents=tuple(dependents[index]),
+                entered=tuple(starts["entered", rule.name]) if isinstance(rule, Segment) else (),
+                exited=tuple(starts["exited", rule.name]) if isinstance(rule, Segment) else (),
+            )
+            for index, rule in enumerate(self.order)
+        )
+
+    def _trigger(self, index: int, trigger: Trigger) -> CompiledTrigger:
+        event = _EventReader(self)
+        payload = _PayloadReader(self)
+        unless = trigger.unless
+        fires = condition(trigger.condition, payload)
+        values = tuple((name, closure(node, payload)) for name, node in trigger.payload.items())
+        return CompiledTrigger(
+            index=index,
+            name=trigger.name,
+            key=slot_key(f"trigger:{trigger.name}"),
+            after=trigger.after,
+            where=condition(trigger.on.where, event),
+            condition=fires,
+            has_unless=unless is not None,
+            unless_where=condition(unless.where, event) if unless else None,
+            same=tuple(closure(node, event) for node in unless.same) if unless else (),
+            caps=trigger.caps,
+            max_age=trigger.max_age,
+            channel=trigger.channel,
+            captures=tuple(payload.captures),
+            payload=values,
+        )
+
+    def _plans(self, leaves: dict[str, Leaf], triggers: dict[str, CompiledTrigger], rest: Plan) -> dict[str, Plan]:
+        names: set[str] = set()
+        for leaf in leaves.values():
+            names.update(leaf.events)
+        for trigger in self.definitions.triggers.values():
+            names.update(trigger.unless.events if trigger.unless else ())
+            names.update([trigger.on.name] if trigger.on.kind == "event" else ())
+        plans = {name: Plan() for name in names if name != ANY_EVENT}
+        features = {slot_key(feature.normal): feature for feature in self.definitions.features.values()}
+        for name, plan in [*plans.items(), (ANY_EVENT, rest)]:
+            wanted = {name, ANY_EVENT}
+            mine = [leaf for leaf in leaves.values() if wanted & set(leaf.events)]
+            self._dispatch(plan, mine, features)
+            for trigger in self.definitions.triggers.values():
+                if trigger.unless and wanted & set(trigger.unless.events):
+                    plan.cancels.append(triggers[trigger.name])
+                if trigger.on.kind == "event" and trigger.on.name in wanted:
+                    plan.starts.append(triggers[trigger.name])
+        return plans
+
+    def _dispatch(self, plan: Plan, leaves: list[Leaf], features: dict[str, Feature]) -> None:
+        """Leaves of one event that one property's value tells apart are looked up by that value."""
+        by_property: dict[tuple[str, tuple[str, ...]], list[tuple[str, Leaf]]] = defaultdict(list)
+        rest: list[Leaf] = []
+        for leaf in leaves:
+            told = _told_apart(features[leaf.key].where)
+            if told is None:
+                rest.append(leaf)
+            else:
+                by_property[told[0]].append((told[1], leaf))
+        for (root, parts), entries in by_property.items():
+            if len(entries) < _DISPATCH_FROM:
+                rest += [leaf for _, leaf in entries]
+                continue
+            table: dict[str, list[Update]] = defaultdict(list)
+            for value, leaf in entries:
+                table[value].append(leaf.update)
+            plan.tables.append((self.projection.getter(root, parts), dict(table)))
+        plan.updates = [leaf.update for leaf in rest]
+
+    def _traits(self) -> dict[str, Rules]:
+        found: dict[str, list[int]] = defaultdict(list)
+        for index, reads in enumerate(self.reads):
+            for name in reads.traits:
+                found[name].append(index)
+        return {name: tuple(indices) for name, indices in found.items()}
+
+
+def compile_definitions(definitions: Definitions) -> Compiled:
+    """Compile a checked set of definitions."""
+    return _Compiler(definitions).compile()
+
+
+def _names(normal: dict[str, str], text: str) -> set[str]:
+    return {name for name, value in normal.items() if value == text}
+
+
+def _identity(rule: Tag | Segment) -> tuple[str, str]:
+    return ("segment" if isinstance(rule, Segment) else "tag", rule.name)
+
+
+def _rule_reads(rule: Tag | Segment) -> Reads:
+    if isinstance(rule, Segment):
+        return collect(rule.condition, Reads())
+    return collect(rule.when, collect(rule.value, Reads()))
+
+
+def _rule_order(definitions: Definitions) -> list[Tag | Segment]:
+    """Tags, then segments; what another reads comes before it. The loader has refused cycles."""
+    rules: dict[tuple[str, str], Tag | Segment] = {}
+    for rule in (*definitions.tags.values(), *definitions.segments.values()):
+        rules[_identity(rule)] = rule
+    order: dict[tuple[str, str], Tag | Segment] = {}
+    for start in rules:
+        stack = [start]
+        while stack:
+            missing = [name for name in sorted(_rule_reads(rules[stack[-1]]).names) if name not in order]
+            if missing and stack[-1] not in order:
+                stack += missing[:1]
+            else:
+                order.setdefault(stack[-1], rules[stack[-1]])
+                stack.pop()
+    return list(order.values())
+
+
+def _initial(rules: tuple[Rule, ...]) -> Rules:
+    """Rules to look at when a profile is first seen: all that hold of an empty one."""
+    empty = Profile("")
+    held = []
+    for rule in rules:
+        value = rule.value(empty, None)
+        if rule.is_segment:
+            holds = value is True
+            if holds:
+                empty.segments[rule.key] = 0
+        else:
+            holds = value is not None and (rule.when is None or rule.when(empty, None))
+            if holds:
+                empty.tags[rule.key] = value
+        if holds:
+            held.append(rule.index)
+    return tuple(held)
+
+
+def _told_apart(where: Node | None) -> tuple[tuple[str, tuple[str, ...]], str] | None:
+    """`properties.x == 'text'`, alone or within an `and`: the path and the text."""
+    match where:
+        case Logical(operator="and", items=items):
+            return next((found for item in items if (found := _told_apart(item))), None)
+        case Compare(operator="==", left=Path(root="properties" | "context", parts=parts) as path, right=Literal()):
+            if type(where.right.value) is str and len(parts) == 1:
+                return (path.root, parts), where.right.value
+    return None
+
+
+def _event_paths(definitions: Definitions) -> Iterable[tuple[str, tuple[str, ...]]]:
+    """Every path of an event that some definition reads."""
+    nodes: list[Node | None] = []
+    for feature in definitions.features.values():
+        nodes += [feature.value, feature.where]
+    for trigger in definitions.triggers.values():
+        nodes += [trigger.on.where, trigger.condition, *trigger.payload.values()]
+        if trigger.unless:
+            nodes += [trigger.unless.where, *trigger.unless.same]
+    for node in nodes:
+        for item in every_node(node) if node is not None else ():
+            if isinstance(item, Path) and item.root != "traits":
+                yield item.root, item.parts

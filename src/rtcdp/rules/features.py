@@ -1,0 +1,261 @@
+"""Compiled features: one `Leaf` per different aggregate, shared by every rule that reads it.
+
+A leaf's `update(profile, event)` folds one event into the profile and returns the rules that may have changed: none
+unless a value crosses a constant it is compared with, or some rule reads it whole. Time works the same way: `next`
+says when time alone may change something, `woken` what it changed.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable
+from typing import Any
+
+from rtcdp.aggregates import (
+    NEVER,
+    SCALE,
+    Aggregate,
+    Count,
+    ExtremeTime,
+    MostFrequent,
+    Sum,
+    WindowCount,
+    WindowEntries,
+    make,
+    scaled,
+)
+from rtcdp.profile import Profile, slot_key
+from rtcdp.rules.definitions import Feature
+from rtcdp.rules.gates import Gates, Rules, points
+from rtcdp.rules.interpreter import Closure
+
+Update = Callable[[Profile, Any], Rules]
+NOTHING: Rules = ()
+
+
+class Leaf:
+    """One aggregate of one set of definitions.
+
+    key:     name of its slot.
+    readers: rules for which any change of the value matters.
+    gates:   rules that compare the value with constants; integer points (scaled for sums).
+    since:   rules that compare `since()` of it with constants; points in ms.
+    """
+
+    __slots__ = ("aggregate", "events", "gates", "key", "readers", "since", "timed", "update", "value_of", "where")
+
+    def __init__(
+        self,
+        feature: Feature,
+        readers: Rules,
+        gated: list[tuple[str, float, int]],
+        since: list[tuple[str, float, int]],
+        where: Closure | None,
+        value_of: Closure | None,
+    ) -> None:
+        """Gated, since: (operator, constant, rule)."""
+        self.key = slot_key(feature.normal)
+        self.events = feature.events
+        self.readers = readers
+        scale = SCALE if feature.aggregate == "sum" and feature.within is None else 1
+        self.gates = Gates((p, rule) for op, constant, rule in gated for p in points(op, constant, scale))
+        self.since = Gates((p, rule) for op, constant, rule in since for p in points(op, constant))
+        keep = None
+        if feature.aggregate == "count" and not readers and self.gates.points:
+            keep = max(1, *self.gates.points)
+        self.aggregate: Aggregate = make(feature.aggregate, feature.within, keep)
+        self.timed = self.aggregate.timed or bool(self.since.points)
+        self.where = where
+        self.value_of = value_of
+        self.update = self._updater()
+
+    def value(self, profile: Profile) -> Any:
+        """Value at the profile's time."""
+        return self.aggregate.value(profile.slots.get(self.key), profile.now)
+
+    def next(self, slot: Any, now: int) -> int:
+        """When time alone may next change what some rule sees (ms), or NEVER."""
+        aggregate = self.aggregate
+        if isinstance(aggregate, ExtremeTime):
+            place = bisect_right(self.since.points, now - slot)
+            return int(slot + self.since.points[place]) if place < len(self.since.points) else NEVER
+        if isinstance(aggregate, WindowCount) and aggregate.keep:
+            place = bisect_right(self.gates.points, aggregate.value(slot, now))
+            floor = self.gates.points[place - 1] if place else 0
+            return aggregate.next_below(slot, now, floor) if floor > 0 else NEVER
+        if not self.readers and not self.gates.points:
+            return NEVER
+        return aggregate.next_change(slot, now)
+
+    def woken(self, slot: Any, now: int) -> Rules:
+        """Rules that time alone may have changed exactly at `now`."""
+        if isinstance(self.aggregate, ExtremeTime):
+            return self.since.flips.get(now - slot, NOTHING)
+        before, after = self.aggregate.value(slot, now - 1), self.aggregate.value(slot, now)
+        return NOTHING if before == after else self.readers + self._crossed(before, after)
+
+    def _crossed(self, before: Any, after: Any) -> Rules:
+        gates = self.gates
+        if not gates.points:
+            return NOTHING
+        if before is None or after is None:
+            return gates.every()
+        if type(before) is int and type(after) is int:
+            return gates.crossed(before, after)
+        return gates.every()
+
+    def _updater(self) -> Update:
+        kind = type(self.aggregate)
+        if kind is Count:
+            update = self._count()
+        elif kind is Sum:
+            update = self._sum()
+        elif kind is ExtremeTime:
+            update = self._time()
+        elif kind is MostFrequent:
+            update = self._most_frequent()
+        elif kind is WindowCount and self.aggregate.keep:  # type: ignore[attr-defined] # kind says so
+            update = self._window_count()
+        else:
+            update = self._any()
+        return self._filtered(update)
+
+    def _filtered(self, update: Update) -> Update:
+        """Only the events that `where` lets pass."""
+        where = self.where
+        if where is None:
+            return update
+        return lambda profile, event: update(profile, event) if where(None, event) is True else NOTHING
+
+    def _count(self) -> Update:
+        key, readers, flips = self.key, self.readers, self.gates.flips.get
+        if readers:
+
+            def count_read(profile: Profile, event: Any) -> Rules:
+                slots = profile.slots
+                slots[key] = count = slots.get(key, 0) + 1
+                return readers + flips(count, NOTHING)
+
+            return count_read
+
+        def count(profile: Profile, event: Any) -> Rules:
+            slots = profile.slots
+            slots[key] = count = slots.get(key, 0) + 1
+            return flips(count, NOTHING)
+
+        return count
+
+    def _sum(self) -> Update:
+        key, readers, gates, value_of = self.key, self.readers, self.gates, self.value_of
+        assert value_of is not None  # noqa: S101  the loader lets no sum without a value through
+
+        def add(profile: Profile, event: Any) -> Rules:
+            value = value_of(None, event)
+            slots = profile.slots
+            before = after = slots.get(key, 0)
+            for item in value if type(value) is list else (value,):
+                if type(item) in (int, float):
+                    after += scaled(item)
+            if after == before:
+                return NOTHING
+            slots[key] = after
+            return readers + gates.crossed(before, after)
+
+        return add
+
+    def _time(self) -> Update:
+        key, since, update = self.key, self.since, self.aggregate.update
+        whole = tuple(sorted({*self.readers, *self.gates.every()}))
+        arm = since.points
+
+        def at(profile: Profile, event: Any) -> Rules:
+            slots, now = profile.slots, profile.now
+            before = slots.get(key)
+            after = update(before, event.occurred, "", None, now)
+            if after == before:
+                return NOTHING
+            slots[key] = after
+            if not arm:
+                return whole
+            place = bisect_right(arm, now - after)
+            if place < len(arm):
+                due = after + arm[place]
+                if due < profile.wake_at:
+                    profile.wake_at = due
+            if before is None:
+                return whole + since.every()
+            return whole + since.crossed(now - before, now - after)
+
+        return at
+
+    def _most_frequent(self) -> Update:
+        key, value_of, update = self.key, self.value_of, self.aggregate.update
+        top = MostFrequent.top
+        whole = tuple(sorted({*self.readers, *self.gates.every()}))
+        assert value_of is not None  # noqa: S101  the loader lets no most_frequent without a value through
+
+        def most(profile: Profile, event: Any) -> Rules:
+            value = value_of(None, event)
+            if value is None:
+                return NOTHING
+            slots = profile.slots
+            before = slots.get(key)
+            leader = top(before) if before and whole else None
+            slot = before
+            for item in value if type(value) is list else (value,):
+                slot = update(slot, event.occurred, "", item, 0)
+            slots[key] = slot
+            return whole if whole and slot and top(slot) != leader else NOTHING
+
+        return most
+
+    def _window_count(self) -> Update:
+        key, aggregate, flips = self.key, self.aggregate, self.gates.flips.get
+        assert isinstance(aggregate, WindowCount)  # noqa: S101  the caller chose by it
+        update, value, within = aggregate.update, aggregate.value, aggregate.within
+
+        def count(profile: Profile, event: Any) -> Rules:
+            slots, now = profile.slots, profile.now
+            at = event.occurred
+            if at <= now - within:
+                return NOTHING
+            slot = slots.get(key)
+            before = value(slot, now)
+            slots[key] = slot = update(slot, at, "", None, now)
+            after = value(slot, now)
+            hit = flips(after, NOTHING) if after != before else NOTHING
+            if hit:
+                due = self.next(slot, now)
+                if due < profile.wake_at:
+                    profile.wake_at = due
+            return hit
+
+        return count
+
+    def _any(self) -> Update:
+        key, aggregate, value_of, readers = self.key, self.aggregate, self.value_of, self.readers
+        numeric, crossed = aggregate.numeric, self._crossed
+        seen = bool(readers or self.gates.points)  # what only payloads read needs no waking
+        within = aggregate.within if seen and isinstance(aggregate, WindowCount | WindowEntries) else 0
+
+        def fold(profile: Profile, event: Any) -> Rules:
+            found = value_of(None, event) if value_of is not None else True
+            if found is None:
+                return NOTHING
+            slots, now, at = profile.slots, profile.now, event.occurred
+            slot = slots.get(key)
+            before = aggregate.value(slot, now)
+            for item in found if type(found) is list else (found,):
+                if not numeric or type(item) in (int, float):
+                    slot = aggregate.update(slot, at, event.id, item, now)
+            if slot is None:
+                return NOTHING
+            slots[key] = slot
+            if within and now < at + within < profile.wake_at:
+                profile.wake_at = at + within
+            after = aggregate.value(slot, now)
+            if before == after and type(before) is type(after):
+                return NOTHING
+            return readers + crossed(before, after)
+
+        return fold
