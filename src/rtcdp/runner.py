@@ -96,7 +96,7 @@ class PartitionRunner:
         self._engines: dict[str, Engine] = {}
         self._cache: dict[bytes, Profile] = {}
         self.timers = Timers(self._stored_wake)
-        self._outstanding: tuple[int, int] | None = None
+        self._tick_asked = False
 
     # ---- state -------------------------------------------------------------------------------------------------
 
@@ -167,13 +167,16 @@ class PartitionRunner:
             if before is None or before[9:17] != value[9:17]:
                 timers.add(wake_at(value), key)
         self.position = fold.next_position
+        if fold.counts["ticks"]:
+            self._tick_asked = False
         cache = self._cache
         if len(cache) > CACHE:
             for key in list(cache)[: len(cache) - CACHE // 2]:
                 del cache[key]
 
     def discard(self, fold: Fold) -> None:
-        """Forget a batch that was not committed."""
+        """Forget a batch that was not committed, and a tick that was to go with it."""
+        self._tick_asked = False
         for key in fold.state:
             self._cache.pop(key, None)
 
@@ -186,22 +189,15 @@ class PartitionRunner:
         tick, or a switch, has still profiles to visit; one is outstanding at a time.
         """
         position = self.position
-        if self._outstanding is not None and position.offset < self._outstanding[0]:
+        if self._tick_asked:
             return None
-        self._outstanding = None
         due = self.timers.next()
-        if due <= position.tick and position.simulated:
-            return self._tick(position.tick, simulated=True)
-        if due <= max(watermark, position.tick) or position.cursor is not None:
-            return self._tick(max(watermark, position.tick), simulated=False)
-        return None
-
-    def _tick(self, time: int, *, simulated: bool) -> bytes:
+        simulated = position.simulated and due <= position.tick
+        if not simulated and due > max(watermark, position.tick) and position.cursor is None:
+            return None
+        self._tick_asked = True
+        time = position.tick if simulated else max(watermark, position.tick)
         return encode(Tick(time=time, wake=TICK_WAKES, simulated=simulated))
-
-    def tick_appended(self, offset: int) -> None:
-        """Note that a tick asked for by `next_tick` lies at this offset of the log: no other before it is folded."""
-        self._outstanding = (offset, 0)
 
 
 def _plain_letter(
@@ -317,6 +313,9 @@ class _Batch:
 
     def _fold_carefully(self, profile: Profile, record: Any, offset: int, key: bytes, value: bytes | None) -> None:
         """Fold with a way back: what raises leaves the profile as it was."""
+        if profile.wake_at <= record.received:
+            self._wake(profile, key, Tick(time=record.received, wake=1, simulated=record.simulated))
+            profile = self._touched[key]
         snapshot = None if profile.fresh else profiles.encode(profile)
         kept = len(self._outbox.items)
         try:
@@ -350,6 +349,7 @@ class _Batch:
         position = self._position
         position.tick = max(position.tick, tick.time)
         position.simulated = tick.simulated
+        self._fold.counts["ticks"] += 1
         for key in self._due(tick):
             self._wake(self._touched.get(key) or self._load(key), key, tick)
         if position.cursor is not None:
