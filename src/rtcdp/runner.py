@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Protocol
 
 import msgspec
@@ -21,7 +22,7 @@ from rtcdp.engine import Engine
 from rtcdp.errors import RtcdpError
 from rtcdp.outbox import Outbox
 from rtcdp.outputs import Change, Origin
-from rtcdp.position import POSITION_KEY, Position, SwitchPoint
+from rtcdp.position import Position, SwitchPoint
 from rtcdp.profile import Profile
 from rtcdp.records import Switch, Tick, encode
 from rtcdp.rules.compiler import Compiled
@@ -203,9 +204,10 @@ class PartitionRunner:
 def _plain_letter(
     reason: str, detail: str, origin: Origin, key: bytes | None, value: bytes | None
 ) -> tuple[bytes, bytes]:
-    """Make a minimal dead letter, where nothing better was given."""
+    """Make a dead letter where nothing better was given (replay, tests)."""
     name = f"{origin.topic}/{origin.partition}/{origin.offset}"
-    return name.encode(), msgspec.json.encode({"reason": reason, "detail": detail, "origin": origin})
+    body = {"reason": reason, "detail": detail, "origin": origin, "key": key, "original": value}
+    return name.encode(), msgspec.json.encode(body)
 
 
 class _Batch:
@@ -298,7 +300,7 @@ class _Batch:
     def _pass_switches(self, profile: Profile) -> None:
         """Advance the profile to each switch under the version before it, and go on under the new one."""
         switches = self._position.switches
-        for before, switch in zip(switches, switches[1:], strict=False):
+        for before, switch in pairwise(switches):
             if profile.switch >= switch.number:
                 continue
             old, new = self._runner.engine(before.version), self._runner.engine(switch.version)

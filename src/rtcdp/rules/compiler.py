@@ -293,8 +293,8 @@ class _Compiler:
         index_of = {_identity(rule): index for index, rule in enumerate(self.order)}
         dependents: dict[int, list[int]] = defaultdict(list)
         for index, reads in enumerate(self.reads):
-            for name in reads.names:
-                dependents[index_of[name]].append(index)
+            for identity in reads.names:
+                dependents[index_of[identity]].append(index)
         starts: dict[tuple[str, str], list[CompiledTrigger]] = defaultdict(list)
         for name, trigger in self.definitions.triggers.items():
             starts[trigger.on.kind, trigger.on.name].append(triggers[name])
@@ -406,19 +406,19 @@ def _rule_reads(rule: Tag | Segment) -> Reads:
 
 def _rule_order(definitions: Definitions) -> list[Tag | Segment]:
     """Tags, then segments; what another reads comes before it. The loader has refused cycles."""
-    rules: dict[tuple[str, str], Tag | Segment] = {}
-    for rule in (*definitions.tags.values(), *definitions.segments.values()):
-        rules[_identity(rule)] = rule
+    all_rules: list[Tag | Segment] = [*definitions.tags.values(), *definitions.segments.values()]
+    rules = {_identity(rule): rule for rule in all_rules}
+    reads = {name: sorted(_rule_reads(rule).names) for name, rule in rules.items()}
     order: dict[tuple[str, str], Tag | Segment] = {}
-    for start in rules:
-        stack = [start]
+    for first in rules:
+        stack = [first]
         while stack:
-            missing = [name for name in sorted(_rule_reads(rules[stack[-1]]).names) if name not in order]
-            if missing and stack[-1] not in order:
-                stack += missing[:1]
+            missing = next((name for name in reads[stack[-1]] if name not in order), None)
+            if missing is None:
+                name = stack.pop()
+                order.setdefault(name, rules[name])
             else:
-                order.setdefault(stack[-1], rules[stack[-1]])
-                stack.pop()
+                stack.append(missing)
     return list(order.values())
 
 
@@ -446,9 +446,10 @@ def _told_apart(where: Node | None) -> tuple[tuple[str, tuple[str, ...]], str] |
     match where:
         case Logical(operator="and", items=items):
             return next((found for item in items if (found := _told_apart(item))), None)
-        case Compare(operator="==", left=Path(root="properties" | "context", parts=parts) as path, right=Literal()):
-            if type(where.right.value) is str and len(parts) == 1:
-                return (path.root, parts), where.right.value
+        case Compare(
+            operator="==", left=Path(root="properties" | "context" as root, parts=(_,) as parts), right=Literal(value=str(text))
+        ):
+            return (root, parts), text
     return None
 
 
