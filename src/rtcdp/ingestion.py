@@ -1,0 +1,344 @@
+"""Ingestion: one raw record in, one clean event for `profile-events` out, or the reason why not.
+
+Pure: the result depends on the record, its origin, its append time and the definitions' `tracking:` and `identity:`
+alone, so that a worker that takes a partition over makes the same records again. It never raises, whatever the bytes.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any, Literal
+
+import msgspec
+import xxhash
+
+from rtcdp import cleaning, timestamps, tracking
+from rtcdp.errors import Unfit
+from rtcdp.events import TYPES, RawEvent, decode
+from rtcdp.identity import Resolver
+from rtcdp.records import Event, encode
+from rtcdp.rules.definitions import IdentityPlan, TrackingPlan
+
+INGEST_VERSION = 1
+"""Version of the cleaning code. Raised with every change that gives another record for the same bytes."""
+
+MAX_CLEAN_BYTES = 900_000
+"""A larger cleaned event is a dead letter: with key and headers it has to fit Kafka's usual 1 MiB."""
+MAX_FUTURE = 86_400_000
+"""`event` time mode: how far (ms) an event's time may lie after the append time of its record."""
+
+RECEIVED_HEADER = "rtcdp-received"
+"""Kafka header of a replayed dead letter: when it was received at first, ms as decimal text."""
+ORIGIN_HEADER = "rtcdp-origin"
+"""Kafka header of a replayed dead letter: its first origin, `<topic id or name>/<partition>/<offset>`."""
+
+Headers = Iterable[tuple[str, bytes | str | None]] | None
+
+
+class Source(msgspec.Struct, frozen=True):
+    """A topic of raw events.
+
+    topic:  its name.
+    tenant: first part of the profile keys of its events ([a-z0-9_-]+).
+    time:   `arrival`: `received` is the append time. `event`: it is the event's own time (imports, tests).
+    """
+
+    topic: str
+    tenant: str = "main"
+    time: Literal["arrival", "event"] = "arrival"
+
+
+class Accepted(msgspec.Struct, frozen=True, gc=False):
+    """A clean event: Kafka key (the profile key) and value for `profile-events`; received in ms."""
+
+    key: bytes
+    value: bytes
+    received: int
+
+
+class Refused(msgspec.Struct, frozen=True, gc=False):
+    """No event. letter: whether it becomes a dead letter; False where the tracking plan says drop (only counted)."""
+
+    unfit: Unfit
+    letter: bool = True
+
+
+class Ingestor:
+    """Ingests the records of one source. Not for several threads.
+
+    counts: what was repaired and removed, by the names of `cleaning.FIXES`; what was dropped or refused by the plan too.
+    """
+
+    def __init__(self, tracking: TrackingPlan, identity: IdentityPlan, source: Source) -> None:
+        self.counts: Counter[str] = Counter()
+        self._plan = tracking
+        self._planned = bool(tracking.events) or tracking.unplanned != "accept"
+        self._resolver = Resolver(identity, source.tenant)
+        self._simulated = source.time == "event"
+        self._inspector = cleaning.Inspector()
+        self._names: dict[str, str] = {}
+        # What names an identifier must not be taken for a card number; a device's token is for sending push messages.
+        general = tracking.allow_secrets | self._resolver.exempt | {"context.device.token"}
+        self._allowed = general | _allowed(tracking.traits, "traits")
+        self._allowed_by_event = {
+            name: self._allowed | _allowed(planned.properties, "properties") for name, planned in tracking.events.items()
+        }
+
+    def ingest(
+        self, value: bytes | None, origin_source: str, offset: int, appended: int, headers: Headers = None
+    ) -> Accepted | Refused:
+        """Clean one raw record.
+
+        value:         its bytes; None is possible and refused.
+        origin_source: `<topic id>/<partition>`; with `offset` the origin.
+        appended:      append time of the record (ms); 0 or less where unknown (then no event is "in the future", and
+                       `arrival` mode refuses).
+        headers:       Kafka headers; those of a replayed dead letter are read.
+        """
+        try:
+            return self._ingest(value, origin_source, offset, appended, headers)
+        except Unfit as unfit:
+            return Refused(unfit)
+        except tracking.Dropped as dropped:
+            self.counts["plan_dropped"] += 1
+            return Refused(Unfit("dropped", dropped.detail, dropped.field), letter=False)
+        except Exception as error:  # noqa: BLE001  # one record that trips a bug of ours must not stop all others
+            return Refused(Unfit("unexpected", f"{type(error).__name__}: {error}"[:200]))
+
+    def _ingest(self, value: bytes | None, source: str, offset: int, appended: int, headers: Headers) -> Accepted:
+        counts = self.counts
+        raw = decode(value, counts)
+        first_received, first_origin = _replay_headers(headers) if headers else (0, "")
+        kind = raw.type if raw.type in TYPES else _event_type(raw, counts)
+        received, occurred = self._times(raw, appended, first_received)
+        user_id = self._resolver.user_id(_either(raw.user_id, raw.snake_user_id), counts)
+        anonymous_id = self._resolver.anonymous_id(_either(raw.anonymous_id, raw.snake_anonymous_id), counts)
+        event = self._name(raw.event) if kind == "track" else kind
+        properties, traits, context = self._trees(value or b"", raw, kind, event)
+        own_traits = {} if kind == "group" else traits
+        key = self._resolver.key(user_id, anonymous_id, own_traits, context, counts)
+        if key is None:
+            raise Unfit("no_identifier", "no usable identifier: userId, anonymousId, or one in traits or context")
+        if kind != "track":
+            properties = self._special_fields(raw, kind, properties, traits)
+        record = encode(
+            Event(
+                received=received,
+                occurred=occurred,
+                source=source,
+                offset=offset,
+                id=self._message_id(raw) or first_origin or f"{source}/{offset}",
+                type=kind,
+                event=event,
+                channel=self._channel(raw, kind, context),
+                user_id=user_id,
+                anonymous_id=anonymous_id,
+                properties=properties,
+                traits=own_traits,
+                context=context,
+                appended=0 if appended == received else appended,
+                simulated=self._simulated,
+                historical=context.get("import") is True,
+            )
+        )
+        if len(record) > MAX_CLEAN_BYTES:
+            raise Unfit("too_large", f"{len(record)} bytes once cleaned, at most {MAX_CLEAN_BYTES} are allowed")
+        return Accepted(key, record, received)
+
+    # --- time ---
+
+    def _times(self, raw: RawEvent, appended: int, first_received: int) -> tuple[int, int]:
+        """(received, occurred) as LANGUAGE says under "Time"; ms."""
+        sent_field = _either(raw.sent_at, raw.snake_sent_at)
+        received_field = _either(raw.received_at, raw.snake_received_at)
+        stamp = self._time(raw.timestamp)
+        sent = None if sent_field is None else self._time(sent_field)
+        stamped_received = None if received_field is None else self._time(received_field)
+        if self._simulated:
+            received = self._simulated_received(raw, stamped_received, stamp, appended)
+        elif appended <= 0:
+            raise Unfit("no_append_time", f"append time {appended}")
+        else:
+            received = min(appended, first_received) if first_received > timestamps.EARLIEST else appended
+            if stamped_received is None:
+                stamped_received = received
+        occurred = received if stamp is None else stamp
+        if sent is not None and stamped_received is not None:
+            # Where a collector has corrected `timestamp` already, `originalTimestamp` is the client's own.
+            own = stamp if raw.original_timestamp is None else self._time(raw.original_timestamp)
+            if own is not None:
+                occurred = stamped_received - (sent - own)
+        if occurred < timestamps.EARLIEST:
+            self.counts["time_absurd"] += 1
+            occurred = received
+        elif occurred > received:
+            self.counts["time_after_received"] += 1
+            occurred = received
+        return received, occurred
+
+    def _simulated_received(self, raw: RawEvent, stamped: int | None, stamp: int | None, appended: int) -> int:
+        received = stamp if stamped is None else stamped
+        field = "timestamp" if stamped is None else "receivedAt"
+        if received is None:
+            if raw.timestamp is None:
+                raise Unfit("missing_field", "the source takes its time from the events: one is needed", field)
+            raise Unfit("bad_timestamp", "the time cannot be read", field)
+        if appended > 0 and received > appended + MAX_FUTURE:
+            raise Unfit("future", "more than a day after the record reached the broker", field)
+        if not timestamps.EARLIEST <= received < timestamps.LATEST:
+            raise Unfit("bad_timestamp", "before 2000 or after 2099", field)
+        return received
+
+    def _time(self, value: object) -> int | None:
+        if value is None:
+            return None
+        moment = timestamps.parse(value)
+        if moment is None:
+            self.counts["time_unreadable"] += 1
+        elif type(value) is str and value[-1] != "Z" and not timestamps.has_offset(value):
+            self.counts["time_no_offset"] += 1
+        return moment
+
+    # --- names and fields ---
+
+    def _name(self, value: object) -> str:
+        """The cleaned name of a track event. Names are few: they are remembered."""
+        if type(value) is str:
+            known = self._names.get(value)
+            if known is not None:
+                return known
+        text = cleaning.clean_name(_text(value))
+        if not text or text == "*":
+            raise Unfit("missing_field", "a track event needs the name of the event (and not `*`)", "event")
+        if type(value) is str:
+            if text != value:
+                self.counts["name_cut" if len(value.strip()) > cleaning.MAX_NAME else "text"] += 1
+                return text  # not remembered, so that it is counted each time
+            if len(self._names) >= 4096:
+                self._names.clear()
+            self._names[value] = text
+        return text
+
+    def _message_id(self, raw: RawEvent) -> str:
+        value = raw.message_id
+        if value is None:
+            value = raw.snake_message_id
+            if value is None:
+                return ""
+        text = _text(value)
+        if len(text) > cleaning.MAX_NAME:
+            self.counts["message_id_hashed"] += 1
+            return xxhash.xxh3_128_hexdigest(text.encode())
+        return text if text.isascii() and text.isprintable() else cleaning.clean_name(text)
+
+    def _channel(self, raw: RawEvent, kind: str, context: dict[str, Any]) -> str:
+        """`channel`, else `context.channel`, else what kind of event and context tell: web, app, or "" (unknown)."""
+        value = raw.channel
+        if value is None:
+            value = context.get("channel")
+        if value:
+            text = _text(value)
+            clean = text if len(text) <= 32 and text.isascii() and text.isprintable() else cleaning.clean_name(text)
+            if clean:
+                return clean
+        if kind == "screen" or "app" in context or "device" in context:
+            return "app"
+        return "web" if kind == "page" or "page" in context else ""
+
+    def _special_fields(
+        self, raw: RawEvent, kind: str, properties: dict[str, Any], traits: dict[str, Any]
+    ) -> dict[str, Any]:
+        """What only some types carry, put where expressions can read it: in the properties."""
+        fields: dict[str, Any] = {}
+        if kind in {"page", "screen"}:
+            fields = {name: cleaning.clean_name(_text(value)) for name, value in (("name", raw.name), ("category", raw.category))}
+        elif kind == "alias":
+            fields = {"previousId": self._resolver.user_id(raw.previous_id, self.counts)}
+        elif kind == "group":
+            group = self._resolver.identifier(raw.group_id, self.counts)
+            if not group:
+                raise Unfit("missing_field", "a group call needs a groupId", "groupId")
+            return {**properties, "groupId": group, "traits": traits}
+        fields = {name: value for name, value in fields.items() if value and name not in properties}
+        return {**properties, **fields} if fields else properties
+
+    # --- trees ---
+
+    def _trees(
+        self, value: bytes, raw: RawEvent, kind: str, event: str
+    ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+        """Properties, traits and context: cleaned, and as the tracking plan wants them."""
+        properties = self._tree(raw.properties, "properties")
+        traits = self._tree(raw.traits, "traits")
+        context = self._tree(raw.context, "context")
+        inspector = self._inspector
+        if not (
+            inspector.bytes_clean(value)
+            and (not properties or inspector.names_clean(properties))
+            and (not traits or inspector.names_clean(traits))
+            and (not context or inspector.names_clean(context))
+        ):
+            allowed = self._allowed_by_event.get(event, self._allowed)
+            properties = cleaning.clean_tree(properties, allowed, self.counts, "properties")
+            traits = cleaning.clean_tree(traits, allowed, self.counts, "traits")
+            context = cleaning.clean_tree(context, allowed, self.counts, "context")
+        if self._planned and kind == "track":
+            properties = tracking.apply_to_event(self._plan, event, properties, self.counts)
+        if traits and self._plan.traits and kind != "group":
+            traits = tracking.apply_to_traits(self._plan, traits, self.counts)
+        return properties, traits, context
+
+    def _tree(self, value: dict[str, Any] | list[Any] | None, field: str) -> dict[str, Any]:
+        if type(value) is dict:
+            return value
+        if value:
+            raise Unfit("wrong_type", "Expected `object`, got `array`", field)
+        if value is not None:
+            self.counts["empty_list_object"] += 1
+        return {}
+
+
+def _either(camel: object, snake: object) -> object:
+    return snake if camel is None else camel
+
+
+def _text(value: object) -> str:
+    """A scalar as text, as JSON writes it; "" for null and booleans."""
+    kind = type(value)
+    if kind is str:
+        return value  # type: ignore[return-value]  # just checked
+    if kind is float and value.is_integer():  # type: ignore[attr-defined]  # just checked
+        return str(int(value))  # type: ignore[call-overload]  # just checked
+    return str(value) if kind is int or kind is float else ""
+
+
+def _event_type(raw: RawEvent, fixes: Counter[str]) -> str:
+    """The type where it is not written as it should be. Raises Unfit."""
+    if raw.type is None:
+        if raw.event is None:
+            raise Unfit("missing_field", "neither `type` nor `event` is given", "type")
+        fixes["type_inferred"] += 1
+        return "track"
+    kind = _text(raw.type).strip().lower()
+    if kind not in TYPES:
+        raise Unfit("unknown_type", "known are " + ", ".join(sorted(TYPES)), "type")
+    return kind
+
+
+def _allowed(rules: Any, root: str) -> frozenset[str]:
+    return frozenset(f"{root}.{path}" for path, rule in rules.items() if rule.allow_secret)
+
+
+def _replay_headers(headers: Headers) -> tuple[int, str]:
+    """(received in ms or 0, first origin or "") of a replayed dead letter. What cannot be read is ignored."""
+    received, origin = 0, ""
+    for name, value in headers or ():
+        if value is None or name not in {RECEIVED_HEADER, ORIGIN_HEADER}:
+            continue
+        text = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+        if name == ORIGIN_HEADER:
+            origin = cleaning.clean_name(text)
+        elif text.isascii() and text.isdigit() and len(text) <= 15:
+            received = int(text)
+    return received, origin
