@@ -1,0 +1,269 @@
+"""One partition of `profile-events` at work: take, fold, commit, adopt; again.
+
+State, outputs and position cannot disagree: they are in one transaction, and what was folded counts only when it is
+committed. No timer decides how long a transaction is: what arrives while one commits is the next one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Protocol
+
+from confluent_kafka import Message
+
+from rtcdp.errors import Stalled
+from rtcdp.metrics import Metrics, now_ms
+from rtcdp.position import POSITION_KEY, Position
+from rtcdp.records import SWITCH_KEY, TICK_KEY, Switch, encode
+from rtcdp.transport.owner import Batch
+from rtcdp.transport.transactions import Aborted, TransactionalProducer
+
+logger = logging.getLogger(__name__)
+
+ATTEMPTS = 8
+"""How often a batch is done again before the process gives up: a transaction that is always aborted has a lasting cause."""
+PAUSE = 0.1
+"""Between two attempts (s), growing."""
+
+Entry = tuple[bytes, bytes]
+Record = tuple[int, bytes | None, bytes | None]
+
+
+class Folded(Protocol):
+    """What a fold hands over (`rtcdp.runner.Fold`)."""
+
+    changes: list[Entry]
+    triggers: list[Entry]
+    letters: list[Entry]
+    appends: list[tuple[int | None, bytes, bytes]]
+    state: dict[bytes, bytes | None]
+    position: bytes
+    counts: Mapping[str, int]
+    appended: list[int]
+
+
+class Runner(Protocol):
+    """The pure fold of one partition (`rtcdp.runner.PartitionRunner`)."""
+
+    position: Position
+
+    def fold(self, records: Sequence[Record]) -> Folded:
+        """Fold records into a `Folded`; nothing is adopted."""
+
+    def adopt(self, fold: Folded) -> None:
+        """The fold is committed."""
+
+    def discard(self, fold: Folded) -> None:
+        """The fold was aborted."""
+
+    def next_tick(self, watermark_ms: int) -> bytes | None:
+        """The tick to append, if something is due and none is outstanding."""
+
+    def rebuild_timers(self) -> None:
+        """Index the wake times of the state as it stands."""
+
+
+NewRunner = Callable[[int, MutableMapping[bytes, bytes], Position], Runner]
+
+
+@dataclass(frozen=True)
+class Topics:
+    """Names of the topics that the profile agent reads and writes."""
+
+    profile_events: str
+    profile_changes: str
+    triggers: str
+    letters: str
+    changelog: str
+
+
+@dataclass(frozen=True)
+class Work:
+    """What all partitions of the profile agent share.
+
+    records, size: most that one transaction takes (records, bytes of values).
+    watermark:     the low watermark in ms; None where there is none: no tick is proposed.
+    version:       the version of the definitions that is `current`; None where it is not known: no switch is proposed.
+    done:          told the offset up to which a partition is done, and the epoch of that.
+    """
+
+    topics: Topics
+    executor: Executor
+    metrics: Metrics
+    done: Callable[[int, int, int], None]
+    watermark: Callable[[], int | None]
+    version: Callable[[], str | None]
+    records: int = 2_000
+    size: int = 8 << 20
+
+
+class ProfilePartition:
+    """One owned partition: its runner, its producer and the turn it is at.
+
+    generation: of the group, in which it was last assigned; the state is kept only into the next one.
+    offset:     of the last record folded and committed.
+    """
+
+    def __init__(
+        self, number: int, runner: Runner, producer: TransactionalProducer, work: Work, offset: int, generation: int
+    ) -> None:
+        self.number = number
+        self.runner = runner
+        self.producer = producer
+        self.offset = offset
+        self.generation = generation
+        self._work = work
+        self._batch: Batch | None = None
+        self._poked = False
+        self._stopping = False
+        self._wakeup: asyncio.Future[None] | None = None
+        self._tick_out = False
+        self._switch_out: tuple[int, str] | None = None
+        self._switch_made: tuple[int, str] | None = None
+
+    def deliver(self, batch: Batch) -> None:
+        """A turn: there are records."""
+        self._batch = batch
+        self._wake()
+
+    def poke(self) -> None:
+        """Look whether a tick or a switch is to be appended, also without records."""
+        self._poked = True
+        self._wake()
+
+    def stop(self) -> None:
+        """Finish what is in flight, then let `run` return."""
+        self._stopping = True
+        self._wake()
+
+    async def run(self) -> None:
+        """Work until told to stop. Raises what ends the process: Fenced, Stalled, ClusterError."""
+        self._stopping, self._poked, self._batch = False, True, None
+        while await self._woken():
+            batch = self._turn()
+            await self.process(batch)
+            if batch is not None:
+                batch.end()
+
+    async def process(self, batch: Batch | None) -> None:
+        """One batch, exactly once. Does nothing where there are neither records nor anything to append."""
+        work, runner, producer, topics = self._work, self.runner, self.producer, self._work.topics
+        # 1. Take what has been fetched; nothing fetched is a batch too when a tick or switch is to be appended.
+        records = _records(batch.take(work.records, work.size)) if batch is not None else []
+        proposals = self._proposals()
+        if not records and not proposals:
+            return
+        attempt = 0
+        while True:
+            # 2. Fold: pure, and in an overlay over the state.
+            started = perf_counter()
+            fold = runner.fold(records)
+            folded, folded_at = perf_counter(), now_ms()
+            # 3. Begin; produce outputs, dead letters, records for the log, state and position; commit.
+            try:
+                producer.begin()
+                producer.produce(topics.profile_changes, fold.changes)
+                producer.produce(topics.triggers, fold.triggers)
+                producer.produce(topics.letters, fold.letters)
+                for partition, key, value in fold.appends:
+                    producer.produce(topics.profile_events, ((key, value),), partition)
+                producer.produce(topics.profile_events, proposals, self.number)
+                producer.produce(topics.changelog, fold.state.items(), self.number)
+                producer.produce(topics.changelog, ((POSITION_KEY, fold.position),), self.number)
+                await self._blocking(producer.commit)
+            except Aborted as reason:
+                runner.discard(fold)
+                attempt += 1
+                if await self._again(attempt, reason):
+                    continue
+                return
+            # 4. Adopt the overlay, and say that the batch is done.
+            runner.adopt(fold)
+            self._adopted(records, proposals, batch)
+            self._observe(fold, len(records), folded - started, perf_counter() - folded, folded_at)
+            return
+
+    async def _woken(self) -> bool:
+        """Wait for a turn or a poke; false when told to stop."""
+        while not (self._stopping or self._poked or self._batch is not None):
+            self._wakeup = asyncio.get_running_loop().create_future()
+            await self._wakeup
+        return not self._stopping
+
+    def _turn(self) -> Batch | None:
+        batch, self._batch, self._poked = self._batch, None, False
+        return batch
+
+    async def _blocking(self, call: Callable[[], None]) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._work.executor, call)
+
+    def _adopted(self, records: Sequence[Record], proposals: Sequence[Entry], batch: Batch | None) -> None:
+        if records:
+            self.offset = records[-1][0]
+            self._work.done(self.number, self.offset + 1, batch.epoch if batch is not None else -1)
+            if self._tick_out and any(record[1] == TICK_KEY for record in records):
+                # The next tick may be asked for: at once, since this one may have left profiles to wake.
+                self._tick_out, self._poked = False, True
+        for key, _ in proposals:
+            if key == TICK_KEY:
+                self._tick_out = True
+            else:
+                self._switch_out = self._switch_made
+
+    async def _again(self, attempt: int, reason: Aborted) -> bool:
+        """After an abort: whether to do the batch again. Raises Stalled when that has been tried often enough."""
+        await self._blocking(self.producer.abort)  # a commit that fails has aborted already, a refused record has not
+        if self._stopping:
+            return False  # whoever takes the partition over does it
+        if attempt == ATTEMPTS:
+            raise Stalled(f"the same batch was aborted {ATTEMPTS} times: {reason}") from reason
+        logger.warning("partition %s: attempt %s of a batch was aborted: %s", self.number, attempt, reason)
+        await asyncio.sleep(PAUSE * attempt)
+        return True
+
+    def _proposals(self) -> list[Entry]:
+        """The switch and the tick to append to the own partition, where there are any; one of each outstanding."""
+        watermark = self._work.watermark()
+        found: list[Entry] = []
+        if watermark is not None and (switch := self._switch(watermark)) is not None:
+            found.append((SWITCH_KEY, switch))
+        if not self._tick_out and (tick := self.runner.next_tick(watermark or 0)) is not None:
+            found.append((TICK_KEY, tick))
+        return found
+
+    def _switch(self, watermark: int) -> bytes | None:
+        """A switch record where the version folded last is not the current one and it is not yet on its way."""
+        version = self._work.version()
+        passed = self.runner.position.switches
+        if version is None or not passed or passed[-1].version == version:
+            return None
+        number = passed[-1].number + 1
+        self._switch_made = (number, version)
+        if self._switch_out == self._switch_made:
+            return None
+        return encode(Switch(number=number, version=version, time=watermark))
+
+    def _observe(self, fold: Folded, records: int, folding: float, committing: float, folded_at: int) -> None:
+        metrics = self._work.metrics
+        metrics.taken("profile", records)
+        metrics.profile_batch.observe(records)
+        metrics.fold_time.observe(folding)
+        metrics.commit_time.observe(committing)
+        metrics.folded(fold.appended, folded_at)
+        metrics.committed(fold.appended, now_ms())
+        metrics.written(
+            {"profile_changes": len(fold.changes), "triggers": len(fold.triggers), "changelog": len(fold.state) + 1}
+        )
+
+    def _wake(self) -> None:
+        if self._wakeup is not None and not self._wakeup.done():
+            self._wakeup.set_result(None)
+
+
+def _records(messages: Sequence[Message]) -> list[Record]:
+    return [(message.offset() or 0, message.key(), message.value()) for message in messages]

@@ -1,0 +1,222 @@
+"""The profile agent: takes partitions of `profile-events` over, runs each as a task of its own, lets them go.
+
+Taking over: fence the previous owner, read the changelog to its end, start at the position + 1. State is kept over a
+rebalance only into the very next generation of the group: nobody else can have owned the partition in between.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from time import monotonic
+from typing import Any, cast
+
+from faust.types import TP, EventT
+
+from rtcdp import position as positions
+from rtcdp.errors import ClusterError
+from rtcdp.metrics import Metrics
+from rtcdp.position import POSITION_KEY, Position, SwitchPoint
+from rtcdp.transport.app import App
+from rtcdp.transport.owner import Batch
+from rtcdp.transport.restore import Stopped, restore
+from rtcdp.transport.transactions import TransactionalProducer
+from rtcdp.worker.partition import NewRunner, ProfilePartition, Topics, Work
+
+logger = logging.getLogger(__name__)
+
+LOOK = 0.1
+"""How often partitions look whether a tick or switch is due, also without records (s)."""
+
+
+class ProfileAgent:
+    """Owner of `profile-events`, and the agent over it.
+
+    app:        the Faust app.
+    topics:     names of what is read and written.
+    new_runner: makes the runner of a partition from its number, its state and its position.
+    held:       where each partition's state is put (`ProfileTable.partitions_held`).
+    topic_id:   id of `profile-events`, as it is recorded in positions; its name where the broker knows no ids.
+    metrics:    where batches are counted.
+    watermark:  the low watermark in ms, None where there is none yet.
+    version:    version of the definitions that is current, None where it is not known.
+    records, size: most that one transaction takes (records, bytes of values).
+    """
+
+    def __init__(
+        self,
+        app: App,
+        topics: Topics,
+        new_runner: NewRunner,
+        held: Callable[[], dict[int, dict[bytes, bytes]]],
+        *,
+        topic_id: str,
+        metrics: Metrics | None = None,
+        watermark: Callable[[], int | None] = lambda: None,
+        version: Callable[[], str | None] = lambda: None,
+        records: int = 2_000,
+        size: int = 8 << 20,
+    ) -> None:
+        self._app = app
+        self._topics = topics
+        self._new_runner = new_runner
+        self._held = held
+        self._topic_id = topic_id
+        self._metrics = metrics or Metrics()
+        self._executor = ThreadPoolExecutor(max_workers=64, thread_name_prefix="partition")
+        self._partitions: dict[int, ProfilePartition] = {}
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._looking: asyncio.Task[None] | None = None
+        self._hurry = False
+        self._work = Work(
+            topics=topics,
+            executor=self._executor,
+            metrics=self._metrics,
+            done=self._done,
+            watermark=watermark,
+            version=version,
+            records=records,
+            size=size,
+        )
+
+    @property
+    def partitions(self) -> Mapping[int, ProfilePartition]:
+        """What is owned now."""
+        return self._partitions
+
+    # ---- Owner ----
+
+    async def take_over(self, partitions: set[int], generation: int) -> Mapping[int, int | None]:
+        """Own exactly these: keep what was owned in the generation before, open the rest; the offset to start at."""
+        self._hurry = False
+        for number in list(self._partitions):
+            kept = number in partitions and generation == self._partitions[number].generation + 1
+            if not kept:
+                await self._drop(number)
+        opened = partitions - set(self._partitions)
+        witnesses = await self._app.members.group_offsets(TP(self._topics.profile_events, number) for number in opened)
+        loop = asyncio.get_running_loop()
+        opening = [
+            loop.run_in_executor(
+                self._executor, self._open, number, generation, witnesses.get(TP(self._topics.profile_events, number))
+            )
+            for number in sorted(opened)
+        ]
+        for result in await asyncio.gather(*opening, return_exceptions=True):
+            if isinstance(result, BaseException):
+                raise result
+            self._partitions[result.number] = result
+        for number, partition in self._partitions.items():
+            partition.generation = generation
+            self._tasks[number] = asyncio.create_task(self._run(partition), name=f"partition-{number}")
+        if self._looking is None:
+            self._looking = asyncio.create_task(self._look(), name="ticks")
+        return {number: partition.offset + 1 for number, partition in self._partitions.items()}
+
+    async def let_go(self, leaving: bool) -> None:  # noqa: FBT001 # as `Owner` has it
+        """Await the commits in flight; what was only folded is dropped with its batch."""
+        self._hurry = True
+        for partition in self._partitions.values():
+            partition.stop()
+        tasks, self._tasks = list(self._tasks.values()), {}
+        await asyncio.gather(*tasks)
+        if leaving:
+            if self._looking is not None:
+                self._looking.cancel()
+                self._looking = None
+            await asyncio.gather(*(self._drop(number) for number in list(self._partitions)))
+            self._executor.shutdown(wait=False)
+
+    # ---- the agent ----
+
+    async def agent(self, stream: Any) -> None:
+        """Faust's agent over `profile-events`: gives each turn to its partition."""
+        events: AsyncIterable[EventT[Any]] = stream.events()
+        async for event in events:
+            batch = cast("Batch", event.value)
+            partition = self._partitions.get(batch.partition)
+            if partition is not None and batch.epoch == self._app.members.epoch:
+                partition.deliver(batch)
+
+    # ---- opening and dropping ----
+
+    def _open(self, number: int, generation: int, witness: int | None) -> ProfilePartition:
+        """Fence, restore, check. Blocks: runs in a thread."""
+        topics, started = self._topics, monotonic()
+        producer = TransactionalProducer(self._app.kafka, f"{self._app.conf.id}-{number}")
+        try:
+            producer.open()
+            if self._hurry:
+                raise Stopped(str(number))
+            state: dict[bytes, bytes] = {}
+
+            def report(offset: int, end: int) -> None:
+                seconds = monotonic() - started
+                self._metrics.restoring(number, profiles=len(state), left=max(0, end - offset), seconds=seconds)
+
+            restore(
+                self._app.kafka, topics.changelog, number, state,
+                group=self._app.conf.id, progress=report, stop=lambda: self._hurry,
+            )  # fmt: skip
+            position = self._checked(number, state.pop(POSITION_KEY, None), witness)
+            runner = self._new_runner(number, state, position)
+            runner.rebuild_timers()
+        except BaseException:
+            producer.close()
+            raise
+        self._held()[number] = state
+        seconds = monotonic() - started
+        logger.info("partition %s: %s profiles at offset %s in %.2f s", number, len(state), position.offset, seconds)
+        return ProfilePartition(number, runner, producer, self._work, position.offset, generation)
+
+    def _checked(self, number: int, found: bytes | None, witness: int | None) -> Position:
+        """The position, unless it contradicts the topic or the group's offset: the start is refused then."""
+        where = f"{self._topics.profile_events}/{number}"
+        if found is None:
+            if witness is not None:
+                raise ClusterError(
+                    f"{where}: the group has done {witness} records, but {self._topics.changelog} has no position: the changelog "
+                    "was deleted or emptied; restore it, or start anew under another app name"
+                )
+            # Records before the first switch are folded under what is current when the partition is owned for the first time.
+            version = self._work.version()
+            switches = [SwitchPoint(0, version, 0)] if version is not None else []
+            return Position(topic_id=self._topic_id, switches=switches)
+        position = positions.decode(found)
+        if position.topic_id != self._topic_id:
+            raise ClusterError(
+                f"{where}: the position was made for the topic with the id {position.topic_id}, this one has {self._topic_id}: "
+                "it was deleted and made again; start anew under another app name"
+            )
+        if witness is not None and witness > position.offset + 1:
+            raise ClusterError(
+                f"{where}: the group has done {witness} records, the position in {self._topics.changelog} only "
+                f"{position.offset + 1}: the changelog has lost records; restore it, or start anew under another app name"
+            )
+        return position
+
+    async def _drop(self, number: int) -> None:
+        """Forget a partition: its state, its producer, its gauges."""
+        partition = self._partitions.pop(number)
+        self._held().pop(number, None)
+        self._metrics.released(self._topics.profile_events, number)
+        await asyncio.to_thread(partition.producer.close)
+
+    # ---- running ----
+
+    async def _run(self, partition: ProfilePartition) -> None:
+        try:
+            await partition.run()
+        except Exception as error:  # noqa: BLE001 # a partition that stands still is a zombie: the process ends
+            self._app.fatal(error)
+
+    async def _look(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK)
+            for number in self._tasks:
+                self._partitions[number].poke()
+
+    def _done(self, number: int, offset: int, epoch: int) -> None:
+        self._app.members.done(TP(self._topics.profile_events, number), offset, epoch)
