@@ -9,21 +9,19 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicCollection
 from confluent_kafka.admin import AclOperation, AdminClient, ConfigResource, NewTopic
 
+from rtcdp.cluster import REQUEST_S, Cluster, cause, is_embedded, topic_id
 from rtcdp.config import Settings
 from rtcdp.errors import ClusterError
 
 T = TypeVar("T")
 
 CONNECT_S = 10.0
-REQUEST_S = 15.0
-MOCK_CLUSTER = "mockCluster"  # what librdkafka's mock calls itself
-NO_ID = "A" * 22  # sixteen zero bytes: a broker from before topic ids (Kafka 2.8)
 
 # A batch of the producers may reach librdkafka's `batch.size` (1,000,000 bytes), and one that the broker finds too
 # large is fatal to them: so no topic that they write to may allow less than Kafka's own default.
@@ -53,26 +51,6 @@ class Wanted:
     operations: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Cluster:
-    """Facts about the cluster, as they were at the start.
-
-    topic_ids:         topic name to id, as Kafka's own tools write it; the name where the broker knows no ids.
-    partitions:        topic name to number of partitions.
-    max_message_bytes: topic name to the size of the largest batch it takes (bytes).
-    brokers:           how many there are.
-    embedded:          whether it is librdkafka's mock.
-    unchecked:         what could not be checked, one sentence each.
-    """
-
-    topic_ids: Mapping[str, str]
-    partitions: Mapping[str, int]
-    max_message_bytes: Mapping[str, int]
-    brokers: int = 1
-    embedded: bool = False
-    unchecked: tuple[str, ...] = field(default=())
-
-
 def wanted_topics(settings: Settings) -> dict[str, Wanted]:
     """Every topic this deployment needs, by name."""
     read, write = ("READ",), ("WRITE",)
@@ -85,6 +63,8 @@ def wanted_topics(settings: Settings) -> dict[str, Wanted]:
     }
     week = {"retention.ms": f"{7 * DAY}"}
     large = {"max.message.bytes": "8388608"}  # a profile or a merge record is larger than an event
+    # Written several times a second and read whole at every start: compacted often, which needs closed segments.
+    small_segments = {"segment.ms": "600000", "segment.bytes": "16777216", "min.cleanable.dirty.ratio": "0.1"}
     found |= {
         settings.commands: Wanted("commands", None, {**DELETE, **LOG_APPEND}, week, read),
         settings.events_dlq: Wanted(
@@ -94,7 +74,7 @@ def wanted_topics(settings: Settings) -> dict[str, Wanted]:
         settings.profile_events: Wanted("profile-events", None, DELETE, {"retention.ms": "-1", **large}, both),
         settings.profile_changes: Wanted("profile-changes", None, DELETE, week, write),
         settings.triggers: Wanted("triggers", None, DELETE, week, write),
-        settings.ingest_progress: Wanted("ingest-progress", None, {**COMPACT, **LOG_APPEND}, {}, both),
+        settings.ingest_progress: Wanted("ingest-progress", None, {**COMPACT, **LOG_APPEND}, small_segments, both),
         settings.definitions_topic: Wanted("definitions", 1, COMPACT, large, both),
         settings.changelog: Wanted("changelog", None, COMPACT, large, both),
     }
@@ -112,7 +92,7 @@ def preflight(settings: Settings) -> Cluster:
     admin = AdminClient({**settings.kafka(), **quiet})
     metadata = _connect(admin, settings, errors)
     wanted = wanted_topics(settings)
-    embedded = str(metadata.cluster_id or "").startswith(MOCK_CLUSTER)
+    embedded = is_embedded(metadata)
     missing = [name for name in wanted if name not in metadata.topics]
     if missing:
         if embedded:
@@ -136,7 +116,7 @@ def _connect(admin: AdminClient, settings: Settings, errors: list[KafkaError]) -
     try:
         metadata = admin.list_topics(timeout=CONNECT_S)
     except KafkaException as error:
-        failure = _error(error).str()
+        failure = cause(error).str()
     else:
         if metadata.brokers:
             return metadata
@@ -215,7 +195,7 @@ def _check_transactions(settings: Settings) -> None:
     try:
         producer.init_transactions(REQUEST_S)
     except KafkaException as failure:
-        error = _error(failure)
+        error = cause(failure)
         if error.code() == KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED:
             raise ClusterError(
                 f"transactions are not permitted: grant the ACLs Write and Describe on TransactionalId {settings.app}-* (prefixed)"
@@ -234,7 +214,7 @@ def _check_access(admin: AdminClient, wanted: Mapping[str, Wanted]) -> dict[str,
     )
     for name, future in futures.items():
         description = _ask(future, "Describe", name)
-        ids[name] = _topic_id(name, description.topic_id)
+        ids[name] = topic_id(name, description.topic_id)
         allowed: Any = description.authorized_operations
         if not allowed:
             continue  # a broker that does not tell
@@ -308,23 +288,11 @@ def _embedded(wanted: Mapping[str, Wanted], partitions: Mapping[str, int]) -> Cl
     )
 
 
-def _topic_id(name: str, found: Any) -> str:
-    """As Kafka's own tools write it: URL-safe base64, so that it has no `/`."""
-    text = "" if found is None else str(found).rstrip("=").replace("+", "-").replace("/", "_")
-    return name if text in ("", NO_ID) else text
-
-
-def _error(failure: KafkaException) -> KafkaError:
-    error: Any = failure.args[0]
-    assert isinstance(error, KafkaError)
-    return error
-
-
 def _failure(future: Future[Any]) -> KafkaError | None:
     try:
         future.result(REQUEST_S + 5)
     except KafkaException as failure:
-        return _error(failure)
+        return cause(failure)
     return None
 
 
@@ -333,7 +301,7 @@ def _ask(future: Future[T], operation: str, name: str) -> T:
     try:
         return future.result(REQUEST_S + 5)
     except KafkaException as failure:
-        error = _error(failure)
+        error = cause(failure)
         if error.code() in (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED):
             raise ClusterError(f"topic {name} cannot be checked: grant the ACL {operation} on Topic {name}") from None
         raise ClusterError(f"topic {name} cannot be checked: {error.str()}") from None
