@@ -38,9 +38,6 @@ app = typer.Typer(
 dead_letters = typer.Typer(help="Dead letters: events that could not be used.", no_args_is_help=True)
 app.add_typer(dead_letters, name="dlq")
 
-DefinitionsOption = Annotated[
-    Path, typer.Option("--definitions", "-d", help="Folder of YAML definitions.", metavar="DIR", show_default=False)
-]
 BootstrapOption = Annotated[
     str | None, typer.Option("--bootstrap", "-b", help="Kafka's addresses, host:port,... (or RTCDP_BOOTSTRAP).", metavar="B")
 ]
@@ -75,6 +72,7 @@ def _print_json(value: Any) -> None:
 
 @app.command(epilog=_examples("rtcdp demo", "rtcdp demo --events 100000 --rate 5000", "rtcdp demo --events 20000 --json"))
 def demo(
+    *,
     events: Annotated[int, typer.Option(help="How many records the shop sends.", min=1)] = 20_000,
     rate: Annotated[float, typer.Option(help="Records per second; 0 for as fast as they are taken.", min=0)] = 1_500,
     seed: Annotated[int, typer.Option(help="Another seed is another shop.")] = 1,
@@ -94,11 +92,14 @@ def demo(
     raise typer.Exit(WRONG if report.lost else WELL)
 
 
-@app.command(epilog=_examples(
+@app.command(
+    epilog=_examples(
         "rtcdp worker -d examples/shop -b localhost:9092",
         "RTCDP_BOOTSTRAP=kafka:9092 RTCDP_DEFINITIONS=rules rtcdp worker",
-    ))
-def worker(
+    )
+)
+def worker(  # noqa: PLR0913 - one parameter an option
+    *,
     definitions: Annotated[
         Path | None, typer.Option("--definitions", "-d", help="Folder of YAML definitions.", metavar="DIR")
     ] = None,
@@ -135,6 +136,7 @@ def worker(
 
 @app.command(epilog=_examples("rtcdp check examples/shop", "rtcdp check examples/shop --json"))
 def check(
+    *,
     folder: Annotated[Path, typer.Argument(help="Folder of YAML definitions.", metavar="DIR", show_default=False)],
     json: JsonOption = False,
 ) -> None:
@@ -149,15 +151,21 @@ def check(
     raise typer.Exit(WELL if report.ok else WRONG)
 
 
-@app.command(epilog=_examples(
+@app.command(
+    epilog=_examples(
         "rtcdp replay events.jsonl -d examples/shop --until 2025-03-01T00:00:00Z",
         "zcat *.gz | rtcdp replay - -d DIR --until +30d",
         "rtcdp replay rows.csv -d DIR --map user_id=uid,event=name,timestamp=at,message_id=@row,properties=*",
         "rtcdp replay log.jsonl -d DIR --profile-events",
-    ))
+    )
+)
 def replay(
+    *,
     events: Annotated[str, typer.Argument(help="JSON lines or CSV, also .gz; `-` for standard input.", metavar="EVENTS")],
-    definitions: DefinitionsOption,
+    definitions: Annotated[
+        list[Path],
+        typer.Option("--definitions", "-d", help="Folder of YAML definitions; several for a log.", metavar="DIR"),
+    ],
     until: Annotated[
         str | None, typer.Option(help="Where time runs to after the last event: RFC 3339, or `+30d` after it.", metavar="TIME")
     ] = None,
@@ -178,15 +186,18 @@ def replay(
     """Run the engine over a file, without Kafka; prints each record a worker would publish as one JSON line, in order."""
     from rtcdp.simulate.replay import ReplayOptions, run
 
-    summary = run(ReplayOptions(events, definitions, until, map_, profile_events, topics), sys.stdout.buffer)
+    summary = run(ReplayOptions(events, tuple(definitions), until, map_, profile_events, topics), sys.stdout.buffer)
     print(summary, file=sys.stderr)
 
 
-@app.command(epilog=_examples(
+@app.command(
+    epilog=_examples(
         "rtcdp profile user_id:u000042 -b localhost:9092 -d examples/shop",
         "rtcdp profile main/user_id:u000042 -b localhost:9092 --json",
-    ))
+    )
+)
 def profile(
+    *,
     key: Annotated[str, typer.Argument(help="NAMESPACE:VALUE, or the whole key TENANT/NAMESPACE:VALUE.", metavar="KEY")],
     bootstrap: BootstrapOption = None,
     definitions: Annotated[
@@ -211,6 +222,7 @@ def profile(
 
 @app.command(epilog=_examples("rtcdp tick --until 2025-03-01T00:00:00Z -b localhost:9092"))
 def tick(
+    *,
     until: Annotated[str, typer.Option(help="RFC 3339 time.", metavar="TIME", show_default=False)],
     bootstrap: BootstrapOption = None,
     app_name: AppOption = None,
@@ -225,7 +237,7 @@ def tick(
 
 @dead_letters.command("list", epilog=_examples("rtcdp dlq list -b localhost:9092 --json"))
 def dlq_list(
-    bootstrap: BootstrapOption = None, app_name: AppOption = None, json: JsonOption = False, config: ConfigOption = None
+    *, bootstrap: BootstrapOption = None, app_name: AppOption = None, json: JsonOption = False, config: ConfigOption = None
 ) -> None:
     """List dead letters, one line per origin."""
     from rtcdp.dlq import listing
@@ -236,6 +248,7 @@ def dlq_list(
 
 @dead_letters.command("replay", epilog=_examples("rtcdp dlq replay -b localhost:9092 --reason malformed_json"))
 def dlq_replay(
+    *,
     bootstrap: BootstrapOption = None,
     app_name: AppOption = None,
     reason: Annotated[str | None, typer.Option(help="Only letters with this reason.")] = None,

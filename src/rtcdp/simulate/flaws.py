@@ -45,6 +45,13 @@ def _raw_property(text: bytes) -> Callable[[Payload], bytes]:
     return spoil
 
 
+def _instead(value: bytes | None) -> Callable[[Payload], bytes | None]:
+    def spoil(_event: Payload) -> bytes | None:
+        return value
+
+    return spoil
+
+
 def _nested(depth: int) -> Any:
     value: Any = 1
     for _ in range(depth):
@@ -53,11 +60,11 @@ def _nested(depth: int) -> Any:
 
 
 HOPELESS: dict[str, Callable[[Payload], bytes | None]] = {
-    "null_value": lambda event: None,
-    "empty": lambda event: b"",
+    "null_value": _instead(None),
+    "empty": _instead(b""),
     "cut_off": lambda event: orjson.dumps(event)[:-17],
-    "not_json": lambda event: b"<html><body>502 Bad Gateway</body></html>",
-    "not_an_object": lambda event: b"[1,2,3]",
+    "not_json": _instead(b"<html><body>502 Bad Gateway</body></html>"),
+    "not_an_object": _instead(b"[1,2,3]"),
     "nan": _raw_property(b"NaN"),
     "infinity": _raw_property(b"-Infinity"),
     "broken_utf8": _raw_property(b'"\xff\xfe"'),

@@ -11,7 +11,7 @@ import orjson
 
 
 class Output(NamedTuple):
-    """One record that rtcdp publishes. topic: the role (`profile-changes`, `triggers`, `events-dlq`), not the cluster's name."""
+    """One record that rtcdp publishes. topic: `profile-changes`, `triggers` or `events-dlq`, whatever the cluster calls it."""
 
     topic: str
     key: bytes

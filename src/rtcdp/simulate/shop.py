@@ -135,7 +135,7 @@ class Shop:
             yield received, visitor, orjson.dumps(event)
             luck = random.random()
             if luck < self.flaws:
-                yield received, visitor, self._spoilt(event, luck < self.flaws / 2)
+                yield received, visitor, self._spoilt(event, hopeless=luck < self.flaws / 2)
             elif luck > 1 - self.duplicates:
                 event["receivedAt"] = self.text(received + 20)
                 yield received + 20, visitor, orjson.dumps(event)
@@ -164,7 +164,7 @@ class Shop:
                 event["event"] = step.event
         return event
 
-    def _spoilt(self, event: dict[str, Any], hopeless: bool) -> bytes | None:
+    def _spoilt(self, event: dict[str, Any], *, hopeless: bool) -> bytes | None:
         """Another record like this one, with something wrong and a message id of its own."""
         self._messages += 1
         twin = {**event, "messageId": f"{self._prefix}{self._messages:08x}"}
@@ -177,4 +177,3 @@ class Shop:
         twin.update(type="track", event="Product Viewed", properties={"sku": "TOY-0S", "category": "toys", "price": 53.4})
         repairable = tuple(REPAIRABLE)
         return REPAIRABLE[repairable[int(self.random.random() * len(repairable))]](twin)
-

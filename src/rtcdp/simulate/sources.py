@@ -19,6 +19,7 @@ import orjson
 from rtcdp.errors import SettingError
 
 ROW_DIGITS = 9  # wide enough that row numbers sort as text in the order of the rows
+ROW = "@row"
 _REST = "*"
 _ALIASES = {
     "user_id": "userId",
@@ -44,11 +45,11 @@ _ROOTS = (
 
 
 class LogRecord(msgspec.Struct, frozen=True):
-    """A record of a recorded `profile-events` log; one JSON object per line. value: the record's text, None for a null."""
+    """A record of a recorded `profile-events` log; one JSON object per line. key, value: as text, None for a null."""
 
     partition: int
     offset: int
-    key: str
+    key: str | None
     value: str | None
 
 
@@ -81,10 +82,10 @@ def is_csv(path: str) -> bool:
 
 
 class Mapping(NamedTuple):
-    """Where one field of an event comes from. path: `("properties", "price")`; take: from row number and row."""
+    """Where one field of an event comes from. path: `("properties", "price")`; take: its value in a row, None for none."""
 
     path: tuple[str, ...]
-    take: Callable[[int, dict[str, str]], Any]
+    take: Callable[[dict[str, str]], Any]
 
 
 def parse_mapping(text: str, columns: Iterable[str]) -> list[Mapping]:
@@ -110,7 +111,7 @@ def parse_mapping(text: str, columns: Iterable[str]) -> list[Mapping]:
         path, kind = _path(field)
         mappings.append(Mapping(path, _source(source, kind, known)))
     if not any(mapping.path == ("type",) for mapping in mappings):
-        mappings.insert(0, Mapping(("type",), lambda number, row: "track"))
+        mappings.insert(0, Mapping(("type",), _constant("track")))
     return mappings
 
 
@@ -122,9 +123,10 @@ def csv_events(stream: IO[bytes], mapping: str) -> Iterator[bytes]:
     reader = csv.DictReader(io.TextIOWrapper(stream, "utf-8", newline=""))
     mappings = parse_mapping(mapping, reader.fieldnames or ())
     for number, row in enumerate(reader, 1):
+        row[ROW] = f"{number:0{ROW_DIGITS}d}"
         event: dict[str, Any] = {}
         for path, take in mappings:
-            value = take(number, row)
+            value = take(row)
             if value is None:
                 continue
             place = event
@@ -152,19 +154,23 @@ def _path(field: str) -> tuple[tuple[str, ...], str]:
     return (first, *others), kind
 
 
-def _source(source: str, kind: str, columns: list[str]) -> Callable[[int, dict[str, str]], Any]:
-    if source == "@row":
-        return lambda number, row: f"{number:0{ROW_DIGITS}d}"
+def _source(source: str, kind: str, columns: list[str]) -> Callable[[dict[str, str]], Any]:
     if len(source) >= 2 and source[0] == source[-1] == "'":
-        constant = source[1:-1]
-        return lambda number, row: constant
-    if source not in columns:
+        return _constant(source[1:-1])
+    if source != ROW and source not in columns:
         raise SettingError(f"--map: the file has no column {source!r}; it has {', '.join(columns)}")
     return _column(source, kind)
 
 
-def _column(column: str, kind: str) -> Callable[[int, dict[str, str]], Any]:
-    def take(number: int, row: dict[str, str]) -> Any:
+def _constant(value: str) -> Callable[[dict[str, str]], Any]:
+    def take(_row: dict[str, str]) -> Any:
+        return value
+
+    return take
+
+
+def _column(column: str, kind: str) -> Callable[[dict[str, str]], Any]:
+    def take(row: dict[str, str]) -> Any:
         cell = row.get(column)
         return _converted(cell, kind) if cell else None
 
