@@ -20,8 +20,11 @@ from rtcdp.worker.profiles import ProfileAgent
 from rtcdp.worker.table import NAME, ProfileTable
 
 
-class IngestAgent(Owner, Protocol):
-    """What `build` needs of ingest: the owner of the source topics, and the agent over them."""
+class IngestAgent(Protocol):
+    """What `build` needs of ingest: the owner of each source topic, and the agent over them all."""
+
+    def owner(self, topic: str) -> Owner:
+        """Who takes the partitions of that topic over: partition numbers alone do not say of which topic they are."""
 
     async def agent(self, stream: Any) -> None:
         """Work on the turns of all source topics: each event's value is a `transport.Batch`."""
@@ -100,7 +103,7 @@ def build(
 def _add_ingest(app: App, settings: Settings, agent: IngestAgent) -> None:
     topics = [*(source.topic for source in settings.sources), settings.commands]
     for topic in topics:
-        app.own(topic, agent)
+        app.own(topic, agent.owner(topic))
     app.agent(_raw(app, *topics), name="ingest")(agent.agent)
 
 
