@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Set
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from rtcdp import sensitive
@@ -71,13 +71,13 @@ FIXES = {
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _WHITE_CONTROL = {9: " ", 10: " ", 13: " "}  # a line break or tab parts words: it becomes a space
-# What else can hide in non-ASCII text without a backslash: C1 controls, digits of other scripts (card numbers).
-_LOOK_CLOSER = re.compile(r"[\x7f-\x9f]|(?![0-9])\d")
+# In non-ASCII text: C1 controls, and what can stand in numbers unseen by a search for ASCII digits.
+_LOOK_CLOSER = re.compile("[\x7f-\xa0\u2010-\u2015\u3000\uff10-\uff19]")
 
 Tree = dict[str, Any]
 
 
-def clean_tree(tree: Tree, allowed: Set[str], fixes: Counter[str], path: str = "") -> Tree:
+def clean_tree(tree: Tree, allowed: AbstractSet[str], fixes: Counter[str], path: str = "") -> Tree:
     """All steps on one tree. `allowed` and `path` as for `sensitive.remove`."""
     tree = normalise(tree, fixes)
     tree = bound(tree, fixes)
@@ -192,50 +192,57 @@ class Inspector:
     """Tells that nothing in an event needs cleaning, from its bytes and the names in it.
 
     It may be wrong in one direction only: what it calls clean, `clean_tree` returns unchanged (a property test).
-    The sets of names seen are remembered, so that a name is looked at once and not in every event.
+    Bytes first: most events are clean by them. Else their values one by one, without building anything. The sets of
+    names seen are remembered, so that a name is looked at once and not in every event.
     """
 
     def __init__(self) -> None:
         self._shapes: set[tuple[str, ...]] = set()
 
     def bytes_clean(self, raw: bytes) -> bool:
-        """Whether no value in the JSON text `raw` can need cleaning. The names are `names_clean`'s part."""
+        """Whether no value in the JSON text `raw` can need cleaning. Names and depth are `tree_clean`'s part."""
         if len(raw) > _QUIET or _BACKSLASH in raw or _DELETE in raw:
             return False
         if not raw.isascii():
             text = raw.decode("utf-8", "replace")
             if not unicodedata.is_normalized("NFC", text) or _LOOK_CLOSER.search(text):
                 return False
-        if _DIGIT_RUN in raw.translate(_DIGITS, b" -"):
+        if raw.translate(_DIGITS, b" -").find(_DIGIT_RUN) >= 0:
             return False
         if _EQUALS in raw:
             lower = raw.lower()
             return not any(name in lower for name in sensitive.PARAMETER_NAMES)
         return True
 
-    def names_clean(self, tree: Tree, depth: int = 1) -> bool:
-        """Whether no name in the tree needs cleaning, and it is not too deep."""
+    def tree_clean(self, tree: Tree, depth: int = 1, *, values: bool) -> bool:
+        """Whether nothing in the tree needs cleaning: its names, its depth and, where `values`, its values."""
         shape = tuple(tree)
         if shape not in self._shapes and not self._learn(shape):
             return False
         for value in tree.values():
             kind = type(value)
             if kind is dict:
-                if depth >= MAX_DEPTH or not self.names_clean(value, depth + 1):
+                if depth >= MAX_DEPTH or not self.tree_clean(value, depth + 1, values=values):
                     return False
-            elif kind is list and not self._items_clean(value, depth):
+            elif kind is list:
+                if not self._items_clean(value, depth, values=values):
+                    return False
+            elif values and not _value_clean(value):
                 return False
         return True
 
-    def _items_clean(self, items: list[Any], depth: int) -> bool:
-        if depth >= MAX_DEPTH:
+    def _items_clean(self, items: list[Any], depth: int, *, values: bool) -> bool:
+        if depth >= MAX_DEPTH or len(items) > MAX_ITEMS:
             return False
         for item in items:
             kind = type(item)
             if kind is dict:
-                if depth + 1 >= MAX_DEPTH or not self.names_clean(item, depth + 2):
+                if depth + 1 >= MAX_DEPTH or not self.tree_clean(item, depth + 2, values=values):
                     return False
-            elif kind is list and not self._items_clean(item, depth + 1):
+            elif kind is list:
+                if not self._items_clean(item, depth + 1, values=values):
+                    return False
+            elif values and not _value_clean(item):
                 return False
         return True
 
@@ -249,3 +256,17 @@ class Inspector:
             self._shapes.clear()
         self._shapes.add(shape)
         return True
+
+
+def _value_clean(value: Any) -> bool:
+    """Whether a scalar needs no cleaning; False where that is not certain."""
+    kind = type(value)
+    if kind is str:
+        if len(value) > MAX_TEXT:
+            return False
+        if not (value.isascii() and value.isprintable()) and clean_text(value) != value:
+            return False
+        return not sensitive.suspicious(value)
+    if (kind is int or kind is float) and not -1e12 < value < 1e12:
+        return -MAX_INTEGER <= value <= MAX_INTEGER and not sensitive.secret_number(value)
+    return True

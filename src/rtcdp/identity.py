@@ -39,10 +39,11 @@ A path is `userId`, `anonymousId`, or begins with `traits.` or `context.`; `cont
 first entry `{"id": ..., "type": TYPE}` of that list.
 """
 
-BLOCKED = frozenset(
-    "null nil none undefined nan n/a na -1 ? _ {} [] true false anonymous anon guest unknown unidentified notset not-set"
-    " not_set".split()
-) | {"(not set)", "[object object]"}
+_BLOCKED_WORDS = """
+    null nil none undefined nan n/a na -1 ? _ {} [] true false anonymous anon guest unknown unidentified notset not-set
+    not_set
+"""
+BLOCKED = frozenset(_BLOCKED_WORDS.split()) | {"(not set)", "[object object]"}
 """Values that many producers send in place of an identifier, in lower case: treated as absent.
 
 Besides them: the empty text, and texts of zeros and hyphens alone (`0`, the nil UUID, an unset advertising id).

@@ -17,7 +17,7 @@ from rtcdp import cleaning, timestamps, tracking
 from rtcdp.errors import Unfit
 from rtcdp.events import TYPES, RawEvent, decode
 from rtcdp.identity import Resolver
-from rtcdp.records import Event, encode
+from rtcdp.records import Event
 from rtcdp.rules.definitions import IdentityPlan, TrackingPlan
 
 INGEST_VERSION = 1
@@ -32,6 +32,21 @@ RECEIVED_HEADER = "rtcdp-received"
 """Kafka header of a replayed dead letter: when it was received at first, ms as decimal text."""
 ORIGIN_HEADER = "rtcdp-origin"
 """Kafka header of a replayed dead letter: its first origin, `<topic id or name>/<partition>/<offset>`."""
+
+# A twin of records.Event made by position, at a third of the cost; its bytes are the same (a test).
+_PositionalEvent: Any = msgspec.defstruct(
+    "Event",
+    [
+        (each.name, each.type, msgspec.field(default_factory=dict) if each.default_factory is dict else each.default)
+        if each.default is not msgspec.NODEFAULT or each.default_factory is not msgspec.NODEFAULT
+        else (each.name, each.type, None)  # never a value of theirs, so never left out
+        for each in msgspec.structs.fields(Event)
+    ],
+    tag_field="kind",
+    tag="event",
+    omit_defaults=True,
+)
+_encode = msgspec.json.Encoder().encode
 
 Headers = Iterable[tuple[str, bytes | str | None]] | None
 
@@ -122,24 +137,24 @@ class Ingestor:
             raise Unfit("no_identifier", "no usable identifier: userId, anonymousId, or one in traits or context")
         if kind != "track":
             properties = self._special_fields(raw, kind, properties, traits)
-        record = encode(
-            Event(
-                received=received,
-                occurred=occurred,
-                source=source,
-                offset=offset,
-                id=self._message_id(raw) or first_origin or f"{source}/{offset}",
-                type=kind,
-                event=event,
-                channel=self._channel(raw, kind, context),
-                user_id=user_id,
-                anonymous_id=anonymous_id,
-                properties=properties,
-                traits=own_traits,
-                context=context,
-                appended=0 if appended == received else appended,
-                simulated=self._simulated,
-                historical=context.get("import") is True,
+        record = _encode(
+            _PositionalEvent(
+                received,
+                occurred,
+                source,
+                offset,
+                self._message_id(raw) or first_origin or f"{source}/{offset}",
+                kind,
+                event,
+                self._channel(raw, kind, context),
+                user_id,
+                anonymous_id,
+                properties,
+                own_traits,
+                context,
+                0 if appended == received or appended < 0 else appended,
+                self._simulated,
+                context.get("import") is True,
             )
         )
         if len(record) > MAX_CLEAN_BYTES:
@@ -150,32 +165,38 @@ class Ingestor:
 
     def _times(self, raw: RawEvent, appended: int, first_received: int) -> tuple[int, int]:
         """(received, occurred) as LANGUAGE says under "Time"; ms."""
-        sent_field = _either(raw.sent_at, raw.snake_sent_at)
-        received_field = _either(raw.received_at, raw.snake_received_at)
         stamp = self._time(raw.timestamp)
-        sent = None if sent_field is None else self._time(sent_field)
-        stamped_received = None if received_field is None else self._time(received_field)
         if self._simulated:
-            received = self._simulated_received(raw, stamped_received, stamp, appended)
+            stamped = self._time(_either(raw.received_at, raw.snake_received_at))
+            received = self._simulated_received(raw, stamped, stamp, appended)
         elif appended <= 0:
             raise Unfit("no_append_time", f"append time {appended}")
         else:
+            stamped = None
             received = min(appended, first_received) if first_received > timestamps.EARLIEST else appended
-            if stamped_received is None:
-                stamped_received = received
         occurred = received if stamp is None else stamp
-        if sent is not None and stamped_received is not None:
-            # Where a collector has corrected `timestamp` already, `originalTimestamp` is the client's own.
-            own = stamp if raw.original_timestamp is None else self._time(raw.original_timestamp)
-            if own is not None:
-                occurred = stamped_received - (sent - own)
+        if raw.sent_at is not None or raw.snake_sent_at is not None:
+            if not self._simulated:
+                stamped = self._time(_either(raw.received_at, raw.snake_received_at)) or received
+            occurred = self._corrected(raw, stamp, stamped, occurred)
+        if occurred > received:
+            self.counts["time_after_received"] += 1
+            return received, received
         if occurred < timestamps.EARLIEST:
             self.counts["time_absurd"] += 1
-            occurred = received
-        elif occurred > received:
-            self.counts["time_after_received"] += 1
-            occurred = received
+            return received, received
         return received, occurred
+
+    def _corrected(self, raw: RawEvent, stamp: int | None, stamped_received: int | None, otherwise: int) -> int:
+        """`receivedAt - (sentAt - timestamp)`: the client's clock may be wrong, but the same for both of its times.
+
+        Where a collector has corrected `timestamp` already, `originalTimestamp` is the client's own.
+        """
+        sent = self._time(_either(raw.sent_at, raw.snake_sent_at))
+        own = stamp if raw.original_timestamp is None else self._time(raw.original_timestamp)
+        if sent is None or own is None or stamped_received is None:
+            return otherwise
+        return stamped_received - (sent - own)
 
     def _simulated_received(self, raw: RawEvent, stamped: int | None, stamp: int | None, appended: int) -> int:
         received = stamp if stamped is None else stamped
@@ -191,10 +212,10 @@ class Ingestor:
         return received
 
     def _time(self, value: object) -> int | None:
-        if value is None:
-            return None
         moment = timestamps.parse(value)
         if moment is None:
+            if value is None:
+                return None
             self.counts["time_unreadable"] += 1
         elif type(value) is str and value[-1] != "Z" and not timestamps.has_offset(value):
             self.counts["time_no_offset"] += 1
@@ -246,13 +267,11 @@ class Ingestor:
             return "app"
         return "web" if kind == "page" or "page" in context else ""
 
-    def _special_fields(
-        self, raw: RawEvent, kind: str, properties: dict[str, Any], traits: dict[str, Any]
-    ) -> dict[str, Any]:
+    def _special_fields(self, raw: RawEvent, kind: str, properties: dict[str, Any], traits: dict[str, Any]) -> dict[str, Any]:
         """What only some types carry, put where expressions can read it: in the properties."""
         fields: dict[str, Any] = {}
         if kind in {"page", "screen"}:
-            fields = {name: cleaning.clean_name(_text(value)) for name, value in (("name", raw.name), ("category", raw.category))}
+            fields = {"name": cleaning.clean_name(_text(raw.name)), "category": cleaning.clean_name(_text(raw.category))}
         elif kind == "alias":
             fields = {"previousId": self._resolver.user_id(raw.previous_id, self.counts)}
         elif kind == "group":
@@ -269,15 +288,19 @@ class Ingestor:
         self, value: bytes, raw: RawEvent, kind: str, event: str
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         """Properties, traits and context: cleaned, and as the tracking plan wants them."""
-        properties = self._tree(raw.properties, "properties")
-        traits = self._tree(raw.traits, "traits")
-        context = self._tree(raw.context, "context")
+        properties, traits, context = raw.properties, raw.traits, raw.context
+        if type(properties) is not dict:
+            properties = self._no_object(properties, "properties")
+        if type(traits) is not dict:
+            traits = {} if traits is None else self._no_object(traits, "traits")
+        if type(context) is not dict:
+            context = self._no_object(context, "context")
         inspector = self._inspector
+        values = not inspector.bytes_clean(value)
         if not (
-            inspector.bytes_clean(value)
-            and (not properties or inspector.names_clean(properties))
-            and (not traits or inspector.names_clean(traits))
-            and (not context or inspector.names_clean(context))
+            (not properties or inspector.tree_clean(properties, values=values))
+            and (not traits or inspector.tree_clean(traits, values=values))
+            and (not context or inspector.tree_clean(context, values=values))
         ):
             allowed = self._allowed_by_event.get(event, self._allowed)
             properties = cleaning.clean_tree(properties, allowed, self.counts, "properties")
@@ -289,9 +312,7 @@ class Ingestor:
             traits = tracking.apply_to_traits(self._plan, traits, self.counts)
         return properties, traits, context
 
-    def _tree(self, value: dict[str, Any] | list[Any] | None, field: str) -> dict[str, Any]:
-        if type(value) is dict:
-            return value
+    def _no_object(self, value: object, field: str) -> dict[str, Any]:
         if value:
             raise Unfit("wrong_type", "Expected `object`, got `array`", field)
         if value is not None:

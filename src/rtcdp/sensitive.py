@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Set
+from collections.abc import Set as AbstractSet
 from datetime import date
 from typing import Any
 
@@ -23,13 +23,12 @@ _NAME_PARTS = re.compile(
     "password|passwd|passphrase|privatekey|secretkey|accesskey|apikey|clientsecret|cardnumber|cardno$|socialsecurity"
     "|nationalid|identitycard|passportn|密码|口令|身份证|银行卡号|信用卡号|社会安全"
 )
-_NAMES = frozenset(
-    "pass pwd passcode pin cardpin otp onetimecode secret appsecret token authtoken"
-    " accesstoken refreshtoken idtoken"
-    " sessiontoken bearertoken csrftoken xsrftoken jwt authorization authorisation cookie setcookie credential"
-    " credentials"
-    " cvv cvv2 cvc cvc2 ssn idcard idcardno idcardnumber shenfenzheng sfz ccnumber ccnum creditcard debitcard".split()
-)
+_NAME_WORDS = """
+    pass pwd passcode pin cardpin otp onetimecode secret appsecret token authtoken accesstoken refreshtoken idtoken
+    sessiontoken bearertoken csrftoken xsrftoken jwt authorization authorisation cookie setcookie credential credentials
+    cvv cvv2 cvc cvc2 ssn idcard idcardno idcardnumber shenfenzheng sfz ccnumber ccnum creditcard debitcard
+"""
+_NAMES = frozenset(_NAME_WORDS.split())
 # `?token=...` in a URL: links for signing in and for setting a new password.
 _PARAMETER = re.compile(
     r"(?i)(?<![A-Za-z0-9])((?:[a-z]+[_-]?)?(?:password|passwd|pwd|secret|token|api[_-]?key)=)[^&\s#;\"'<>,)]+"
@@ -37,16 +36,19 @@ _PARAMETER = re.compile(
 PARAMETER_NAMES = (b"password=", b"passwd=", b"pwd=", b"secret=", b"token=", b"key=")
 """One of these, in lower case, is in every text that holds a secret parameter."""
 
+_DIGIT = "0-9\uff10-\uff19"  # full-width digits too: Chinese and Japanese keyboards make them
+_D = f"[{_DIGIT}]"
 _GAP = "[ \\-\u00a0\u2010-\u2015\u3000]"
 # Not inside a longer number, word, hexadecimal text or phone number. Groups as they are printed on cards.
+_LONG_NUMBER = re.compile(rf"{_D}(?:{_GAP}?{_D}){{{SHORTEST_NUMBER - 1}}}")
 _CARD = re.compile(
-    rf"(?<![\d.+A-Za-z_])(?:\d{{13,19}}|\d{{4}}(?:{_GAP}\d{{4}}){{3}}(?P<last>{_GAP}\d{{3}})?"
-    rf"|\d{{4}}{_GAP}\d{{6}}{_GAP}\d{{4,5}})(?![\dA-Za-z_])"
+    rf"(?<![{_DIGIT}.+A-Za-z_])(?:{_D}{{13,19}}|{_D}{{4}}(?:{_GAP}{_D}{{4}}){{3}}(?P<last>{_GAP}{_D}{{3}})?"
+    rf"|{_D}{{4}}{_GAP}{_D}{{6}}{_GAP}{_D}{{4,5}})(?![{_DIGIT}A-Za-z_])"
 )
-_NATIONAL_ID = re.compile(r"(?<![\d.+A-Za-z_])\d{17}[\dXx\uff38\uff58](?![\dA-Za-z_])")
-_REGIONS = frozenset(
-    "11 12 13 14 15 21 22 23 31 32 33 34 35 36 37 41 42 43 44 45 46 50 51 52 53 54 61 62 63 64 65 71 81 82 83 91".split()
-)
+_NATIONAL_ID = re.compile(rf"(?<![{_DIGIT}.+A-Za-z_]){_D}{{17}}[{_DIGIT}Xx\uff38\uff58](?![{_DIGIT}A-Za-z_])")
+_NARROW = {0xFF10 + digit: str(digit) for digit in range(10)} | {0xFF38: "X", 0xFF58: "X"}
+_PROVINCES = "11 12 13 14 15 21 22 23 31 32 33 34 35 36 37 41 42 43 44 45 46 50 51 52 53 54 61 62 63 64 65 71 81 82 83 91"
+_REGIONS = frozenset(_PROVINCES.split())
 _ID_WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)  # GB 11643-1999
 _ID_CHECKS = "10X98765432"
 # Issuer ranges (ISO/IEC 7812): first digits, as text ranges of equal length, and the lengths issued.
@@ -121,7 +123,7 @@ def clean_text(text: str, fixes: Counter[str]) -> str:
 
     def card(match: re.Match[str]) -> str:
         last = match["last"] or ""  # of a card with 19 digits; or the verification code behind one with 16
-        digits = "".join(filter(str.isdigit, _ascii_digits(match[0])))
+        digits = re.sub("[^0-9]", "", _ascii_digits(match[0]))
         if not card_number(digits) and not (last and card_number(digits[:-3])):
             return match[0]
         fixes["secret_card"] += 1
@@ -137,6 +139,15 @@ def clean_text(text: str, fixes: Counter[str]) -> str:
     return text if clean == text else clean
 
 
+def suspicious(text: str) -> bool:
+    """Whether `clean_text` might change a text; False is certain. Faster than to try."""
+    if len(text) < 5:
+        return False
+    return ("=" in text and _PARAMETER.search(text) is not None) or (
+        len(text) >= SHORTEST_NUMBER and _LONG_NUMBER.search(text) is not None
+    )
+
+
 def secret_number(number: float) -> str:
     """The name of the secret that a number is (`secret_card`, `secret_national_id`), or an empty text."""
     if not 10**12 <= number < 10**19 or number != int(number):
@@ -147,7 +158,7 @@ def secret_number(number: float) -> str:
     return "secret_national_id" if national_id(digits) else ""
 
 
-def remove(value: dict[str, Any], allowed: Set[str], fixes: Counter[str], path: str = "") -> dict[str, Any]:
+def remove(value: dict[str, Any], allowed: AbstractSet[str], fixes: Counter[str], path: str = "") -> dict[str, Any]:
     """`value` without secrets, in any nesting; the same object where it holds none.
 
     allowed: names or dotted paths (`card_hint`, `payment.token`) that are let through whole.
@@ -175,7 +186,7 @@ def remove(value: dict[str, Any], allowed: Set[str], fixes: Counter[str], path: 
 _GONE: Any = object()
 
 
-def _remove_value(item: Any, allowed: Set[str], fixes: Counter[str], path: str) -> Any:
+def _remove_value(item: Any, allowed: AbstractSet[str], fixes: Counter[str], path: str) -> Any:
     """The value without secrets; `_GONE` where nothing of it may stay."""
     kind = type(item)
     if kind is str:
@@ -201,7 +212,5 @@ def _article_number(digits: str) -> bool:
 
 
 def _ascii_digits(text: str) -> str:
-    """Digits of any script (full-width ones above all) as ASCII."""
-    if text.isascii():
-        return text
-    return "".join(str(int(char)) if char.isdecimal() else {"\uff38": "X", "\uff58": "X"}.get(char, char) for char in text)
+    """Full-width digits and X as ASCII."""
+    return text if text.isascii() else text.translate(_NARROW)

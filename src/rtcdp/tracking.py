@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -148,7 +148,7 @@ def _list(value: Any) -> Any:
     return value if type(value) is list else _VIOLATION
 
 
-_CORRECTIONS = {
+_CORRECTIONS: Mapping[str, Callable[[Any], Any]] = {
     "number": _number,
     "boolean": _boolean,
     "text": _text,
@@ -190,5 +190,3 @@ def _with(tree: Tree, names: list[str], value: Any) -> Tree:
     if inner is not None and type(inner) is not dict:
         return tree
     return {**tree, head: _with(inner or {}, rest, value)}
-
-
