@@ -41,6 +41,12 @@ class Recovery(FaustRecovery):
 class TableManager(FaustTableManager):
     """Uses `Recovery`."""
 
+    async def on_start(self) -> None:
+        """As Faust's, without its second of sleep: the conductor waits for the agents by itself."""
+        if not self.should_stop:
+            await self._update_channels()
+            await self.recovery.start()
+
     @property
     def recovery(self) -> FaustRecovery:
         """The replaced recovery service."""
