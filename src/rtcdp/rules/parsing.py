@@ -381,6 +381,9 @@ class _Converter:
     def _in_list(self, left: Node, right: Node, span: Span) -> Node:
         if not isinstance(right, Name) or right.kind != "list":
             hint = f"write {SIGNATURES['in_list'].call('in_list')}, with a name of `lists:`"
+            named = self._scope.names.get(left.value) if isinstance(left, Literal) else None
+            if isinstance(left, Literal) and named is not None and named.kind == "list":
+                hint = f"write in_list({self._source(right)}, {left.value})"
             return self._wrong(f"{self._source(right)} is not a list of `lists:`", right.span, hint)
         if left.type not in (Type.TEXT, Type.ANY):
             return self._wrong(f"a list holds text, but {self._source(left)} is {shown(left.type)}", left.span)

@@ -1,0 +1,317 @@
+"""YAML 1.2 text to a tree of texts with places, bounded in size and depth, whatever the bytes.
+
+Nothing is interpreted here: `on`, `no` and `30d` are text. Every value knows where it stands, so that an error can name
+line and column, also inside a quoted or folded text.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.events import (
+    AliasEvent,
+    DocumentStartEvent,
+    MappingEndEvent,
+    MappingStartEvent,
+    ScalarEvent,
+    SequenceEndEvent,
+    SequenceStartEvent,
+)
+
+from rtcdp.errors import DefinitionError
+
+LARGEST_FILE = 4 * 1024 * 1024
+DEEPEST = 16
+MOST_VALUES = 500_000
+LONGEST_SCALAR = 100_000
+
+
+@dataclass(frozen=True)
+class Source:
+    """A text and the name of its file. The name of what has no file is `definitions`."""
+
+    file: str
+    text: str
+
+    @cached_property
+    def _lines(self) -> list[int]:
+        return [0, *(match.end() for match in re.finditer(r"\r\n|\r|\n", self.text))]
+
+    def place(self, index: int) -> tuple[int, int]:
+        """Line and column, from 1, of a character."""
+        line = bisect_right(self._lines, index)
+        return line, index - self._lines[line - 1] + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Scalar:
+    """A text. plain: written without quotes. start, end: characters of the source."""
+
+    text: str
+    plain: bool
+    source: Source
+    start: int
+    end: int
+
+    @property
+    def empty(self) -> bool:
+        """Nothing was written: no value, `~` or `null`."""
+        return self.plain and self.text in ("", "~", "null", "Null", "NULL")
+
+    def place(self, offset: int = 0) -> tuple[int, int]:
+        """Line and column of a character of the text."""
+        if not self.source.text:
+            return 0, 0
+        raw = self.source.text[self.start : self.end]
+        return self.source.place(self.start + _raw_offset(raw, self.text, offset))
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One key of a mapping with its value."""
+
+    key: Scalar
+    value: Value
+
+
+@dataclass(frozen=True, slots=True)
+class Mapping:
+    """Keys and values, keys unique, in the order written."""
+
+    entries: dict[str, Entry]
+    source: Source
+    start: int
+
+    def place(self, offset: int = 0) -> tuple[int, int]:
+        """Line and column where it begins."""
+        return self.source.place(self.start) if self.source.text else (0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Sequence:
+    """Values in order."""
+
+    items: tuple[Value, ...]
+    source: Source
+    start: int
+
+    def place(self, offset: int = 0) -> tuple[int, int]:
+        """Line and column where it begins."""
+        return self.source.place(self.start) if self.source.text else (0, 0)
+
+
+Value = Scalar | Mapping | Sequence
+
+
+class _Stop(Exception):
+    """The rest of the file cannot be read."""
+
+    def __init__(self, message: str, index: int, hint: str = "") -> None:
+        self.message, self.index, self.hint = message, index, hint
+        super().__init__(message)
+
+
+def read_yaml(file: str, content: bytes, errors: list[DefinitionError]) -> Value | None:
+    """The tree of one YAML document; None where there is none. What is wrong is added to `errors`."""
+    source = Source(file, "")
+    if len(content) > LARGEST_FILE:
+        errors.append(DefinitionError(file, 1, 1, f"the file is larger than {LARGEST_FILE // 2**20} MiB"))
+        return None
+    try:
+        source = Source(file, content.decode("utf-8-sig"))
+        return _Reader(source, errors).read()
+    except UnicodeDecodeError as error:
+        before = content[: error.start].decode("utf-8-sig", "replace")
+        line, column = Source(file, before).place(len(before))
+        errors.append(DefinitionError(file, line, column, "the file is not UTF-8"))
+    except _Stop as stop:
+        line, column = source.place(min(stop.index, len(source.text)))
+        errors.append(DefinitionError(file, line, column, stop.message, stop.hint))
+    return None
+
+
+class _Reader:
+    """Builds the tree from the events of ruamel's parser, which reads as it is asked: a bound stops it in time."""
+
+    def __init__(self, source: Source, errors: list[DefinitionError]) -> None:
+        self._source = source
+        self._errors = errors
+        self._anchors: dict[str, tuple[Value, int] | None] = {}
+        self._count = 0
+
+    def read(self) -> Value | None:
+        events = self._events()
+        value: Value | None = None
+        documents = 0
+        for event in events:
+            if isinstance(event, DocumentStartEvent):
+                documents += 1
+                if documents > 1:
+                    raise _Stop("a file holds one document", event.start_mark.index, "move it to a file of its own")
+            elif isinstance(event, ScalarEvent | AliasEvent | MappingStartEvent | SequenceStartEvent):
+                value = self._value(event, events, 0)
+        return value
+
+    def _events(self) -> Iterator[Any]:
+        """The parser's events; whatever it raises becomes a _Stop."""
+        yaml = YAML(typ="safe", pure=True)
+        index = 0
+        try:
+            for event in yaml.parse(self._source.text):
+                index = event.end_mark.index
+                yield event
+        except MarkedYAMLError as error:
+            mark = error.problem_mark or error.context_mark
+            context = f" {error.context}" if error.context else ""
+            message = f"this is not YAML: {error.problem or 'it cannot be read'}{context}"
+            raise _Stop(message, mark.index if mark else index) from None
+        except YAMLError as error:
+            raise _Stop("this is not YAML: a character is not allowed", getattr(error, "position", index)) from None
+        except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError):
+            # what ruamel lets through on some malformed texts, for example an escape beyond Unicode
+            raise _Stop("this is not YAML", index) from None
+
+    def _value(self, event: Any, events: Iterator[Any], depth: int) -> Value:
+        """The value that begins with an event."""
+        index = event.start_mark.index
+        self._counted(1, index)
+        if depth > DEEPEST:
+            raise _Stop(f"values are nested more than {DEEPEST} deep", index)
+        if isinstance(event, AliasEvent):
+            return self._alias(event.anchor, index)
+        if event.tag is not None and event.ctag is not None:
+            raise _Stop(f"tags like '{event.tag}' have no meaning here", index)
+        before = self._count
+        if event.anchor is not None:
+            self._anchors[event.anchor] = None  # not ready: an alias inside would never end
+        if isinstance(event, ScalarEvent):
+            value: Value = self._scalar(event)
+        elif isinstance(event, MappingStartEvent):
+            value = self._mapping(event, events, depth)
+        else:
+            value = self._sequence(event, events, depth)
+        if event.anchor is not None:
+            self._anchors[event.anchor] = (value, self._count - before + 1)
+        return value
+
+    def _counted(self, more: int, index: int) -> None:
+        self._count += more
+        if self._count > MOST_VALUES:
+            raise _Stop(f"the file has more than {MOST_VALUES} values", index, "an alias counts as all it stands for")
+
+    def _alias(self, name: str, index: int) -> Value:
+        if name not in self._anchors:
+            raise _Stop(f"there is no anchor '&{name}' before this", index)
+        known = self._anchors[name]
+        if known is None:
+            raise _Stop(f"'*{name}' stands inside of what it stands for", index)
+        value, size = known
+        self._counted(size, index)
+        return value
+
+    def _scalar(self, event: ScalarEvent) -> Scalar:
+        start, end = event.start_mark.index, event.end_mark.index
+        if len(event.value) > LONGEST_SCALAR:
+            raise _Stop(f"a text is longer than {LONGEST_SCALAR} characters", start)
+        if re.search("[\ud800-\udfff]", event.value):
+            raise _Stop("the text holds half a character (a lone surrogate)", start)
+        properties = re.match(r"(?:[&!]\S*\s+)*", self._source.text[start:end])
+        return Scalar(event.value, event.style is None, self._source, start + (properties.end() if properties else 0), end)
+
+    def _mapping(self, event: Any, events: Iterator[Any], depth: int) -> Mapping:
+        entries: dict[str, Entry] = {}
+        for key_event in events:
+            if isinstance(key_event, MappingEndEvent):
+                break
+            key = self._value(key_event, events, depth + 1)
+            value = self._value(next(events), events, depth + 1)
+            if not isinstance(key, Scalar):
+                self._error("a key must be text", key)
+            elif key.text in entries:
+                line, column = entries[key.text].key.place()
+                self._error(f"'{key.text}' is written twice", key, f"first in line {line}, column {column}")
+            else:
+                entries[key.text] = Entry(key, value)
+        return Mapping(entries, self._source, event.start_mark.index)
+
+    def _sequence(self, event: Any, events: Iterator[Any], depth: int) -> Sequence:
+        items: list[Value] = []
+        for item in events:
+            if isinstance(item, SequenceEndEvent):
+                break
+            items.append(self._value(item, events, depth + 1))
+        return Sequence(tuple(items), self._source, event.start_mark.index)
+
+    def _error(self, message: str, value: Value, hint: str = "") -> None:
+        self._errors.append(DefinitionError(self._source.file, *value.place(), message, hint))
+
+
+def _raw_offset(raw: str, text: str, offset: int) -> int:
+    """Where character `offset` of a scalar's text stands in its source.
+
+    Quotes, escapes, indentation and folded lines make the two differ, but only in white space and escapes: both are
+    walked side by side. One past the end is allowed.
+    """
+    quote = raw[:1] if raw[:1] in ("'", '"', "|", ">") else ""
+    at = 0
+    if quote in ("|", ">"):
+        at = raw.find("\n") + 1
+    elif quote:
+        at = 1
+    last = at
+    for character in text[: offset + 1]:
+        if not character.isspace() or quote == '"':
+            at = _skip(raw, at, character, quote)
+        last = at
+        if at < len(raw) and (raw[at].isspace() == character.isspace() or quote == '"'):
+            at += _width(raw, at, quote)
+    return last if offset < len(text) else at
+
+
+def _skip(raw: str, at: int, character: str, quote: str) -> int:
+    """Skip the white space that folding took out before a character."""
+    while at < len(raw):
+        if quote == '"' and raw[at] == "\\" and raw[at + 1 : at + 2] in ("\n", "\r"):
+            at += 2
+        elif raw[at].isspace() and not (character.isspace() and raw[at] == character):
+            at += 1
+        else:
+            break
+    return at
+
+
+_ESCAPE_WIDTH = {"x": 4, "u": 6, "U": 10}
+
+
+def _width(raw: str, at: int, quote: str) -> int:
+    """How many characters of the source make one of the text."""
+    if quote == '"' and raw[at] == "\\":
+        return _ESCAPE_WIDTH.get(raw[at + 1 : at + 2], 2)
+    if quote == "'" and raw[at : at + 2] == "''":
+        return 2
+    return 1
+
+
+def from_plain(value: Any, source: Source | None = None) -> Value:
+    """The tree of a JSON value, which has no places: texts count as quoted, everything else as plain."""
+    source = source or Source("definitions", "")
+    if isinstance(value, dict):
+        entries = {
+            key: Entry(Scalar(key, True, source, 0, 0), from_plain(item, source)) for key, item in value.items()
+        }
+        return Mapping(entries, source, 0)
+    if isinstance(value, list):
+        return Sequence(tuple(from_plain(item, source) for item in value), source, 0)
+    if isinstance(value, str):
+        return Scalar(value, False, source, 0, 0)
+    text = "null" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
+    return Scalar(text, True, source, 0, 0)
+
+

@@ -1,0 +1,159 @@
+"""What a folder of definitions may hold: one table that the loader reads by and the JSON Schema is made from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from rtcdp.rules.expressions import Type
+
+Kind = Literal["expression", "condition", "event", "events", "duration", "text", "texts", "whole", "flag", "choice", "special"]
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One key that a definition may have.
+
+    kind:    how its value is read; `special` ones are read by their section.
+    about:   one line for editors and the reference.
+    choices: the allowed words of a `choice`.
+    schema:  JSON Schema of a `special` one: the name of a shape in schema.py.
+    """
+
+    kind: Kind
+    about: str
+    required: bool = False
+    choices: tuple[str, ...] = ()
+    schema: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregate:
+    """One way to sum up events.
+
+    takes:  what stands at its key: the events themselves, or an expression (and the events at `of`).
+    values: types the expression may have; ANY always passes.
+    result: type of the feature; None: that of the expression.
+    about:  one line for editors and the reference.
+    """
+
+    takes: Literal["events", "expression"]
+    result: Type | None
+    about: str
+    values: frozenset[Type] = frozenset()
+
+
+_NUMBERS = frozenset({Type.NUMBER})
+_ORDERED = frozenset({Type.NUMBER, Type.TEXT, Type.TIME})
+_SCALARS = frozenset({Type.NUMBER, Type.TEXT, Type.TIME, Type.BOOLEAN})
+
+AGGREGATES: dict[str, Aggregate] = {
+    "count": Aggregate("events", Type.NUMBER, "how many of these events; starts at 0"),
+    "sum": Aggregate("expression", Type.NUMBER, "sum of the numbers, exact to 1e-6; starts at 0", _NUMBERS),
+    "avg": Aggregate("expression", Type.NUMBER, "mean of the numbers", _NUMBERS),
+    "min": Aggregate("expression", None, "least value", _ORDERED),
+    "max": Aggregate("expression", None, "greatest value", _ORDERED),
+    "first": Aggregate("expression", None, "value of the earliest event that has one", _SCALARS),
+    "last": Aggregate("expression", None, "value of the latest event that has one", _SCALARS),
+    "first_time": Aggregate("events", Type.TIME, "when the earliest of these events occurred"),
+    "last_time": Aggregate("events", Type.TIME, "when the latest of these events occurred"),
+    "unique": Aggregate("expression", Type.NUMBER, "how many different values; starts at 0", _SCALARS),
+    "most_frequent": Aggregate("expression", None, "the value seen most often", _SCALARS),
+}
+START_AT_ZERO = frozenset({"count", "sum", "unique"})
+
+_DESCRIPTION = Option("text", "what it means, for people")
+
+FEATURE: dict[str, Option] = {
+    **{name: Option("events" if it.takes == "events" else "expression", it.about) for name, it in AGGREGATES.items()},
+    "of": Option("events", "the events whose values are aggregated"),
+    "where": Option("condition", "which of these events count; sees the event alone"),
+    "within": Option("duration", "length of the sliding window, as 30d; the whole lifetime without it"),
+    "description": _DESCRIPTION,
+}
+TAG: dict[str, Option] = {
+    "value": Option("expression", "the value; the tag is absent while it is missing", required=True),
+    "when": Option("condition", "the tag is absent while this does not hold"),
+    "description": _DESCRIPTION,
+}
+SEGMENT: dict[str, Option] = {
+    "if": Option("condition", "who is in the segment", required=True),
+    "description": _DESCRIPTION,
+}
+TRIGGER: dict[str, Option] = {
+    "on": Option("special", "what starts it", required=True, schema="on"),
+    "where": Option("condition", "which of the starting events count; sees the event alone"),
+    "after": Option("duration", "how long to wait, from the instant at which the start occurred"),
+    "unless": Option("special", "an event that cancels while waiting", schema="unless"),
+    "if": Option("condition", "checked when it fires, not when it started"),
+    "cap": Option("special", "at most so many per profile within a rolling time", schema="caps"),
+    "max_age": Option("duration", "dropped when revealed later than this after it was due; 1d without it"),
+    "payload": Option("special", "what is sent along: names and expressions", schema="payload"),
+    "channel": Option("text", "where marketing automation should send it: push, sms, email"),
+    "description": _DESCRIPTION,
+}
+ON: dict[str, Option] = {
+    "event": Option("event", "an event by name"),
+    "entered": Option("text", "a segment that the profile enters"),
+    "exited": Option("text", "a segment that the profile leaves"),
+    "where": Option("condition", "which of these events count; sees the event alone"),
+}
+UNLESS: dict[str, Option] = {
+    "event": Option("events", "the event that cancels, or several", required=True),
+    "where": Option("condition", "which of these events cancel; sees the event alone"),
+    "same": Option("special", "paths that must be equal in the starting and the cancelling event", schema="paths"),
+}
+CAP: dict[str, Option] = {
+    "times": Option("whole", "how often at most", required=True),
+    "per": Option("duration", "within which rolling time", required=True),
+}
+TRACKING: dict[str, Option] = {
+    "unplanned": Option(
+        "choice",
+        "what happens to an event that is not in the plan; accept without it",
+        choices=("accept", "warn", "drop", "dead-letter"),
+    ),
+    "events": Option("special", "the planned events by name", schema="planned_events"),
+    "traits": Option("special", "the planned traits by path", schema="properties"),
+    "allow_secrets": Option("texts", "properties and traits that are kept although they look like secrets"),
+}
+PLANNED_EVENT: dict[str, Option] = {
+    "properties": Option("special", "the planned properties by path", schema="properties"),
+    "violation": Option(
+        "choice",
+        "what happens to an event that does not fit the plan; warn without it",
+        choices=("warn", "drop", "dead-letter"),
+    ),
+}
+PROPERTY_TYPES = ("number", "text", "boolean", "time", "list", "any")
+PROPERTY: dict[str, Option] = {
+    "type": Option("choice", "the type; values sent as text are corrected to it; any without it", choices=PROPERTY_TYPES),
+    "required": Option("flag", "an event without it does not fit the plan"),
+    "default": Option("special", "the value where none is sent", schema="default"),
+    "pii": Option("flag", "it tells who somebody is"),
+    "allow_secret": Option("flag", "it is kept although it looks like a secret"),
+}
+IDENTITY: dict[str, Option] = {
+    "namespaces": Option("special", "kinds of identifiers, the strongest first", schema="namespaces"),
+    "blocked": Option("texts", "values that identify nobody, as 'null' or '0'"),
+}
+NAMESPACE: dict[str, Option] = {
+    "name": Option("text", "name of the kind, as member_card", required=True),
+    "paths": Option("texts", "where it stands in a raw event, as traits.phone", required=True),
+    "normalise": Option("choice", "how values are made equal; exact without it", choices=("exact", "lower", "phone")),
+}
+LIST: dict[str, Option] = {
+    "values": Option("texts", "the texts on the list"),
+    "file": Option("text", "a CSV file beside this one"),
+    "column": Option("text", "its column; the first without it"),
+    "description": _DESCRIPTION,
+}
+SECTIONS: dict[str, str] = {
+    "features": "incremental aggregates over one profile's events",
+    "tags": "typed values shown on the profile",
+    "segments": "who is in, who is out: conditions over features, tags, traits and other segments",
+    "triggers": "when marketing automation is told",
+    "tracking": "the tracking plan: what events should look like",
+    "identity": "which identifiers name a profile",
+    "lists": "static lists of texts",
+}
