@@ -244,7 +244,7 @@ class Settings(BaseSettings):
         return {name: getattr(self, name) for name in names}
 
     def kafka(self) -> dict[str, Any]:
-        """librdkafka's options for reaching the cluster: a new dict, to be completed by each client.
+        """Options of librdkafka for reaching the cluster: a new dict, to be completed by each client.
 
         Raises SettingError where there is no bootstrap or a secret's file cannot be read.
         """

@@ -1,0 +1,452 @@
+"""The ingest agent: raw records in, clean events into `profile-events`, the rest into `events-dlq`.
+
+Gapless and not transactional. Whatever dies when: a new owner begins behind the acknowledgements and makes the same
+records again, with the same origins, and the fold drops what it has seen. So a source's records are made in order, by the
+ingest version that `ingest-progress` names for their offset, and an offset is done only when its record is acknowledged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import AsyncIterable, Callable, Mapping, Sequence
+from time import monotonic, perf_counter
+from typing import Any
+
+from confluent_kafka import KafkaError, Message
+from faust.types import TP, EventT
+
+from rtcdp.cluster import Cluster, source_name
+from rtcdp.config import Settings
+from rtcdp.errors import Stalled, Unfit
+from rtcdp.ingestion import Accepted, Ingestor
+from rtcdp.metrics import Metrics
+from rtcdp.outputs import Origin
+from rtcdp.transport.app import App
+from rtcdp.transport.fetching import bounds
+from rtcdp.transport.gapless import GaplessProducer
+from rtcdp.transport.owner import Batch, Owner
+from rtcdp.transport.settings import gapless_conf
+from rtcdp.worker.explicit_ticks import ExplicitTicks
+from rtcdp.worker.health import Health
+from rtcdp.worker.ingest_versions import IngestPlan, Plans
+from rtcdp.worker.lanes import Lane
+from rtcdp.worker.letters import RECORD_OVERHEAD, dead_letter
+from rtcdp.worker.progress import Progress, ProgressTable, ProgressWriter
+from rtcdp.worker.watermark import Ends
+
+logger = logging.getLogger(__name__)
+
+CHUNK = 500
+"""Most records cleaned in one go: the event loop serves the commits of the profile stage in between."""
+CHUNK_BYTES = 1 << 20
+IN_FLIGHT = 100_000
+"""Records that may wait for their acknowledgement; beyond it nothing is taken."""
+SERVE_S = 0.05
+REPORT_S = 0.2
+ANNOUNCE_S = 30.0
+LEAVE_S = 5.0
+ACKNOWLEDGEMENTS = "acknowledgements of ingest"
+
+
+class SourceOwner:
+    """Takes the partitions of one source topic over for `Ingest`."""
+
+    def __init__(self, ingest: Ingest, topic: str) -> None:
+        self._ingest = ingest
+        self._topic = topic
+
+    async def take_over(self, partitions: set[int], generation: int) -> Mapping[int, int | None]:
+        """As `transport.Owner`."""
+        return await self._ingest.take_over(self._topic, partitions, generation)
+
+    async def let_go(self, leaving: bool) -> None:  # noqa: FBT001 # as `Owner` has it
+        """As `transport.Owner`."""
+        await self._ingest.let_go(self._topic, leaving=leaving)
+
+
+class Ingest:
+    """All source partitions that this process owns, one producer for them all. Used from the event loop only.
+
+    app:     the Faust app.
+    cluster: what preflight found out.
+    plan:    `tracking:` and `identity:` that are current.
+    plans:   finds those of an earlier ingest version.
+    table:   `ingest-progress`, followed.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        settings: Settings,
+        cluster: Cluster,
+        plan: IngestPlan,
+        plans: Plans,
+        table: ProgressTable,
+        *,
+        metrics: Metrics,
+        health: Health,
+    ) -> None:
+        self._app = app
+        self._settings = settings
+        self._cluster = cluster
+        self._plan = plan
+        self._plans = plans
+        self._table = table
+        self._metrics = metrics
+        self._health = health
+        self._sources = {source.topic: source for source in settings.sources}
+        self._arrival = any(source.time == "arrival" for source in settings.sources)
+        self._target = settings.profile_events
+        self._room = cluster.max_message_bytes[self._target] - RECORD_OVERHEAD
+        self._letter_limit = cluster.max_message_bytes[settings.events_dlq]
+        self._producer = GaplessProducer(app.kafka)
+        # Progress may be lost, the next record says more: it is given up after a while, and ends nothing.
+        conf = gapless_conf(app.kafka) | {"message.timeout.ms": 30_000, "enable.gapless.guarantee": False, "linger.ms": 5}
+        self._writer = ProgressWriter(conf, settings.ingest_progress)
+        self._ends = Ends(app.kafka, settings.app)
+        self._lanes: dict[TP, Lane] = {}
+        self._generations: dict[str, int] = {}
+        self._commands: dict[TP, ExplicitTicks] = {}
+        self._serving: asyncio.Task[None] | None = None
+        self._settled = asyncio.Event()
+        self._settled.set()
+        self._moving = False
+        self._done = 0
+        self._warned = 0.0
+
+    def owner(self, topic: str) -> Owner:
+        """Who takes that topic's partitions over."""
+        return SourceOwner(self, topic)
+
+    @property
+    def lanes(self) -> Mapping[TP, Lane]:
+        """What is owned now."""
+        return self._lanes
+
+    # ---- taking over and letting go ----
+
+    async def take_over(self, topic: str, partitions: set[int], generation: int) -> dict[int, int | None]:
+        """Own exactly these partitions of a topic; returns where each begins."""
+        kept = generation == self._generations.get(topic, -1) + 1
+        self._generations[topic] = generation
+        for tp in [tp for tp in self._lanes if tp.topic == topic]:
+            if tp.partition not in partitions or not kept:
+                self._forget(tp)
+        opened = [TP(topic, number) for number in sorted(partitions) if TP(topic, number) not in self._lanes]
+        starts = await self._open(opened)
+        self._ends.watch((tp.topic, tp.partition) for tp in self._lanes)
+        if self._serving is None:
+            self._serving = asyncio.create_task(self._serve_forever(), name="ingest")
+        return {tp.partition: starts.get(tp, lane.position) for tp, lane in self._lanes.items() if tp.topic == topic}
+
+    async def _open(self, opened: list[TP]) -> dict[TP, int | None]:
+        """Lanes for partitions that this process did not own before."""
+        if not opened:
+            return {}
+        recorded, limits, committed = await asyncio.gather(
+            asyncio.to_thread(self._table.read),
+            asyncio.to_thread(bounds, self._app.kafka, self._settings.app, opened),
+            self._app.members.group_offsets(opened),
+        )
+        starts: dict[TP, int | None] = {}
+        announced = []
+        for tp in opened:
+            source = source_name(self._cluster.topic_ids[tp.topic], tp.partition)
+            progress = recorded.get(source) or Progress()
+            low, high = limits[tp]
+            done = max(committed.get(tp, 0), progress.done)
+            # What retention has taken is left to the transport, which starts behind it and says so.
+            starts[tp] = done if done > low else None
+            settings = self._sources.get(tp.topic)
+            timed = self._arrival if settings is None else settings.time == "arrival"
+            lane = Lane(source, max(done, low), progress.versions, timed=timed, watermark=progress.watermark)
+            if self._take_up_version(lane, max(high, done)):
+                announced.append(lane)
+            self._lanes[tp] = lane
+            if tp.topic == self._settings.commands:
+                self._commands[tp] = ExplicitTicks(
+                    source, self._producer, self._target, self._cluster.partitions[self._target], self._known_sources()
+                )
+        await self._announce(announced)
+        return starts
+
+    def _take_up_version(self, lane: Lane, end: int) -> bool:
+        """Let the current ingest version count from the source's end on; true where that is new and to be announced.
+
+        Everything before it may have been made by the owner before this one, under the version it had.
+        """
+        plan = self._plan
+        if not lane.versions:
+            lane.begin_version(lane.position, plan.version, plan.definitions)
+        elif lane.versions[-1].version != plan.version:
+            lane.begin_version(max(end, lane.versions[-1].offset), plan.version, plan.definitions)
+        else:
+            return False
+        return True
+
+    async def _announce(self, lanes: Sequence[Lane]) -> None:
+        """Publish lanes' versions and wait until that is acknowledged: only then may a record be made under them."""
+        deadline = monotonic() + ANNOUNCE_S
+        waiting = {lane.source: lane for lane in lanes}
+
+        def delivered(source: str) -> Callable[[KafkaError | None], None]:
+            def report(error: KafkaError | None) -> None:
+                if error is None:
+                    waiting.pop(source, None)
+                else:
+                    logger.warning("the ingest version could not be written yet: %s", error.str())
+
+            return report
+
+        while waiting:
+            for source, lane in list(waiting.items()):
+                self._writer.publish(source, lane.progress(), delivered(source))
+            attempt = monotonic() + 5.0
+            while waiting and monotonic() < attempt:
+                self._writer.poll()
+                await asyncio.sleep(0.002)
+            if waiting and monotonic() > deadline:
+                raise Stalled(f"{self._settings.ingest_progress} took no record for {ANNOUNCE_S:.0f} s")
+
+    async def let_go(self, topic: str, *, leaving: bool) -> None:
+        """Wait for the acknowledgements of what was taken, and record them; not for ever: a repeat does no harm."""
+        deadline = monotonic() + LEAVE_S
+        while self._producer.in_flight and monotonic() < deadline:
+            self._producer.poll(0)
+            await asyncio.sleep(0.002)
+        self._advance()
+        if not leaving:
+            return
+        if self._serving is not None:
+            self._serving.cancel()
+            self._serving = None
+            await asyncio.to_thread(self._ends.close)
+        for tp, lane in list(self._lanes.items()):
+            if tp.topic == topic:
+                self._writer.publish(lane.source, lane.progress())
+                self._forget(tp)
+        await asyncio.to_thread(self._writer.flush, 2.0)
+
+    def _forget(self, tp: TP) -> None:
+        lane = self._lanes.pop(tp)
+        self._commands.pop(tp, None)
+        self._producer.forget(lane.source)
+        self._metrics.released(tp.topic, tp.partition)
+
+    # ---- work ----
+
+    async def agent(self, stream: Any) -> None:
+        """Faust's agent over all source topics."""
+        events: AsyncIterable[EventT[Any]] = stream.events()
+        async for event in events:
+            batch: Batch = event.value  # type: ignore[assignment] # what the transport puts there
+            try:
+                await self.turn(batch)
+            except Exception as error:  # noqa: BLE001 # Faust would go on without the rest of the turn
+                self._app.fatal(error)
+
+    async def turn(self, batch: Batch) -> None:
+        """One turn of one partition: take, clean, produce."""
+        tp = TP(batch.topic, batch.partition)
+        while self._producer.in_flight > IN_FLIGHT:
+            self._producer.poll(0)
+            await asyncio.sleep(0.002)
+        await self._settled.wait()
+        lane = self._lanes.get(tp)
+        if lane is None or batch.epoch != self._app.members.epoch:
+            return
+        messages = batch.take(CHUNK, CHUNK_BYTES)
+        if messages:
+            self.work(tp, lane, messages)
+        batch.end()
+        await asyncio.sleep(0)  # turns follow each other without a wait: let the other tasks have theirs
+
+    def work(self, tp: TP, lane: Lane, messages: list[Message]) -> None:
+        """Make the records of consecutive messages of one partition."""
+        started = perf_counter()
+        dead: Counter[str] = Counter()
+        commands = self._commands.get(tp)
+        if commands is not None:
+            self._command(commands, tp, lane, messages, dead)
+        else:
+            rest = messages
+            while rest:
+                point, following = lane.version_at(rest[0].offset() or 0)
+                part = rest
+                if following is not None and (rest[-1].offset() or 0) >= following:
+                    part = [message for message in rest if (message.offset() or 0) < following]
+                self._clean(self._plans.ingestor(point, self._sources[tp.topic]), tp, lane, part, dead)
+                rest = rest[len(part) :]
+        last = messages[-1]
+        lane.took((last.offset() or 0) + 1, last.timestamp()[1])
+        self._producer.poll(0)
+        metrics = self._metrics
+        metrics.taken("ingest", len(messages))
+        metrics.ingest_batch.observe(len(messages))
+        metrics.ingest_time.observe(perf_counter() - started)
+        if dead:
+            metrics.dead("ingest", dead)
+
+    def _clean(self, ingestor: Ingestor, tp: TP, lane: Lane, messages: Sequence[Message], dead: Counter[str]) -> None:
+        ingest, produce, skip = ingestor.ingest, self._producer.produce, self._producer.skip
+        target, source, room = self._target, lane.source, self._room
+        made = 0
+        for message in messages:
+            offset: int = message.offset()  # type: ignore[assignment] # a fetched message has one
+            result = ingest(message.value(), source, offset, message.timestamp()[1], message.headers())
+            if isinstance(result, Accepted):
+                key, value = result.key, result.value
+                if len(key) + len(value) <= room:
+                    try:
+                        produce(target, key, value, source=source, offset=offset)
+                    except BufferError:
+                        self._wait_for_room()
+                        produce(target, key, value, source=source, offset=offset)
+                    made += 1
+                    continue
+                unfit = Unfit("too_large", f"{len(value)} bytes once cleaned, {target} takes {room}")
+            elif result.letter:
+                unfit = result.unfit
+            else:
+                dead[result.unfit.reason] += 1
+                skip(source, offset)
+                continue
+            dead[unfit.reason] += 1
+            self._bury(tp, lane, message, unfit)
+        self._metrics.written({"profile_events": made})
+        if ingestor.counts:
+            self._metrics.fixed(ingestor.counts)
+            ingestor.counts.clear()
+
+    def _command(
+        self, commands: ExplicitTicks, tp: TP, lane: Lane, messages: Sequence[Message], dead: Counter[str]
+    ) -> None:
+        def bury(message: Message) -> Callable[[Unfit], None]:
+            def report(unfit: Unfit) -> None:
+                dead[unfit.reason] += 1
+                self._bury(tp, lane, message, unfit)
+
+            return report
+
+        for message in messages:
+            commands.take(message.offset() or 0, message.value(), bury(message))
+        commands.carry_out(self._table.done)
+
+    def _bury(self, tp: TP, lane: Lane, message: Message, unfit: Unfit) -> None:
+        offset = message.offset() or 0
+        topic_id = self._cluster.topic_ids[tp.topic]
+        origin = Origin(
+            topic=tp.topic, topic_id="" if topic_id == tp.topic else topic_id, partition=tp.partition, offset=offset
+        )
+        key, value = dead_letter(
+            "ingest",
+            unfit,
+            origin,
+            message.key(),
+            message.value(),
+            appended=message.timestamp()[1],
+            limit=self._letter_limit,
+        )
+        try:
+            self._producer.produce(self._settings.events_dlq, key, value, source=lane.source, offset=offset)
+        except BufferError:
+            self._wait_for_room()
+            self._producer.produce(self._settings.events_dlq, key, value, source=lane.source, offset=offset)
+        self._metrics.written({"events_dlq": 1})
+
+    def _wait_for_room(self) -> None:
+        """The client's queue is full: IN_FLIGHT is far below its count, so these are very large records."""
+        deadline = monotonic() + self._settings.stall_s
+        before = self._producer.in_flight
+        while self._producer.in_flight >= before:
+            self._producer.poll(0.05)
+            if monotonic() > deadline:
+                raise Stalled(f"{self._target} took no record for {self._settings.stall_s} s")
+
+    # ---- progress ----
+
+    def use(self, plan: IngestPlan) -> None:
+        """Another `tracking:` or `identity:` is current: every lane goes on under it from its next record."""
+        if plan.version == self._plan.version:
+            return
+        self._plan = plan
+        self._plans.add(plan)
+        asyncio.ensure_future(self._change_version()).add_done_callback(self._changed)
+
+    async def _change_version(self) -> None:
+        self._settled.clear()  # no turn makes records until the new version's offset is acknowledged
+        try:
+            lanes = [lane for lane in self._lanes.values() if self._take_up_version(lane, lane.position)]
+            await self._announce(lanes)
+        finally:
+            self._settled.set()
+
+    def _changed(self, task: asyncio.Future[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._app.fatal(error)
+
+    async def _serve_forever(self) -> None:
+        reported = monotonic()
+        try:
+            while True:
+                await asyncio.sleep(SERVE_S)
+                self._producer.poll(0)
+                self._writer.poll()
+                for commands in self._commands.values():
+                    commands.carry_out(self._table.done)
+                if monotonic() - reported >= REPORT_S:
+                    reported = monotonic()
+                    self._report(self._advance())
+        except Exception as error:  # noqa: BLE001 # without this task nothing is ever done again
+            self._app.fatal(error)
+
+    def _advance(self) -> list[Lane]:
+        """Bring every lane up to date; those that moved."""
+        acknowledged = self._producer.acknowledged()
+        epoch, moved = self._app.members.epoch, []
+        for tp, lane in self._lanes.items():
+            place = (tp.topic, tp.partition)
+            end = self._ends.found.get(place)
+            if lane.advance(acknowledged.get(lane.source), end, self._ends.empty.get(place)):
+                moved.append(lane)
+                self._app.members.done(tp, lane.done, epoch)
+            elif lane.may_be_empty(end):
+                self._ends.look_closer(place, lane.position)
+            lag = None if end is None else max(0, end.offset - lane.position)
+            self._metrics.progress(tp.topic, tp.partition, lag=lag, uncommitted=lane.position - lane.done)
+        return moved
+
+    def _report(self, moved: Sequence[Lane]) -> None:
+        for lane in moved:
+            self._writer.publish(lane.source, lane.progress())
+        self._watch_acknowledgements()
+        difference = self._writer.difference_ms
+        if difference is None:
+            return
+        self._metrics.clock_difference.set(difference / 1_000)
+        grace = self._settings.tick_grace_ms
+        if abs(difference) > grace and monotonic() - self._warned > 60.0:
+            self._warned = monotonic()
+            logger.warning(
+                "the brokers' clock is %+d ms from this machine's, more than the grace of %d ms (tick_grace_ms): "
+                "what is due may be decided before an event that came in time",
+                difference,
+                grace,
+            )
+
+    def _watch_acknowledgements(self) -> None:
+        """Tell the health check whether what is in flight gets acknowledged."""
+        before, self._done = self._done, sum(lane.done for lane in self._lanes.values())
+        waiting = self._producer.in_flight > 0
+        if waiting and not self._moving:
+            self._health.begin(ACKNOWLEDGEMENTS)
+        elif not waiting and self._moving:
+            self._health.end(ACKNOWLEDGEMENTS)
+        elif self._done != before:
+            self._health.moved(ACKNOWLEDGEMENTS)
+        self._moving = waiting
+
+    def _known_sources(self) -> frozenset[str]:
+        return frozenset(name for topic in self._sources for name in self._cluster.sources(topic))
