@@ -1,0 +1,304 @@
+"""The topic `definitions`: every version that was ever current, the one that is, and who proposed what.
+
+Keys: a version (value: the normal form), `current`, `proposed/<instance>`, `layout/<app>`. One partition, compacted, so that
+all of it is read at a start and followed by a thread from then on.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from time import monotonic
+from typing import Any, Literal
+
+import msgspec
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+
+from rtcdp.cluster import Cluster, cause
+from rtcdp.config import Settings
+from rtcdp.errors import ClusterError, DefinitionErrors, SettingError
+from rtcdp.rules.compiler import Compiled, compile_definitions
+from rtcdp.rules.definitions import Definitions
+from rtcdp.rules.loading import definitions_from_normal
+from rtcdp.transport.settings import gapless_conf
+
+logger = logging.getLogger(__name__)
+
+PARTITION = 0
+CURRENT = "current"
+READ_S = 30.0
+WRITE_S = 30.0
+POLL_S = 0.5
+
+
+class Named(msgspec.Struct):
+    """The value of `current` and of `proposed/...`: a version."""
+
+    version: str
+
+
+class Layout(msgspec.Struct):
+    """The value of `layout/<app>`: what positions and keys rest on, so that it may not change."""
+
+    topic_id: str
+    partitions: int
+
+
+class DefinitionsTopic:
+    """Reads and writes the topic.
+
+    kafka: librdkafka's options for reaching the cluster.
+    topic: `definitions`.
+    group: name in the client's logs; no group is joined.
+
+    `entries` is what has been read; `read` and `follow` fill it.
+    """
+
+    def __init__(self, kafka: Mapping[str, Any], topic: str, group: str) -> None:
+        self._kafka = dict(kafka)
+        self._topic = topic
+        self._group = group
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+        self.entries: dict[str, bytes] = {}
+
+    def read(self) -> dict[str, bytes]:
+        """Bring `entries` up to the topic's end. Blocks. Raises ClusterError where it cannot be read."""
+        consumer = self._consumer()
+        deadline = monotonic() + READ_S
+        try:
+            self._assign(consumer)
+            while monotonic() < deadline:
+                for message in consumer.consume(1_000, POLL_S):
+                    error = message.error()
+                    if error is None:
+                        self._put(message)
+                    elif error.code() == KafkaError._PARTITION_EOF:
+                        return self.entries
+                    elif not error.retriable():
+                        raise ClusterError(f"{self._topic} cannot be read: {error.str()}")
+        except KafkaException as failure:
+            raise ClusterError(f"{self._topic} cannot be read: {cause(failure).str()}") from failure
+        finally:
+            consumer.close()
+        raise ClusterError(f"{self._topic} could not be read to its end within {READ_S:.0f} s")
+
+    def write(self, entries: Mapping[str, bytes]) -> None:
+        """Write entries in this order. Returns once all are acknowledged. Raises ClusterError."""
+        failures: list[KafkaError] = []
+
+        def delivered(error: KafkaError | None, _: Message) -> None:
+            if error is not None:
+                failures.append(error)
+
+        conf = gapless_conf(self._kafka) | {"message.timeout.ms": int(WRITE_S * 1_000), "enable.gapless.guarantee": False}
+        producer = Producer(conf)
+        for key, value in entries.items():
+            try:
+                producer.produce(self._topic, value, key.encode(), PARTITION, on_delivery=delivered)
+            except KafkaException as failure:
+                raise ClusterError(f"{self._topic} cannot be written: {cause(failure).str()}") from failure
+        if producer.flush(WRITE_S + 1) or failures:
+            reason = failures[0].str() if failures else "no answer"
+            raise ClusterError(f"{self._topic} cannot be written: {reason}")
+        self.entries.update(entries)
+
+    def follow(self, changed: Callable[[str], None]) -> None:
+        """Follow the topic in a thread; `changed` is called there with every version that becomes current."""
+        self._thread = threading.Thread(target=self._run, args=(changed,), name="definitions", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """End the thread."""
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join(5.0)
+
+    def _consumer(self) -> Consumer:
+        return Consumer(
+            {
+                **self._kafka,
+                "group.id": self._group,
+                "enable.auto.commit": False,
+                "auto.offset.reset": "earliest",
+                "enable.partition.eof": True,
+                "log_level": 0,
+            }
+        )
+
+    def _assign(self, consumer: Consumer) -> None:
+        low, _ = consumer.get_watermark_offsets(TopicPartition(self._topic, PARTITION), READ_S)
+        consumer.assign([TopicPartition(self._topic, PARTITION, low)])
+
+    def _put(self, message: Message) -> str:
+        key = (message.key() or b"").decode("utf-8", "replace")
+        value = message.value()
+        if value is None:
+            self.entries.pop(key, None)
+        else:
+            self.entries[key] = value
+        return key
+
+    def _run(self, changed: Callable[[str], None]) -> None:
+        while not self._stopping.is_set():
+            try:
+                self._follow(changed)
+            except KafkaException as failure:
+                logger.warning("%s cannot be followed, trying again: %s", self._topic, cause(failure).str())
+                self._stopping.wait(1.0)
+
+    def _follow(self, changed: Callable[[str], None]) -> None:
+        consumer = self._consumer()
+        known = named(self.entries, CURRENT)
+        try:
+            self._assign(consumer)
+            caught_up = False
+            while not self._stopping.is_set():
+                message = consumer.poll(POLL_S)
+                if message is None:
+                    continue
+                error = message.error()
+                if error is None:
+                    self._put(message)
+                elif error.code() == KafkaError._PARTITION_EOF:
+                    caught_up = True  # until then `current` is what it was once, not what it is
+                current = named(self.entries, CURRENT)
+                if caught_up and current is not None and current != known:
+                    known = current
+                    changed(current)
+        finally:
+            consumer.close()
+
+
+def named(entries: Mapping[str, bytes], key: str) -> str | None:
+    """The version in the entry `current` or `proposed/...`; None where there is none."""
+    value = entries.get(key)
+    if value is None:
+        return None
+    try:
+        return msgspec.json.decode(value, type=Named).version
+    except (msgspec.MsgspecError, ValueError):
+        logger.warning("the entry %r of the definitions' topic cannot be read", key)
+        return None
+
+
+def check_layout(topic: DefinitionsTopic, settings: Settings, cluster: Cluster) -> None:
+    """Compare `profile-events` with what it was at this app's first start, or record it.
+
+    Raises ClusterError where its partition count or the topic itself has changed: keys would lie elsewhere, and positions
+    speak of other records.
+    """
+    name = settings.profile_events
+    now = Layout(cluster.topic_ids[name], cluster.partitions[name])
+    key = f"layout/{settings.app}"
+    found = topic.entries.get(key)
+    if found is None:
+        topic.write({key: msgspec.json.encode(now)})
+        return
+    then = msgspec.json.decode(found, type=Layout)
+    if then.topic_id != now.topic_id:
+        raise ClusterError(
+            f"{name} is not the topic it was (id {then.topic_id}, now {now.topic_id}): it was deleted and made again; "
+            f"start anew under another app name than {settings.app!r}"
+        )
+    if then.partitions != now.partitions:
+        raise ClusterError(
+            f"{name} had {then.partitions} partitions and has {now.partitions} now: keys would lie in other partitions "
+            f"than their profiles; start anew under another app name than {settings.app!r}"
+        )
+
+
+def propose(topic: DefinitionsTopic, definitions: Definitions, instance: str) -> Literal["proposed", "unchanged"]:
+    """Make a folder's definitions current, if this instance did not propose the very same at its last start.
+
+    So a restart with an old folder does not undo what `rtcdp apply`, or another instance's newer folder, has set.
+    """
+    key = f"proposed/{instance}"
+    version = definitions.version
+    if named(topic.entries, key) == version and named(topic.entries, CURRENT) is not None:
+        return "unchanged"
+    apply(topic, definitions)
+    topic.write({key: msgspec.json.encode(Named(version))})
+    return "proposed"
+
+
+def apply(topic: DefinitionsTopic, definitions: Definitions) -> bool:
+    """Make definitions current; false where they are already. Raises ClusterError."""
+    version = definitions.version
+    entries = {}
+    if version not in topic.entries:
+        entries[version] = definitions.normal.encode()
+    changes = named(topic.entries, CURRENT) != version
+    if changes:
+        entries[CURRENT] = msgspec.json.encode(Named(version))
+    if entries:
+        topic.write(entries)
+    return changes
+
+
+class Versions(Mapping[str, Compiled]):
+    """Compiled definitions by version, made when first asked for; the registry of the partitions' runners.
+
+    topic: read to its end at least once.
+
+    Raises SettingError where no version is current.
+    """
+
+    def __init__(self, topic: DefinitionsTopic) -> None:
+        current = named(topic.entries, CURRENT)
+        if current is None:
+            raise SettingError(
+                "definitions: no folder was given (--definitions) and the topic of definitions names none as current"
+            )
+        self._topic = topic
+        self._definitions: dict[str, Definitions] = {}
+        self._compiled: dict[str, Compiled] = {}
+        self._lock = threading.Lock()
+        self.current: str = current
+        self[current]
+
+    def make_current(self, version: str) -> Definitions:
+        """This version is current from now on; it is compiled first, here. Raises KeyError where it is not known."""
+        self[version]
+        self.current = version
+        return self._definitions[version]
+
+    def definitions(self, version: str) -> Definitions | None:
+        """A version's definitions; None where it is not known or cannot be read."""
+        with self._lock:
+            return self._load(version)
+
+    def __getitem__(self, version: str) -> Compiled:
+        with self._lock:
+            found = self._compiled.get(version)
+            if found is None:
+                definitions = self._load(version)
+                if definitions is None:
+                    raise KeyError(version)
+                found = self._compiled[version] = compile_definitions(definitions)
+            return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._compiled)
+
+    def __len__(self) -> int:
+        return len(self._compiled)
+
+    def _load(self, version: str) -> Definitions | None:
+        found = self._definitions.get(version)
+        if found is not None:
+            return found
+        if version not in self._topic.entries:
+            # A record of the log may be faster than the thread that follows the topic.
+            self._topic.read()
+        text = self._topic.entries.get(version)
+        if text is None:
+            return None
+        try:
+            found = definitions_from_normal(text.decode())
+        except (DefinitionErrors, UnicodeDecodeError) as error:
+            logger.warning("the definitions %s cannot be read by this version of rtcdp: %s", version, error)
+            return None
+        self._definitions[version] = found
+        return found
