@@ -304,14 +304,13 @@ def from_plain(value: Any, source: Source | None = None) -> Value:
     source = source or Source("definitions", "")
     if isinstance(value, dict):
         entries = {
-            key: Entry(Scalar(key, True, source, 0, 0), from_plain(item, source)) for key, item in value.items()
+            key: Entry(Scalar(key, plain=True, source=source, start=0, end=0), from_plain(item, source))
+            for key, item in value.items()
         }
         return Mapping(entries, source, 0)
     if isinstance(value, list):
         return Sequence(tuple(from_plain(item, source) for item in value), source, 0)
     if isinstance(value, str):
-        return Scalar(value, False, source, 0, 0)
+        return Scalar(value, plain=False, source=source, start=0, end=0)
     text = "null" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
-    return Scalar(text, True, source, 0, 0)
-
-
+    return Scalar(text, plain=True, source=source, start=0, end=0)

@@ -13,7 +13,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Literal as OneOf
+from typing import Any
+from typing import Literal as OneOf
 
 
 class Type(StrEnum):
@@ -214,10 +215,6 @@ def _spell(node: Node) -> tuple[str, int]:
         case Literal(value=value, type=type_):
             text = _literal(value, type_)
             return text, _UNARY if text.startswith("-") else _ATOM
-        case Name(name=name) | EventField(name=name):
-            return name, _ATOM
-        case Path(root=root, parts=parts):
-            return root + "".join(map(_step, parts)), _ATOM
         case Compare(operator=operator, left=left, right=right):
             return f"{_unparse(left, _SUM)} {operator} {_unparse(right, _SUM)}", _COMPARE
         case Logical(operator=operator, items=items):
@@ -232,10 +229,20 @@ def _spell(node: Node) -> tuple[str, int]:
             return f"-{_unparse(item, _UNARY)}", _UNARY
         case Conditional(test=test, then=then, otherwise=otherwise):
             return f"{_unparse(then, _OR)} if {_unparse(test, _OR)} else {_unparse(otherwise, _LOOSEST)}", _LOOSEST
+        case _:
+            return _spell_atom(node), _ATOM
+
+
+def _spell_atom(node: Name | EventField | Path | Call | ListOf) -> str:
+    match node:
+        case Path(root=root, parts=parts):
+            return root + "".join(map(_step, parts))
         case Call(function=function, arguments=arguments):
-            return f"{function}({', '.join(map(unparse, arguments))})", _ATOM
+            return f"{function}({', '.join(map(unparse, arguments))})"
         case ListOf(items=items):
-            return f"[{', '.join(map(unparse, items))}]", _ATOM
+            return f"[{', '.join(map(unparse, items))}]"
+        case _:
+            return node.name
 
 
 # ms of each unit of a duration literal, longest first.

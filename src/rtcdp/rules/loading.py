@@ -171,9 +171,7 @@ def _merge_named(
             section[key] = item
 
 
-def _build_sections(
-    reader: Reader, sections: dict[str, dict[str, Entry]], folder: Path | None
-) -> Definitions | None:
+def _build_sections(reader: Reader, sections: dict[str, dict[str, Entry]], folder: Path | None) -> Definitions | None:
     """Read the sections in the order in which they may use each other; None where something is wrong."""
     tracking, identity = TrackingPlan(), IdentityPlan()
     if written := sections["tracking"].get("tracking"):
@@ -185,7 +183,9 @@ def _build_sections(
     rules.read(sections["features"], sections["tags"], sections["segments"], sections["triggers"])
     if reader.errors:
         return None
-    built_in = {name: rules.features[name] for name in BUILT_IN_FEATURES if name not in sections["features"] and name in rules.features}
+    built_in = {
+        name: rules.features[name] for name in BUILT_IN_FEATURES if name not in sections["features"] and name in rules.features
+    }
     own = {name: feature for name, feature in rules.features.items() if name not in built_in}
     document = normal.document(own, rules.tags, rules.segments, rules.triggers, lists, tracking, identity)
     text = normal.canonical(document)

@@ -59,9 +59,7 @@ def aggregate_normal(
     return canonical(document)
 
 
-def _aggregate(
-    aggregate: str, events: tuple[str, ...], value: Node | None, where: Node | None, within: int | None
-) -> Document:
+def _aggregate(aggregate: str, events: tuple[str, ...], value: Node | None, where: Node | None, within: int | None) -> Document:
     if AGGREGATES[aggregate].takes == "events":
         document: Document = {aggregate: list(events)}
     else:
@@ -138,9 +136,7 @@ def _tracking(plan: TrackingPlan) -> Document:
 
 
 def _identity(plan: IdentityPlan) -> Document:
-    namespaces = [
-        {"name": space.name, "paths": list(space.paths), "normalise": space.normalise} for space in plan.namespaces
-    ]
+    namespaces = [{"name": space.name, "paths": list(space.paths), "normalise": space.normalise} for space in plan.namespaces]
     return _sparse({"namespaces": namespaces, "blocked": sorted(plan.blocked)})
 
 

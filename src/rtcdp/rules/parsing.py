@@ -10,10 +10,10 @@ import ast
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal as OneOf, cast
+from typing import Any, cast
+from typing import Literal as OneOf
 
-import re2
-
+from rtcdp.rules.calls import fault_of_count, problems_of_call, problems_of_since, source_of
 from rtcdp.rules.expressions import (
     EACH,
     Arithmetic,
@@ -31,19 +31,17 @@ from rtcdp.rules.expressions import (
     Path,
     Span,
     Type,
-    children,
     walk,
 )
-from rtcdp.rules.signatures import SIGNATURES, Signature
 from rtcdp.rules.inference import ORDERED, ConstantFault, arithmetic, common, comparable, fold, shown
 from rtcdp.rules.names import EVENT_FIELDS, EVENT_ROOTS, did_you_mean, listed
+from rtcdp.rules.signatures import SIGNATURES
 from rtcdp.rules.tokens import FAN_OUT, Problem, Rewritten, Unreadable, rewrite
 
 MOST_NODES = 1_000
 DEEPEST = 50
 MOST_STEPS = 16
 LONGEST_STEP = 200
-LONGEST_PATTERN = 1_000
 
 
 class ExpressionErrors(ValueError):
@@ -52,6 +50,11 @@ class ExpressionErrors(ValueError):
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = sorted(problems, key=lambda problem: (problem.start, problem.end))
         super().__init__("; ".join(problem.message for problem in self.problems))
+
+
+def unplanned(_root: str, _parts: tuple[str, ...]) -> Type:
+    """Types of paths without a tracking plan."""
+    return Type.ANY
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +83,7 @@ class Scope:
     fields: tuple[str, ...] = ()
     names: Mapping[str, Defined] = field(default_factory=dict)
     hidden: Mapping[str, str] = field(default_factory=dict)
-    planned: Callable[[str, tuple[str, ...]], Type] = lambda root, parts: Type.ANY
+    planned: Callable[[str, tuple[str, ...]], Type] = unplanned
     continuous: bool = False
 
     @property
@@ -101,7 +104,7 @@ def parse(text: str, scope: Scope) -> Node:
     try:
         node = converter.convert(_read(rewritten, text))
         if scope.continuous:
-            converter.check_since(node)
+            converter.problems += problems_of_since(node, text)
     except Unreadable as error:
         raise ExpressionErrors([*converter.problems, error.problem]) from None
     if converter.problems:
@@ -121,7 +124,7 @@ def not_a_condition(node: Node, text: str) -> Problem | None:
     """What is wrong where a node is not true or false; None if it is."""
     if node.type in (Type.BOOLEAN, Type.ANY):
         return None
-    source = text[node.span.start : node.span.end]
+    source = source_of(node, text)
     hint = f"write {source} > 0" if node.type is Type.NUMBER else f"write not missing({source})"
     if isinstance(node, Literal):
         hint = ""
@@ -197,8 +200,7 @@ class _Converter:
         return self._rewritten.span(tree.col_offset, tree.end_col_offset or tree.col_offset + 1)
 
     def _source(self, node: Node) -> str:
-        source = self._text[node.span.start : node.span.end]
-        return source if len(source) <= 60 else f"{source[:57]}..."
+        return source_of(node, self._text)
 
     def _wrong(self, message: str, span: Span, hint: str = "") -> Literal:
         self.problems.append(Problem(message, hint, span.start, span.end))
@@ -449,100 +451,16 @@ class _Converter:
             at = self._span(func)
             hint = did_you_mean(name, SIGNATURES)
             return self._wrong(f"unknown function '{name}': expected one of {listed(SIGNATURES, 40)}", at, hint)
-        if not self._arity(name, function, trees, span):
-            return Literal(None, Type.ANY, span)
+        if fault := fault_of_count(function, len(trees)):
+            return self._wrong(f"{name} {fault}", span, f"write {function.call(name)}")
         if name == "in_list":
             return self._in_list(self.convert(trees[0]), self._container(trees[1]), span)
         arguments = tuple(self.convert(tree) for tree in trees)
-        before = len(self.problems)
-        self._check_arguments(name, function, arguments)
-        if len(self.problems) > before:
+        problems = problems_of_call(name, function, arguments, self._text)
+        if problems:
+            self.problems += problems
             return Literal(None, Type.ANY, span)
         return Call(name, arguments, function.result or _result(arguments), span)
-
-    def _arity(self, name: str, function: Signature, trees: Sequence[ast.expr], span: Span) -> bool:
-        most = len(function.arguments)
-        if len(trees) < function.least or (len(trees) > most and not function.more):
-            needed = f"{function.least}" if function.least == most else f"{function.least} or {most}"
-            needed = f"at least {function.least}" if function.more else needed
-            message = f"{name} takes {needed} argument{'s' * (needed != '1')}, not {len(trees)}"
-            self._wrong(message, span, f"write {function.call(name)}")
-            return False
-        return True
-
-    def _check_arguments(self, name: str, function: Signature, arguments: tuple[Node, ...]) -> None:
-        single = len(arguments) == 1
-        for index, node in enumerate(arguments):
-            argument = function.arguments[min(index, len(function.arguments) - 1)]
-            allowed = argument.types
-            if function.more and function.least == 1:  # min, max, any, all: either one list or several values
-                allowed = frozenset({Type.LIST}) if single else allowed - {Type.LIST}
-            if node.type is not Type.ANY and node.type not in allowed:
-                wanted = " or ".join(sorted(shown(type_) for type_ in allowed))
-                message = f"{name} takes {wanted}, but {self._source(node)} is {shown(node.type)}"
-                self._wrong(message, node.span)
-            elif argument.literal and not isinstance(node, Literal):
-                message = f"the {argument.name} of {name} must be written out, not calculated"
-                self._wrong(message, node.span)
-        if function.more and common(node.type for node in arguments) is None:
-            self._wrong(f"the arguments of {name} must be of one type", arguments[-1].span)
-        if name == "since" and not isinstance(arguments[0], Name):
-            self._wrong_since(arguments[0])
-        if name == "matches":
-            self._check_pattern(arguments[1])
-        if name == "round" and len(arguments) > 1:
-            self._check_digits(arguments[1])
-
-    def _wrong_since(self, node: Node) -> None:
-        if isinstance(node, Literal) and node.value is None:
-            return  # a hole: already reported
-        hint = "define a feature with first_time or last_time, and write since(FEATURE)"
-        self._wrong(f"since takes a feature that holds a time, not {self._source(node)}", node.span, hint)
-
-    def _check_pattern(self, node: Node) -> None:
-        if not isinstance(node, Literal) or not isinstance(node.value, str):
-            return
-        if len(node.value) > LONGEST_PATTERN:
-            self._wrong(f"the pattern is longer than {LONGEST_PATTERN} characters", node.span)
-            return
-        if fault := _fault_of_pattern(node.value):
-            self._wrong(f"the pattern cannot be used: {fault}", node.span, "patterns are RE2: no lookaround, no \\1")
-
-    def _check_digits(self, node: Node) -> None:
-        if isinstance(node, Literal) and node.value is not None and node.value not in range(10):
-            self._wrong("the digits of round are a whole number from 0 to 9", node.span)
-
-    # Time
-
-    def check_since(self, node: Node) -> None:
-        """Refuse a `since()` whose next change cannot be told from constants."""
-        for parent in walk(node):
-            for child in children(parent):
-                if _is_since(child) and not (isinstance(parent, Compare) and _fixed(parent, child)):
-                    self._wrong_use(parent, child)
-        if _is_since(node):
-            self._wrong_use(node, node)
-
-    def _wrong_use(self, parent: Node, child: Node) -> None:
-        source = self._source(child)
-        hint = f"write {source} > 30d, with a fixed duration on the other side"
-        if isinstance(parent, Arithmetic):
-            hint = f"move the arithmetic to the other side: {source} > 30d + 12h"
-        elif isinstance(parent, Compare) and _is_since(parent.left) and _is_since(parent.right):
-            pair = [self._source(children(side)[0]) for side in (parent.left, parent.right)]
-            flipped = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}.get(parent.operator, parent.operator)
-            hint = f"compare the times themselves: {pair[0]} {flipped} {pair[1]}"
-        self._wrong(f"{source} changes with every millisecond and can only be compared with a duration", child.span, hint)
-
-
-def _is_since(node: Node) -> bool:
-    return isinstance(node, Call) and node.function == "since"
-
-
-def _fixed(compare: Compare, child: Node) -> bool:
-    """Whether the other side of a comparison is a constant duration."""
-    other = compare.right if compare.left is child else compare.left
-    return isinstance(other, Literal) and compare.operator not in ("in", "not in")
 
 
 def _result(arguments: tuple[Node, ...]) -> Type:
@@ -561,17 +479,3 @@ def _fault_of_steps(steps: list[str]) -> str:
     if any(not step or len(step) > LONGEST_STEP for step in steps):
         return f"a part of a path has 1 to {LONGEST_STEP} characters"
     return ""
-
-
-def _fault_of_pattern(pattern: str) -> str:
-    """RE2's own words for what is wrong with a pattern; empty if it compiles."""
-    options = re2.Options()
-    options.log_errors = False
-    try:
-        re2.compile(pattern, options)
-    except re2.error as error:
-        detail = error.args[0] if error.args else ""
-        return detail.decode("utf-8", "replace") if isinstance(detail, bytes) else str(detail)
-    return ""
-
-

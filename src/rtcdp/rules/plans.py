@@ -154,9 +154,7 @@ def identity(reader: Reader, value: Value) -> IdentityPlan:
                 reader.fail(item, f"'{namespace.name}' is written twice")
             elif namespace is not None:
                 namespaces.append(namespace)
-    blocked = frozenset(
-        unicodedata.normalize("NFC", scalar.text) for scalar in reader.texts(found.get("blocked"), "a value")
-    )
+    blocked = frozenset(unicodedata.normalize("NFC", scalar.text) for scalar in reader.texts(found.get("blocked"), "a value"))
     return IdentityPlan(tuple(namespaces), blocked)
 
 

@@ -6,7 +6,6 @@ import unicodedata
 from collections.abc import Mapping as AnyMapping
 from dataclasses import dataclass, field
 
-
 from rtcdp.errors import DefinitionError
 from rtcdp.rules.definitions import ANY_EVENT
 from rtcdp.rules.documents import Entry, Mapping, Scalar, Sequence, Value

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping as AnyMapping
+from collections.abc import Callable, Iterable
+from collections.abc import Mapping as AnyMapping
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 from typing import Any, Literal, cast
@@ -21,7 +22,7 @@ from rtcdp.rules.definitions import (
     Unless,
 )
 from rtcdp.rules.documents import Entry, Mapping, Scalar, Value
-from rtcdp.rules.expressions import EACH, Name, Node, Path, Type, unparse, walk
+from rtcdp.rules.expressions import EACH, WORD, Name, Node, Path, Type, unparse, walk
 from rtcdp.rules.inference import shown
 from rtcdp.rules.names import BUILT_IN_FEATURES, EVENT_FIELDS, EVENT_ROOTS, PROFILE_ROOTS, did_you_mean, listed
 from rtcdp.rules.normal import aggregate_normal
@@ -181,8 +182,8 @@ class Sections:
 
     def _rules(self, tags: Entries, segments: Entries) -> None:
         """Tags and segments may read each other, as long as none reads itself in the end."""
-        kinds: dict[str, Literal["tag", "segment"]] = {name: "segment" for name in segments}
-        kinds.update({name: "tag" for name in tags})
+        kinds: dict[str, Literal["tag", "segment"]] = dict.fromkeys(segments, "segment")
+        kinds.update(dict.fromkeys(tags, "tag"))
         for name, kind in kinds.items():
             self._names[name] = Defined(kind, Type.ANY if kind == "tag" else Type.BOOLEAN)
         written = {name: (tags if kind == "tag" else segments)[name] for name, kind in kinds.items()}
@@ -225,7 +226,8 @@ class Sections:
         expressions = [value]
         if isinstance(value, Mapping):
             expressions = [entry.value for key, entry in value.entries.items() if key in ("if", "value", "when")]
-        nodes = [quiet.expression(item, scope, "") for item in expressions if isinstance(item, Scalar)]
+        texts = [item for item in expressions if isinstance(item, Scalar) and names.keys() & WORD.findall(item.text)]
+        nodes = [quiet.expression(item, scope, "") for item in texts]
         found = {node.name for top in nodes if top for node in walk(top) if isinstance(node, Name)}
         return found & names.keys()
 

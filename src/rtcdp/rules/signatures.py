@@ -78,9 +78,7 @@ SIGNATURES: dict[str, Signature] = {
         Type.BOOLEAN,
         "the RE2 pattern is found somewhere in the text",
     ),
-    "length": Signature(
-        (Argument("value", _of(Type.TEXT, Type.LIST)),), Type.NUMBER, "characters of a text, items of a list"
-    ),
+    "length": Signature((Argument("value", _of(Type.TEXT, Type.LIST)),), Type.NUMBER, "characters of a text, items of a list"),
     "month": Signature((_DATE,), Type.NUMBER, "1 to 12, of a time or of a date in text (UTC)"),
     "weekday": Signature((_DATE,), Type.NUMBER, "1 (Monday) to 7 (Sunday)"),
     "hour": Signature((_DATE,), Type.NUMBER, "0 to 23"),

@@ -35,7 +35,7 @@ _TOKEN = re.compile(
 _ESCAPE = re.compile(r"\\(?:([\\'\"ntr])|x([0-9A-Fa-f]{2})|u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]{8})|(.?))", re.DOTALL)
 _SIMPLE = {"n": "\n", "t": "\t", "r": "\r"}
 
-_BINARY = frozenset("== != <= >= < > // + - * / % and or in if else".split())
+_BINARY = frozenset(["==", "!=", "<=", ">=", "<", ">", "//", "+", "-", "*", "/", "%", "and", "or", "in", "if", "else"])
 _CONSTANTS = {"true": True, "True": True, "false": False, "False": False}
 # What other languages write, and what to write here.
 _TEACH = {
@@ -50,14 +50,9 @@ _TEACH = {
     "{": "lists are written [a, b]",
     "#": "comments belong outside of an expression",
     "\\": "text is written in quotes: 'like this'",
-    "‘": "use straight quotes: 'like this'",
-    "’": "use straight quotes: 'like this'",
-    "“": "use straight quotes: 'like this'",
-    "”": "use straight quotes: 'like this'",
-    "＝": "use '=='",
-    "，": "use ','",
-    "（": "use '('",
-    "）": "use ')'",
+    **dict.fromkeys("\u2018\u2019\u201c\u201d", "use straight quotes: 'like this'"),
+    # what an input method for Chinese types
+    **{wide: f"use '{narrow}'" for wide, narrow in zip("\uff1d\uff0c\uff08\uff09\uff1e\uff1c", "=,()><", strict=True)},
 }
 _TEACH_WORDS = {
     "is": "compare with '=='",
@@ -229,7 +224,8 @@ class _Rewriter:
 
     def _operator(self, operator: str, start: int, end: int) -> None:
         if operator in _BINARY:
-            return self._binary(operator, start, end)
+            self._binary(operator, start, end)
+            return
         if operator in "([":
             self._open(operator, start, end)
         elif operator in ")]":
@@ -275,10 +271,10 @@ def _shortened(text: str) -> str:
 
 def _number_literal(match: re.Match[str], start: int, end: int) -> Literal:
     digits, unit = match["number"], match["unit"]
-    value: float = float(digits)
-    if not -LARGEST_NUMBER < value < LARGEST_NUMBER:
+    value = float(digits)
+    if value >= LARGEST_NUMBER:
         raise Unreadable("the number is too large", start, end, "the largest is 2^63 - 1")
-    value = int(digits) if digits.isdecimal() else value
+    value = int(digits) if digits.isdecimal() and len(digits) < 20 else value
     if unit is None:
         return Literal(plain_number(value), Type.NUMBER, Span(start, end))
     if unit not in UNITS:
@@ -289,6 +285,8 @@ def _number_literal(match: re.Match[str], start: int, end: int) -> Literal:
             end,
             "write 30d, 12h, 45m, 10s, 250ms or 2w; add them up as 1h + 30m",
         )
+    if not digits.replace(".", "").isdecimal():
+        raise Unreadable("a duration is written without an exponent", start, end)
     ms = Decimal(digits) * UNITS[unit]
     if ms != int(ms):
         raise Unreadable("a duration is a whole number of milliseconds", start, end)
@@ -299,9 +297,7 @@ def _number_literal(match: re.Match[str], start: int, end: int) -> Literal:
 
 def plain_number(value: float) -> float:
     """The one form of a number: whole ones are ints as long as floats hold them exactly."""
-    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
-        return int(value)
-    return value
+    return int(value) if abs(value) < 2**53 and value == int(value) else value
 
 
 def _text_literal(match: re.Match[str], start: int, end: int) -> Literal:
