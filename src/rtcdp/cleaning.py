@@ -182,6 +182,7 @@ def limit_numbers(value: Any, fixes: Counter[str]) -> Any:
 
 
 _QUIET = 2000  # bytes: no text above MAX_TEXT, no list above MAX_ITEMS fits into it
+_LARGE = 1e12  # no smaller number is looked at: 13 digits are the shortest secret
 _SHAPES_KEPT = 4096
 _DIGITS = bytes.maketrans(b"123456789", b"0" * 9)
 _DIGIT_RUN = b"0" * sensitive.SHORTEST_NUMBER
@@ -227,8 +228,11 @@ class Inspector:
             elif kind is list:
                 if not self._items_clean(value, depth, values=values):
                     return False
-            elif values and not _value_clean(value):
-                return False
+            elif values:
+                if not _value_clean(value):
+                    return False
+            elif kind is float and value >= _LARGE:
+                return False  # `4.1e15`: many digits that a search for digits does not see
         return True
 
     def _items_clean(self, items: list[Any], depth: int, *, values: bool) -> bool:
@@ -242,7 +246,10 @@ class Inspector:
             elif kind is list:
                 if not self._items_clean(item, depth + 1, values=values):
                     return False
-            elif values and not _value_clean(item):
+            elif values:
+                if not _value_clean(item):
+                    return False
+            elif kind is float and item >= _LARGE:
                 return False
         return True
 
@@ -267,6 +274,6 @@ def _value_clean(value: Any) -> bool:
         if not (value.isascii() and value.isprintable()) and clean_text(value) != value:
             return False
         return not sensitive.suspicious(value)
-    if (kind is int or kind is float) and not -1e12 < value < 1e12:
+    if (kind is int or kind is float) and not -_LARGE < value < _LARGE:
         return -MAX_INTEGER <= value <= MAX_INTEGER and not sensitive.secret_number(value)
     return True

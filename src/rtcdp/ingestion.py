@@ -7,16 +7,17 @@ alone, so that a worker that takes a partition over makes the same records again
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 from typing import Any, Literal
 
 import msgspec
 import xxhash
 
 from rtcdp import cleaning, timestamps, tracking
+from rtcdp.cleaning import Tree
 from rtcdp.errors import Unfit
 from rtcdp.events import TYPES, RawEvent, decode
 from rtcdp.identity import Resolver
+from rtcdp.letters import Headers, read_headers
 from rtcdp.records import Event
 from rtcdp.rules.definitions import IdentityPlan, TrackingPlan
 
@@ -27,11 +28,6 @@ MAX_CLEAN_BYTES = 900_000
 """A larger cleaned event is a dead letter: with key and headers it has to fit Kafka's usual 1 MiB."""
 MAX_FUTURE = 86_400_000
 """`event` time mode: how far (ms) an event's time may lie after the append time of its record."""
-
-RECEIVED_HEADER = "rtcdp-received"
-"""Kafka header of a replayed dead letter: when it was received at first, ms as decimal text."""
-ORIGIN_HEADER = "rtcdp-origin"
-"""Kafka header of a replayed dead letter: its first origin, `<topic id or name>/<partition>/<offset>`."""
 
 # A twin of records.Event made by position, at a third of the cost; its bytes are the same (a test).
 _PositionalEvent: Any = msgspec.defstruct(
@@ -47,8 +43,6 @@ _PositionalEvent: Any = msgspec.defstruct(
     omit_defaults=True,
 )
 _encode = msgspec.json.Encoder().encode
-
-Headers = Iterable[tuple[str, bytes | str | None]] | None
 
 
 class Source(msgspec.Struct, frozen=True):
@@ -94,7 +88,11 @@ class Ingestor:
         self._inspector = cleaning.Inspector()
         self._names: dict[str, str] = {}
         # What names an identifier must not be taken for a card number; a device's token is for sending push messages.
-        general = tracking.allow_secrets | self._resolver.exempt | {"context.device.token"}
+        general = (
+            tracking.allow_secrets
+            | self._resolver.exempt
+            | {"context.device.token", "properties.groupId", "properties.previousId"}
+        )
         self._allowed = general | _allowed(tracking.traits, "traits")
         self._allowed_by_event = {
             name: self._allowed | _allowed(planned.properties, "properties") for name, planned in tracking.events.items()
@@ -124,19 +122,16 @@ class Ingestor:
     def _ingest(self, value: bytes | None, source: str, offset: int, appended: int, headers: Headers) -> Accepted:
         counts = self.counts
         raw = decode(value, counts)
-        first_received, first_origin = _replay_headers(headers) if headers else (0, "")
+        first_received, first_origin = read_headers(headers) if headers else (0, "")
         kind = raw.type if raw.type in TYPES else _event_type(raw, counts)
         received, occurred = self._times(raw, appended, first_received)
         user_id = self._resolver.user_id(_either(raw.user_id, raw.snake_user_id), counts)
         anonymous_id = self._resolver.anonymous_id(_either(raw.anonymous_id, raw.snake_anonymous_id), counts)
         event = self._name(raw.event) if kind == "track" else kind
         properties, traits, context = self._trees(value or b"", raw, kind, event)
-        own_traits = {} if kind == "group" else traits
-        key = self._resolver.key(user_id, anonymous_id, own_traits, context, counts)
+        key = self._resolver.key(user_id, anonymous_id, traits, context, counts)
         if key is None:
             raise Unfit("no_identifier", "no usable identifier: userId, anonymousId, or one in traits or context")
-        if kind != "track":
-            properties = self._special_fields(raw, kind, properties, traits)
         record = _encode(
             _PositionalEvent(
                 received,
@@ -150,7 +145,7 @@ class Ingestor:
                 user_id,
                 anonymous_id,
                 properties,
-                own_traits,
+                traits,
                 context,
                 0 if appended == received or appended < 0 else appended,
                 self._simulated,
@@ -253,7 +248,7 @@ class Ingestor:
             return xxhash.xxh3_128_hexdigest(text.encode())
         return text if text.isascii() and text.isprintable() else cleaning.clean_name(text)
 
-    def _channel(self, raw: RawEvent, kind: str, context: dict[str, Any]) -> str:
+    def _channel(self, raw: RawEvent, kind: str, context: Tree) -> str:
         """`channel`, else `context.channel`, else what kind of event and context tell: web, app, or "" (unknown)."""
         value = raw.channel
         if value is None:
@@ -267,26 +262,28 @@ class Ingestor:
             return "app"
         return "web" if kind == "page" or "page" in context else ""
 
-    def _special_fields(self, raw: RawEvent, kind: str, properties: dict[str, Any], traits: dict[str, Any]) -> dict[str, Any]:
-        """What only some types carry, put where expressions can read it: in the properties."""
-        fields: dict[str, Any] = {}
+    def _special_fields(self, raw: RawEvent, kind: str, properties: Tree, traits: Tree) -> tuple[Tree, Tree]:
+        """(properties, traits): what only some types carry is put where expressions can read it, in the properties.
+
+        page, screen: `name`, `category`, where the properties have none. alias: `previousId`. group: `groupId` and
+        `traits`, the group's, which are none of the profile.
+        """
         if kind in {"page", "screen"}:
-            fields = {"name": cleaning.clean_name(_text(raw.name)), "category": cleaning.clean_name(_text(raw.category))}
-        elif kind == "alias":
-            fields = {"previousId": self._resolver.user_id(raw.previous_id, self.counts)}
-        elif kind == "group":
+            found = (("name", raw.name), ("category", raw.category))
+            fields = {name: _text(value) for name, value in found if value and name not in properties}
+            return ({**properties, **fields} if fields else properties), traits
+        if kind == "alias":
+            return {**properties, "previousId": self._resolver.user_id(raw.previous_id, self.counts)}, traits
+        if kind == "group":
             group = self._resolver.identifier(raw.group_id, self.counts)
             if not group:
                 raise Unfit("missing_field", "a group call needs a groupId", "groupId")
-            return {**properties, "groupId": group, "traits": traits}
-        fields = {name: value for name, value in fields.items() if value and name not in properties}
-        return {**properties, **fields} if fields else properties
+            return {**properties, "groupId": group, "traits": traits}, {}
+        return properties, traits
 
     # --- trees ---
 
-    def _trees(
-        self, value: bytes, raw: RawEvent, kind: str, event: str
-    ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    def _trees(self, value: bytes, raw: RawEvent, kind: str, event: str) -> tuple[Tree, Tree, Tree]:
         """Properties, traits and context: cleaned, and as the tracking plan wants them."""
         properties, traits, context = raw.properties, raw.traits, raw.context
         if type(properties) is not dict:
@@ -295,6 +292,8 @@ class Ingestor:
             traits = {} if traits is None else self._no_object(traits, "traits")
         if type(context) is not dict:
             context = self._no_object(context, "context")
+        if kind != "track":
+            properties, traits = self._special_fields(raw, kind, properties, traits)
         inspector = self._inspector
         values = not inspector.bytes_clean(value)
         if not (
@@ -308,11 +307,11 @@ class Ingestor:
             context = cleaning.clean_tree(context, allowed, self.counts, "context")
         if self._planned and kind == "track":
             properties = tracking.apply_to_event(self._plan, event, properties, self.counts)
-        if traits and self._plan.traits and kind != "group":
+        if traits and self._plan.traits:
             traits = tracking.apply_to_traits(self._plan, traits, self.counts)
         return properties, traits, context
 
-    def _no_object(self, value: object, field: str) -> dict[str, Any]:
+    def _no_object(self, value: object, field: str) -> Tree:
         if value:
             raise Unfit("wrong_type", "Expected `object`, got `array`", field)
         if value is not None:
@@ -349,17 +348,3 @@ def _event_type(raw: RawEvent, fixes: Counter[str]) -> str:
 
 def _allowed(rules: Any, root: str) -> frozenset[str]:
     return frozenset(f"{root}.{path}" for path, rule in rules.items() if rule.allow_secret)
-
-
-def _replay_headers(headers: Headers) -> tuple[int, str]:
-    """(received in ms or 0, first origin or "") of a replayed dead letter. What cannot be read is ignored."""
-    received, origin = 0, ""
-    for name, value in headers or ():
-        if value is None or name not in {RECEIVED_HEADER, ORIGIN_HEADER}:
-            continue
-        text = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
-        if name == ORIGIN_HEADER:
-            origin = cleaning.clean_name(text)
-        elif text.isascii() and text.isdigit() and len(text) <= 15:
-            received = int(text)
-    return received, origin
