@@ -55,7 +55,7 @@ def test_quantile_interpolates_and_needs_values() -> None:
 
 
 def test_unknown_words_count_as_other() -> None:
-    metrics = Metrics(steps=["text"])
+    metrics = Metrics()
     metrics.dead("ingest", {"malformed_json": 2, "made up by a sender": 3})
     metrics.fixed({"text": 1, "who knows": 4})
     assert sample(metrics, "rtcdp_events_dead_total", stage="ingest", reason="malformed_json") == 2

@@ -7,7 +7,7 @@ cluster, so the number of series does not depend on the data.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from threading import Lock
 from time import time_ns
 
@@ -15,38 +15,19 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from prometheus_client.core import HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from rtcdp import cleaning, events
+
 OTHER = "other"
 
-# Words that may stand in `rtcdp_events_dead_total{reason=}`: what ingest and the profile stage refuse a record for.
-REASONS = frozenset(
-    {
-        "bad_encoding",
-        "bad_identifier",
-        "bad_key",
-        "bad_time",
-        "bad_type",
-        "bad_value",
-        "empty",
-        "fold_failed",
-        "forbidden",
-        "hop_limit",
-        "invalid_value",
-        "malformed_json",
-        "missing_field",
-        "no_identifier",
-        "not_an_object",
-        "null_value",
-        "plan_violation",
-        "too_deep",
-        "too_large",
-        "too_many",
-        "unknown_command",
-        "unknown_type",
-        "unplanned_event",
-        "unreadable",
-        OTHER,
-    }
-)
+# Words that may stand in `rtcdp_events_dead_total{reason=}`.
+REASONS = frozenset(events.REASONS) | {
+    "dropped",  # by the tracking plan: counted, no dead letter
+    "unknown_command",
+    "undecodable_record",
+    "missing_key",
+    "fold_failed",
+    OTHER,
+}
 
 # Upper bounds in seconds. Fine between 1 and 100 ms, where the aims for latency lie.
 LATENCY_BOUNDS = (
@@ -143,14 +124,10 @@ class BatchHistogram(Collector):
 
 
 class Metrics:
-    """All metrics of one process, in a registry of its own (several workers can live in one test process).
+    """All metrics of one process, in a registry of its own (several workers can live in one test process)."""
 
-    steps: names of cleaning fixes that get a label value of their own.
-    """
-
-    def __init__(self, steps: Iterable[str] = ()) -> None:
+    def __init__(self) -> None:
         self.registry = registry = CollectorRegistry(auto_describe=True)
-        self._steps = frozenset(steps) | {OTHER}
 
         def counter(name: str, text: str, *labels: str) -> Counter:
             return Counter(f"rtcdp_{name}", text, labels, registry=registry)
@@ -205,7 +182,7 @@ class Metrics:
     def fixed(self, steps: Mapping[str, int]) -> None:
         """What cleaning corrected since the last call, by step."""
         for step, count in steps.items():
-            self._fixes.labels(step if step in self._steps else OTHER).inc(count)
+            self._fixes.labels(step if step in cleaning.FIXES else OTHER).inc(count)
 
     def folded(self, appended: Sequence[int], now: int) -> None:
         """A batch's fold ended at `now` (ms); `appended` are its raw records' append times (ms)."""

@@ -21,6 +21,7 @@ from rtcdp.cluster import Cluster, source_name
 from rtcdp.config import Settings
 from rtcdp.errors import Stalled, Unfit
 from rtcdp.ingestion import Accepted, Ingestor
+from rtcdp.letters import RECORD_OVERHEAD, dead_letter, record
 from rtcdp.metrics import Metrics
 from rtcdp.outputs import Origin
 from rtcdp.transport.app import App
@@ -32,7 +33,6 @@ from rtcdp.worker.explicit_ticks import ExplicitTicks
 from rtcdp.worker.health import Health
 from rtcdp.worker.ingest_versions import IngestPlan, Plans
 from rtcdp.worker.lanes import Lane
-from rtcdp.worker.letters import RECORD_OVERHEAD, dead_letter
 from rtcdp.worker.progress import Progress, ProgressTable, ProgressWriter
 from rtcdp.worker.watermark import Ends
 
@@ -340,15 +340,16 @@ class Ingest:
         origin = Origin(
             topic=tp.topic, topic_id="" if topic_id == tp.topic else topic_id, partition=tp.partition, offset=offset
         )
-        key, value = dead_letter(
-            "ingest",
+        letter = dead_letter(
             unfit,
             origin,
             message.key(),
             message.value(),
-            appended=message.timestamp()[1],
-            limit=self._letter_limit,
+            message.timestamp()[1],
+            self._letter_limit,
+            headers=message.headers(),
         )
+        key, value = record(letter)
         try:
             self._producer.produce(self._settings.events_dlq, key, value, source=lane.source, offset=offset)
         except BufferError:

@@ -182,8 +182,8 @@ def _check_partitions(settings: Settings, wanted: Mapping[str, Wanted], partitio
     events, changelog = partitions[settings.profile_events], partitions[settings.changelog]
     if events != changelog:
         raise ClusterError(
-            f"{settings.profile_events} has {events} partitions and {settings.changelog} has {changelog}: they must be equal, "
-            f"since a partition's state lies in the changelog's partition of the same number"
+            f"{settings.profile_events} has {events} partitions and {settings.changelog} has {changelog}: they must be equal, since "
+            f"a partition's state lies in the changelog's partition of the same number"
         )
 
 

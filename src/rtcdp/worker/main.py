@@ -1,0 +1,259 @@
+"""The process that people deploy: everything checked, put together, run, and stopped in order.
+
+Exit codes: 0 an orderly stop, 1 it cannot go on (start it again), 2 a setting, the definitions or the cluster is wrong.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, MutableMapping
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import faust
+
+from rtcdp.cluster import Cluster
+from rtcdp.config import Settings, unknown_variables
+from rtcdp.errors import ClusterError, DefinitionErrors, RtcdpError, SettingError, Stalled, Unfit
+from rtcdp.letters import dead_letter, record
+from rtcdp.metrics import Metrics
+from rtcdp.outputs import Origin
+from rtcdp.position import Position, SwitchPoint
+from rtcdp.rules.definitions import Definitions
+from rtcdp.rules.loading import load
+from rtcdp.runner import PartitionRunner
+from rtcdp.transport.app import App
+from rtcdp.transport.exits import leave
+from rtcdp.worker.app import Worker, build
+from rtcdp.worker.health import Health, HealthServer
+from rtcdp.worker.ingest import Ingest
+from rtcdp.worker.ingest_versions import IngestPlan, Plans
+from rtcdp.worker.monitor import Monitor, watch
+from rtcdp.worker.partition import Runner
+from rtcdp.worker.preflight import preflight
+from rtcdp.worker.progress import ProgressTable
+from rtcdp.worker.versions import DefinitionsTopic, Versions, check_layout, propose
+from rtcdp.worker.watermark import Ends, Watermark, expected_sources
+
+logger = logging.getLogger(__name__)
+
+WELL, CANNOT_GO_ON, CANNOT_RUN = 0, 1, 2
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+NOISY = ("faust", "mode", "aiokafka", "asyncio")
+
+
+class Assembly:
+    """A worker with everything around it, ready to run.
+
+    settings: what it was told. cluster: what preflight found. fatal: what ends the process.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        cluster: Cluster,
+        topic: DefinitionsTopic,
+        versions: Versions,
+        *,
+        fatal: Callable[[BaseException], None] = leave,
+    ) -> None:
+        self.settings = settings
+        self.cluster = cluster
+        self.metrics = Metrics()
+        self.health = Health(settings.stall_s)
+        self._topic = topic
+        self._versions = versions
+        self._fatal = fatal
+        kafka = settings.kafka()
+        self.table = ProgressTable(kafka, settings.ingest_progress, cluster.partitions[settings.ingest_progress], settings.app)
+        self.watermark = Watermark(self.table, expected_sources(settings, cluster), settings.tick_grace_ms)
+        self._ends = Ends(kafka, settings.app, interval=1.0)
+        self._ingest: Ingest | None = None
+        self._stopped = threading.Event()
+        self._server: HealthServer | None = None
+        self.worker: Worker = build(
+            settings,
+            topic_ids=cluster.topic_ids,
+            new_runner=self._new_runner,
+            ingest=self._new_ingest,
+            metrics=self.metrics,
+            watermark=self.watermark.now,
+            version=lambda: versions.current,
+            fatal=fatal,
+        )
+        monitor = Monitor(self.worker, settings.profile_events, self.metrics, self.health, self.watermark, self._ends)
+        self.worker.app.task(monitor.run)
+
+    @property
+    def metrics_port(self) -> int | None:
+        """Where /metrics answers; None where nothing does."""
+        return None if self._server is None else self._server.port
+
+    def start(self) -> None:
+        """Begin what runs beside Faust. Raises SettingError where the port for metrics is taken."""
+        if self.settings.metrics_port >= 0:
+            self._server = HealthServer(
+                self.settings.metrics_host, self.settings.metrics_port, self.metrics.registry, self.health
+            )
+        self.table.start()
+        self._topic.follow(self._switch)
+        watch(self.health, self._fatal, self._stopped)
+
+    def close(self) -> None:
+        """End what `start` began."""
+        self._stopped.set()
+        self._topic.close()
+        self.table.close()
+        self._ends.close()
+        if self._server is not None:
+            self._server.close()
+
+    def _new_runner(self, number: int, state: MutableMapping[bytes, bytes], position: Position) -> Runner:
+        if not position.switches:  # nobody has owned the partition before: it begins under what is current
+            position.switches = [SwitchPoint(0, self._versions.current, 0)]
+        limit = self.cluster.max_message_bytes[self.settings.events_dlq]
+        runner = PartitionRunner(
+            number, state, position, self._versions, topic=self.settings.profile_events, letter=partial(_letter, limit)
+        )
+        return cast("Runner", runner)  # its `Fold` says more than a `Folded` has to
+
+    def _new_ingest(self, app: App) -> Ingest:
+        definitions = self._versions.definitions(self._versions.current)
+        if definitions is None:
+            raise SettingError(f"definitions: the version {self._versions.current} cannot be read")
+        plan = IngestPlan.of(definitions)
+        self._ingest = Ingest(
+            app,
+            self.settings,
+            self.cluster,
+            plan,
+            Plans(self._versions.definitions, plan),
+            self.table,
+            metrics=self.metrics,
+            health=self.health,
+        )
+        return self._ingest
+
+    def _switch(self, version: str) -> None:
+        """Another version is current. Called from a thread: it is compiled here, off the event loop."""
+        try:
+            definitions = self._versions.make_current(version)
+        except KeyError:
+            logger.warning("the definitions %s are current and are not known: %s stays", version, self._versions.current)
+            return
+        logger.info("the definitions %s are current now", version)
+        if self._ingest is not None:
+            self.worker.app.loop.call_soon_threadsafe(self._ingest.use, IngestPlan.of(definitions))
+
+
+class _FaustWorker(faust.Worker):
+    """Faust's worker, ended by force when an orderly stop takes too long."""
+
+    def __init__(self, app: App, stop_s: float, **options: Any) -> None:
+        super().__init__(app, **options)
+        self._stop_s = stop_s
+
+    def _schedule_shutdown(self, signal: signal.Signals) -> None:
+        super()._schedule_shutdown(signal)
+        timer = threading.Timer(self._stop_s, leave, [Stalled(f"the orderly stop took longer than {self._stop_s:.0f} s")])
+        timer.daemon = True
+        timer.start()
+
+    def _enter_debugger(self) -> None:
+        """Nothing: SIGUSR2 must not stop a process that people deploy."""
+
+
+def run(settings: Settings) -> int:
+    """Run a worker until SIGTERM or SIGINT; returns the exit code. What cannot run says why in one line on stderr."""
+    _configure_logging(settings)
+    try:
+        assembly = assemble(settings)
+        assembly.start()
+    except DefinitionErrors as errors:
+        _say(str(errors))
+        return CANNOT_RUN
+    except (SettingError, ClusterError) as error:
+        _say(f"rtcdp: {error}")
+        return CANNOT_RUN
+    except RtcdpError as error:
+        _say(f"rtcdp: {type(error).__name__}: {error}")
+        return CANNOT_GO_ON
+    try:
+        return _run_until_stopped(assembly)
+    finally:
+        assembly.close()
+
+
+def _run_until_stopped(assembly: Assembly) -> int:
+    worker = _FaustWorker(
+        assembly.worker.app,
+        assembly.settings.stop_s,
+        loglevel=assembly.settings.log_level.upper(),
+        logfile=None,
+        override_logging=False,
+        redirect_stdouts=False,
+        loop=asyncio.new_event_loop(),
+    )
+    run: Callable[[], object] = worker.execute_from_commandline
+    try:
+        run()
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else WELL
+    return WELL
+
+
+def assemble(settings: Settings, *, fatal: Callable[[BaseException], None] = leave) -> Assembly:
+    """Check everything and put the worker together; nothing runs yet.
+
+    Raises SettingError, DefinitionErrors, ClusterError: what is wrong, in one sentence each.
+    """
+    for name, value in settings.report().items():
+        logger.info("setting %s = %s", name, value)
+    for name in unknown_variables(os.environ):
+        logger.warning("the variable %s is close to a setting's name, but is none", name)
+    definitions = _from_folder(settings.definitions)
+    cluster = preflight(settings)
+    for sentence in cluster.unchecked:
+        logger.warning("not checked: %s", sentence)
+    topic = DefinitionsTopic(settings.kafka(), settings.definitions_topic, settings.app)
+    topic.read()
+    check_layout(topic, settings, cluster)
+    if definitions is not None:
+        done = propose(topic, definitions, settings.instance or socket.gethostname())
+        logger.info("definitions %s: %s", definitions.version, done)
+    return Assembly(settings, cluster, topic, Versions(topic), fatal=fatal)
+
+
+def _from_folder(folder: Path | None) -> Definitions | None:
+    if folder is None:
+        return None
+    if not folder.is_dir():
+        raise SettingError(f"definitions: {folder} is no folder")
+    return load(folder)
+
+
+def _letter(
+    limit: int, reason: str, detail: str, origin: Origin, key: bytes | None, value: bytes | None
+) -> tuple[bytes, bytes]:
+    """A dead letter of the profile stage, as the runner asks for it."""
+    return record(dead_letter(Unfit(reason, detail), origin, key, value, 0, limit, stage="profile"))
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(text + "\n")
+
+
+def _configure_logging(settings: Settings) -> None:
+    level = settings.log_level.upper()
+    logging.basicConfig(level=level, format=LOG_FORMAT, stream=sys.stderr)
+    if level not in ("DEBUG", "INFO"):
+        return
+    for name in NOISY:  # a line per partition and rebalance tells operators nothing
+        logging.getLogger(name).setLevel(logging.WARNING if level == "INFO" else logging.DEBUG)
