@@ -13,7 +13,7 @@ from rtcdp.rules.definitions import Definitions, IdentityPlan, TrackingPlan
 from rtcdp.rules.documents import Entry, Mapping, Scalar, Value, from_plain, read_yaml
 from rtcdp.rules.names import BUILT_IN_FEATURES, did_you_mean, fault_of_name, listed
 from rtcdp.rules.options import SECTIONS
-from rtcdp.rules.reading import Reader, Written
+from rtcdp.rules.reading import Reader
 from rtcdp.rules.sections import Sections
 
 LARGEST_FOLDER = 16 * 1024 * 1024
@@ -29,14 +29,15 @@ class Loaded:
 
     definitions: the checked set; None where there are errors.
     files:       the files read, relative to the folder.
-    expressions: every expression with its place.
+    sections:    what was written, by section and name.
+    reader:      every expression and every name of an event, with its place.
     """
 
     definitions: Definitions | None
     errors: list[DefinitionError]
     files: list[str] = field(default_factory=list)
-    expressions: list[Written] = field(default_factory=list)
     sections: dict[str, dict[str, Entry]] = field(default_factory=dict)
+    reader: Reader = field(default_factory=Reader)
 
 
 def load(folder: Path) -> Definitions:
@@ -83,7 +84,7 @@ def read_folder(folder: Path) -> Loaded:
     sections = _merge(reader, documents)
     definitions = _build_sections(reader, sections, folder)
     errors = _in_order(reader.errors)
-    return Loaded(None if errors else definitions, errors, files, reader.expressions, sections)
+    return Loaded(None if errors else definitions, errors, files, sections, reader)
 
 
 def _files(folder: Path, reader: Reader) -> list[str]:

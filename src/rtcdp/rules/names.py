@@ -50,20 +50,20 @@ def fault_of_event(name: str) -> str:
     return ""
 
 
-def nearest(name: str, valid: Iterable[str]) -> str:
-    """The valid name most like this one; empty if none is close."""
+def nearest(name: str, valid: Iterable[str], likeness: float = 0.6) -> str:
+    """The valid name most like this one; empty if none is as like as that (0 to 1, as difflib counts)."""
     candidates = [candidate for candidate in valid if abs(len(candidate) - len(name)) <= _FARTHEST][:_CANDIDATES]
     folded = name.casefold().replace("-", "_").replace(" ", "_")
     for candidate in candidates:
         if candidate.casefold().replace(" ", "_") == folded:
             return candidate
-    found = difflib.get_close_matches(name[:LONGEST_EVENT], candidates, n=1, cutoff=0.6)
+    found = difflib.get_close_matches(name[:LONGEST_EVENT], candidates, n=1, cutoff=likeness)
     return found[0] if found else ""
 
 
-def did_you_mean(name: str, valid: Iterable[str]) -> str:
+def did_you_mean(name: str, valid: Iterable[str], likeness: float = 0.6) -> str:
     """`did you mean 'orders'?`, or empty."""
-    found = nearest(name, valid)
+    found = nearest(name, valid, likeness)
     return f"did you mean '{found}'?" if found else ""
 
 

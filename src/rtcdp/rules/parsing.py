@@ -76,6 +76,7 @@ class Scope:
     hidden:     definitions that exist but cannot be read here, each with the reason.
     planned:    the type of a path (root, parts) by the tracking plan; ANY where it says nothing.
     continuous: the value is kept up to date as time passes, so `since()` may only be compared with constants.
+    events:     the events that can be looked at, where they are known.
     """
 
     sees: str
@@ -85,6 +86,7 @@ class Scope:
     hidden: Mapping[str, str] = field(default_factory=dict)
     planned: Callable[[str, tuple[str, ...]], Type] = unplanned
     continuous: bool = False
+    events: tuple[str, ...] = ()
 
     @property
     def expected(self) -> str:

@@ -21,12 +21,12 @@ _NOTHING = Scope("constants alone")
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """An expression as written: the tree, the text it came from and what it belongs to, as `segment buyers`."""
+    """An expression as written: what it belongs to (`segment buyers`), the tree, its text, the events it looks at."""
 
     owner: str
     node: Node
     scalar: Scalar
-    condition: bool
+    events: tuple[str, ...] = ()
 
 
 @dataclass
@@ -34,10 +34,12 @@ class Reader:
     """Reads values and collects errors; what cannot be read is None, and reading goes on.
 
     expressions: all that were read, for those who look at them with their places.
+    event_names: all names of events that were read, the same.
     """
 
     errors: list[DefinitionError] = field(default_factory=list)
     expressions: list[Written] = field(default_factory=list)
+    event_names: list[Scalar] = field(default_factory=list)
 
     def fail(self, value: Value, message: str, hint: str = "", offset: int = 0) -> None:
         """Add an error at a value, or at a character of its text."""
@@ -162,6 +164,7 @@ class Reader:
         if fault := fault_of_event(name):
             self.fail(scalar, f"the name of an event {fault}")
             return None
+        self.event_names.append(scalar)
         return name
 
     def events(self, entry: Entry | None) -> tuple[str, ...]:
@@ -180,7 +183,7 @@ class Reader:
             return None
         node = self._parsed(scalar, scope, condition=condition)
         if node is not None:
-            self.expressions.append(Written(owner, node, scalar, condition))
+            self.expressions.append(Written(owner, node, scalar, scope.events))
         return node
 
     def condition(self, entry: Entry | None, scope: Scope, owner: str) -> Node | None:

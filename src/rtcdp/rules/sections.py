@@ -103,7 +103,15 @@ class Sections:
 
     def _event_scope(self, events: tuple[str, ...], lists: AnyMapping[str, Defined] | None = None) -> Scope:
         names = lists if lists is not None else {n: d for n, d in self._names.items() if d.kind == "list"}
-        return Scope("the event alone", EVENT_ROOTS, EVENT_FIELDS, names, self._hidden, self._planned(events))
+        return Scope(
+            "the event alone",
+            EVENT_ROOTS,
+            EVENT_FIELDS,
+            names,
+            self._hidden,
+            self._planned(events),
+            events=events,
+        )
 
     def _profile_scope(self, *, continuous: bool) -> Scope:
         return Scope(
@@ -124,6 +132,7 @@ class Sections:
             EVENT_FIELDS,
             self._names,
             planned=self._planned((on.name,)),
+            events=(on.name,),
         )
 
     # Features

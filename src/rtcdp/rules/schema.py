@@ -1,0 +1,118 @@
+"""JSON Schema of a file of definitions, from the tables that the loader reads by: editors check and complete with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rtcdp.rules import options
+from rtcdp.rules.options import Option
+
+Schema = dict[str, Any]
+
+_EXPRESSION: Schema = {"type": ["string", "number", "boolean"]}
+_TEXTS: Schema = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
+_NAME: Schema = {"type": "string", "pattern": "^[A-Za-z][A-Za-z0-9_]{0,63}$"}
+
+_KINDS: dict[str, Schema] = {
+    "expression": {"$ref": "#/$defs/expression"},
+    "condition": {"$ref": "#/$defs/condition"},
+    "event": {"$ref": "#/$defs/event"},
+    "events": {"$ref": "#/$defs/events"},
+    "duration": {"$ref": "#/$defs/duration"},
+    "text": {"type": "string"},
+    "texts": _TEXTS,
+    "whole": {"type": "integer", "minimum": 1},
+    "flag": {"type": "boolean"},
+}
+
+
+def definitions_schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of one file of definitions."""
+    named = {"features": "feature", "tags": "tag", "segments": "segment", "triggers": "trigger", "lists": "list"}
+    sections: Schema = {
+        name: {"description": options.SECTIONS[name], **_named({"$ref": f"#/$defs/{kind}"}, _NAME)}
+        for name, kind in named.items()
+    }
+    sections["tracking"] = {"description": options.SECTIONS["tracking"], **_object(options.TRACKING)}
+    sections["identity"] = {"description": options.SECTIONS["identity"], **_object(options.IDENTITY)}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "rtcdp definitions",
+        "description": "One file of a folder of definitions; the files of a folder are merged.",
+        "type": "object",
+        "properties": {name: sections[name] for name in options.SECTIONS},
+        "additionalProperties": False,
+        "$defs": _shapes(),
+    }
+
+
+def _shapes() -> Schema:
+    """The shapes that the sections and the special options refer to."""
+    return {
+        "expression": {"description": "an expression, as spend / orders", **_EXPRESSION},
+        "condition": {"description": "an expression that is true or false, as orders >= 1", **_EXPRESSION},
+        "event": {"description": 'the name of an event; "*" for every event', "type": "string", "minLength": 1},
+        "events": {
+            "description": 'the name of an event, or several; "*" for every event',
+            "anyOf": [
+                {"$ref": "#/$defs/event"},
+                {"type": "array", "items": {"$ref": "#/$defs/event"}, "minItems": 1},
+            ],
+        },
+        "duration": {"description": "as 30d, 12h, 45m, 10s, 250ms, 2w or 1h + 30m", "type": ["string", "integer"]},
+        "feature": {
+            **_object(options.FEATURE),
+            "oneOf": [{"required": [name]} for name in options.AGGREGATES],
+        },
+        "tag": {"anyOf": [{"$ref": "#/$defs/expression"}, _object(options.TAG)]},
+        "segment": {"anyOf": [{"$ref": "#/$defs/condition"}, _object(options.SEGMENT)]},
+        "trigger": _object(options.TRIGGER),
+        "on": {
+            "anyOf": [
+                {"$ref": "#/$defs/event"},
+                {**_object(options.ON), "oneOf": [{"required": [name]} for name in ("event", "entered", "exited")]},
+            ]
+        },
+        "unless": {"anyOf": [{"$ref": "#/$defs/events"}, _object(options.UNLESS)]},
+        "cap": _object(options.CAP),
+        "caps": {"anyOf": [{"$ref": "#/$defs/cap"}, {"type": "array", "items": {"$ref": "#/$defs/cap"}}]},
+        "payload": _named({"$ref": "#/$defs/expression"}),
+        "paths": _TEXTS,
+        "planned_events": _named({"anyOf": [_object(options.PLANNED_EVENT), {"type": "null"}]}),
+        "properties": _named({"$ref": "#/$defs/property"}),
+        "property": {"anyOf": [{"enum": list(options.PROPERTY_TYPES)}, _object(options.PROPERTY)]},
+        "default": {"type": ["string", "number", "boolean", "array"]},
+        "namespaces": {"type": "array", "items": _object(options.NAMESPACE)},
+        "list": {
+            "anyOf": [
+                {"type": "array", "items": {"type": "string"}},
+                {**_object(options.LIST), "oneOf": [{"required": ["values"]}, {"required": ["file"]}]},
+            ]
+        },
+    }
+
+
+def _named(value: Schema, name: Schema | None = None) -> Schema:
+    """A mapping with free keys; an empty section may be left unwritten."""
+    shape: Schema = {"type": ["object", "null"], "additionalProperties": value}
+    return {**shape, "propertyNames": name} if name else shape
+
+
+def _object(table: Mapping[str, Option]) -> Schema:
+    """A mapping with the keys of a table."""
+    shape: Schema = {
+        "type": "object",
+        "properties": {name: {"description": option.about, **_value(option)} for name, option in table.items()},
+        "additionalProperties": False,
+    }
+    required = [name for name, option in table.items() if option.required]
+    return {**shape, "required": required} if required else shape
+
+
+def _value(option: Option) -> Schema:
+    if option.kind == "choice":
+        return {"enum": list(option.choices)}
+    if option.kind == "special":
+        return {"$ref": f"#/$defs/{option.schema}"}
+    return _KINDS[option.kind]
