@@ -24,8 +24,12 @@ from xxhash import xxh3_64_intdigest
 
 NEVER = 1 << 62
 SCALE = 1_000_000
+_WHOLE = 2.0**53  # floats from here on are whole, and times SCALE they may be too large for a float
 MAX_ENTRIES = 256
 MAX_VALUES = 256
+_KEPT = MAX_VALUES + 1  # one more tells that there are more
+_LATEST = (1 << 44) - 1  # ms: the year 2527
+_ONE = 1 << 44
 
 Slot = Any
 _to_json = msgspec.json.Encoder(order="deterministic").encode
@@ -38,6 +42,7 @@ class Aggregate(Protocol):
     zero: Any
     numeric: bool
     timed: bool
+    within: int
 
     def update(self, slot: Slot, at: int, tie: str, value: Any, now: int) -> Slot:
         """Fold one event in."""
@@ -57,13 +62,18 @@ class Aggregate(Protocol):
 
 def scaled(number: float) -> int:
     """A number as an exact integer of 1/SCALE, rounded half to even."""
-    return number * SCALE if type(number) is int else round(number * SCALE)
+    return int(number) * SCALE if type(number) is int or abs(number) >= _WHOLE else round(number * SCALE)
 
 
 def unscaled(units: int) -> float | int:
     """Back from `scaled`: an int where it is whole."""
     whole, rest = divmod(units, SCALE)
     return whole if not rest else units / SCALE
+
+
+def plain(number: float) -> float | int:
+    """A number in one form, so that 2 and 2.0 are kept as the same bytes."""
+    return int(number) if type(number) is float and number.is_integer() and abs(number) < 2**53 else number
 
 
 def hashable(value: Any) -> str:
@@ -86,6 +96,7 @@ class _Lifetime:
     zero: Any = None
     numeric = False
     timed = False
+    within = 0
 
     def next_change(self, slot: Slot, now: int) -> int:
         return NEVER
@@ -149,7 +160,8 @@ class Extreme(_Lifetime):
         self._pick = max if largest else min
 
     def update(self, slot: Slot, at: int, tie: str, value: Any, now: int) -> Slot:
-        return value if slot is None else self._pick(slot, value)
+        number = plain(value)
+        return number if slot is None else self._pick(slot, number)
 
     def value(self, slot: Slot, now: int) -> Any:
         return slot
@@ -175,13 +187,13 @@ class ExtremeTime(_Lifetime):
 
 
 class Edge(_Lifetime):
-    """The first or last value, by time of occurrence, then message id. Slot: [at, tie, value]."""
+    """The first or last value, by time of occurrence, then message id, then place in an array. Slot: [at, tie, value]."""
 
     def __init__(self, *, last: bool) -> None:
         self._last = last
 
     def update(self, slot: Slot, at: int, tie: str, value: Any, now: int) -> Slot:
-        if slot is None or ((at, tie) > (slot[0], slot[1])) == self._last:
+        if slot is None or (((at, tie) >= (slot[0], slot[1])) if self._last else ((at, tie) < (slot[0], slot[1]))):
             return [at, tie, value]
         return slot
 
@@ -195,14 +207,14 @@ class Edge(_Lifetime):
 class Unique(_Lifetime):
     """How many different values. Slot: sorted 8-byte hashes, concatenated.
 
-    Exact up to MAX_VALUES. Beyond, the MAX_VALUES smallest hashes are kept and the count is estimated as
+    Exact up to MAX_VALUES. Beyond, the k = MAX_VALUES + 1 smallest hashes are kept and the count is estimated as
     `(k - 1) / kth smallest` (Bar-Yossef et al. 2002, k minimum values), standard error `1 / sqrt(k - 2)`: 6 %.
     """
 
     zero = 0
 
     def update(self, slot: Slot, at: int, tie: str, value: Any, now: int) -> Slot:
-        digest = xxh3_64_intdigest(hashable(value)).to_bytes(8, "big")
+        digest = xxh3_64_intdigest(hashable(value).encode()).to_bytes(8, "big")
         return self._with(slot or b"", digest)
 
     def _with(self, slot: bytes, digest: bytes) -> bytes:
@@ -216,15 +228,15 @@ class Unique(_Lifetime):
         place = low * 8
         if slot[place : place + 8] == digest:
             return slot
-        return (slot[:place] + digest + slot[place:])[: MAX_VALUES * 8]
+        return (slot[:place] + digest + slot[place:])[: _KEPT * 8]
 
     def value(self, slot: Slot, now: int) -> Any:
         if not slot:
             return 0
         kept: int = len(slot) // 8
-        if kept < MAX_VALUES:
+        if kept < _KEPT:
             return kept
-        return max(MAX_VALUES, round((kept - 1) * 2.0**64 / (int.from_bytes(slot[-8:], "big") + 1)))
+        return max(_KEPT, round((kept - 1) * 2.0**64 / (int.from_bytes(slot[-8:], "big") + 1)))
 
     def merge(self, one: Slot, other: Slot, now: int) -> Slot:
         merged = one or b""
@@ -233,79 +245,158 @@ class Unique(_Lifetime):
         return merged or None
 
     def exact(self, slot: Slot) -> bool:
-        return len(slot or b"") < MAX_VALUES * 8
+        return len(slot or b"") < _KEPT * 8
 
 
 class MostFrequent(_Lifetime):
-    """The value that occurs most often. Slot: {value: [count, latest at]}.
+    """The value that occurs most often. Slot: [its text, {text: rank}].
 
-    Among equals the one that reached the count first, that is whose latest event is oldest; then by text. Bounded to
+    Among equals the one that reached the count first, that is whose latest event is oldest; then by text. So the rank
+    is one integer: the count above, and below it how far the latest event lies before `_LATEST`. Bounded to
     MAX_VALUES by Space-Saving (Metwally et al. 2005): a new value takes the place of the rarest and its count.
     """
 
     def update(self, slot: Slot, at: int, tie: str, value: Any, now: int) -> Slot:
-        text = hashable(value)
+        text = value if type(value) is str else hashable(value)
+        age = _LATEST - at if at > 0 else _LATEST
         if slot is None:
-            return {text: [1, at]}
-        entry = slot.get(text)
-        if entry is not None:
-            entry[0] += 1
-            if at > entry[1]:
-                entry[1] = at
-        elif len(slot) < MAX_VALUES:
-            slot[text] = [1, at]
+            return [text, {text: _ONE + age}]
+        top, ranks = slot
+        rank = ranks.get(text)
+        if rank is not None:
+            before = rank & _LATEST
+            rank += _ONE + (age if age < before else before) - before
+        elif len(ranks) < MAX_VALUES:
+            rank = _ONE + age
         else:
-            rarest = min(slot, key=lambda name: (slot[name][0], slot[name][1], name))
-            slot[text] = [slot.pop(rarest)[0] + 1, at]
+            rarest = min(ranks, key=lambda name: (ranks[name], name))
+            rank = (ranks.pop(rarest) & ~_LATEST) + _ONE + age
+            if rarest == top:
+                top = slot[0] = text
+        ranks[text] = rank
+        if text != top:
+            leader = ranks[top]
+            if rank > leader or (rank == leader and text < top):
+                slot[0] = text
         return slot
 
     def value(self, slot: Slot, now: int) -> Any:
-        return unhashable(self.top(slot)) if slot else None
-
-    @staticmethod
-    def top(slot: dict[str, list[int]]) -> str:
-        """Key of the most frequent value of a slot that is not empty."""
-        best, best_count, best_at = "", 0, 0
-        for text, (count, at) in slot.items():
-            if count > best_count or (
-                count == best_count and (at < best_at or (at == best_at and text < best))
-            ):
-                best, best_count, best_at = text, count, at
-        return best
+        return unhashable(slot[0]) if slot else None
 
     def merge(self, one: Slot, other: Slot, now: int) -> Slot:
         if not one or not other:
             return one or other
-        merged = {text: list(entry) for text, entry in one.items()}
-        for text, (count, at) in other.items():
-            entry = merged.setdefault(text, [0, at])
-            entry[0] += count
-            entry[1] = max(entry[1], at)
-        if len(merged) > MAX_VALUES:
-            kept = sorted(merged, key=lambda name: (-merged[name][0], merged[name][1], name))[:MAX_VALUES]
-            merged = {text: merged[text] for text in kept}
-        return merged
+        merged = dict(one[1])
+        for text, rank in other[1].items():
+            mine = merged.get(text, _LATEST)
+            merged[text] = (mine & ~_LATEST) + (rank & ~_LATEST) + min(mine & _LATEST, rank & _LATEST)
+        order = sorted(merged, key=lambda name: (-merged[name], name))
+        return [order[0], {text: merged[text] for text in order[:MAX_VALUES]}]
 
     def exact(self, slot: Slot) -> bool:
-        return len(slot or ()) < MAX_VALUES
+        return slot is None or len(slot[1]) < MAX_VALUES
 
 
-class WindowCount:
-    """How many events within the window. Slot: [ascending times, {bucket: count}].
+# Packed times: ascending, six bytes each, so that a whole window is one object, written and read as it is.
 
-    Where rules compare only with constants up to `keep`, the newest `keep` times are exact at any volume (the count
-    then saturates at `keep`). Otherwise the newest MAX_ENTRIES times are kept, and what is older is counted in
-    buckets of `within / MAX_ENTRIES`, which leave whole: the error is at most the count of one bucket.
+
+def pack(at: int) -> bytes:
+    """A time (ms) as six bytes whose order is the order of the times. Before 1970 counts as 1970."""
+    return at.to_bytes(6, "big") if at > 0 else b"\0\0\0\0\0\0"
+
+
+def packed_up_to(times: bytes, edge: int) -> int:
+    """How many packed times are at or before `edge`."""
+    if edge < 0 or not times:
+        return 0
+    limit = edge.to_bytes(6, "big")
+    if times[:6] > limit:
+        return 0
+    low, high = 1, len(times) // 6
+    while low < high:
+        middle = (low + high) // 2
+        if times[middle * 6 : middle * 6 + 6] <= limit:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+def packed_insert(times: bytes, at: int) -> bytes:
+    """One time more."""
+    packed = pack(at)
+    if times[-6:] <= packed:
+        return times + packed
+    place = packed_up_to(times, at) * 6
+    return times[:place] + packed + times[place:]
+
+
+def packed_at(times: bytes, place: int) -> int:
+    """The time at `place`."""
+    return int.from_bytes(times[place * 6 : place * 6 + 6], "big")
+
+
+class WindowAtLeast:
+    """How many events within the window, up to `keep`. Slot: packed times, the newest `keep`.
+
+    Where rules only compare a count with constants up to `keep`, this is exact at any volume: the value saturates.
     """
 
     zero = 0
     numeric = False
     timed = True
 
-    def __init__(self, within: int, keep: int | None = None) -> None:
+    def __init__(self, within: int, keep: int) -> None:
         self.within = within
         self.keep = keep
-        self._most = keep or MAX_ENTRIES
+
+    def update(self, slot: Slot, at: int, tie: str, value: Any, now: int) -> Slot:
+        gone = now - self.within
+        if at <= gone:
+            return slot
+        if slot is None:
+            return pack(at)
+        times = packed_insert(slot, at)
+        expired = packed_up_to(times, gone)
+        return times[max(expired * 6, len(times) - self.keep * 6) :]
+
+    def value(self, slot: Slot, now: int) -> Any:
+        return 0 if slot is None else len(slot) // 6 - packed_up_to(slot, now - self.within)
+
+    def next_change(self, slot: Slot, now: int) -> int:
+        if slot is None:
+            return NEVER
+        place = packed_up_to(slot, now - self.within)
+        return packed_at(slot, place) + self.within if place < len(slot) // 6 else NEVER
+
+    def next_below(self, slot: Slot, now: int, count: int) -> int:
+        """When the value falls below `count`, which it has now: the count-th newest decides."""
+        place = len(slot) // 6 - count
+        return packed_at(slot, place) + self.within if place >= 0 else NEVER
+
+    def merge(self, one: Slot, other: Slot, now: int) -> Slot:
+        if one is None or other is None:
+            return one or other
+        both = sorted(whole[place : place + 6] for whole in (one, other) for place in range(0, len(whole), 6))
+        return b"".join(both[-self.keep :])
+
+    def exact(self, slot: Slot) -> bool:
+        return True
+
+
+class WindowCount:
+    """How many events within the window. Slot: [packed times, {bucket: count}].
+
+    The newest MAX_ENTRIES times are kept; what is older is counted in buckets of `within / MAX_ENTRIES`, which leave
+    whole: the error is at most the count of one bucket.
+    """
+
+    zero = 0
+    numeric = False
+    timed = True
+
+    def __init__(self, within: int) -> None:
+        self.within = within
         self._bucket = max(1, within // MAX_ENTRIES)
 
     def update(self, slot: Slot, at: int, tie: str, value: Any, now: int) -> Slot:
@@ -313,22 +404,16 @@ class WindowCount:
         if at <= gone:
             return slot
         if slot is None:
-            return [[at], {}]
-        times, buckets = slot
-        if times and at < times[-1]:
-            insort(times, at)
-        else:
-            times.append(at)
-        if times[0] <= gone:
-            del times[: bisect_right(times, gone)]
-        if len(times) > self._most:
-            oldest = times.pop(0)
-            if self.keep is None:
-                name = str(oldest // self._bucket)
-                buckets[name] = buckets.get(name, 0) + 1
-        if buckets:
-            for name in [name for name in buckets if self._leaves(name) <= now]:
-                del buckets[name]
+            return [pack(at), {}]
+        times, buckets = packed_insert(slot[0], at), slot[1]
+        times = times[packed_up_to(times, gone) * 6 :]
+        if len(times) > MAX_ENTRIES * 6:
+            name = str(packed_at(times, 0) // self._bucket)
+            buckets[name] = buckets.get(name, 0) + 1
+            times = times[6:]
+        for name in [name for name in buckets if self._leaves(name) <= now]:
+            del buckets[name]
+        slot[0] = times
         return slot
 
     def _leaves(self, name: str) -> int:
@@ -339,25 +424,16 @@ class WindowCount:
         if slot is None:
             return 0
         times, buckets = slot
-        count = len(times) - bisect_right(times, now - self.within)
-        if buckets:
-            count += sum(n for name, n in buckets.items() if self._leaves(name) > now)
-        return count
+        count = len(times) // 6 - packed_up_to(times, now - self.within)
+        return count + sum(n for name, n in buckets.items() if self._leaves(name) > now)
 
     def next_change(self, slot: Slot, now: int) -> int:
         if slot is None:
             return NEVER
         times, buckets = slot
-        place = bisect_right(times, now - self.within)
-        due = times[place] + self.within if place < len(times) else NEVER
-        if buckets:
-            due = min([due, *(leaves for name in buckets if (leaves := self._leaves(name)) > now)])
-        return due
-
-    def next_below(self, slot: Slot, now: int, count: int) -> int:
-        """Return when the value falls below `count`, which it has now: the count-th newest decides. No buckets."""
-        times = slot[0]
-        return times[-count] + self.within if len(times) >= count else NEVER
+        place = packed_up_to(times, now - self.within)
+        due = packed_at(times, place) + self.within if place < len(times) // 6 else NEVER
+        return min([due, *(leaves for name in buckets if (leaves := self._leaves(name)) > now)])
 
     def merge(self, one: Slot, other: Slot, now: int) -> Slot:
         if one is None or other is None:
@@ -365,8 +441,8 @@ class WindowCount:
         buckets = dict(one[1])
         for name, count in other[1].items():
             buckets[name] = buckets.get(name, 0) + count
-        merged: Slot = [[], buckets]
-        for at in sorted(one[0] + other[0]):
+        merged: Slot = [b"", buckets]
+        for at in sorted(packed_at(whole[0], place) for whole in (one, other) for place in range(len(whole[0]) // 6)):
             merged = self.update(merged, at, "", None, now)
         return merged
 
@@ -374,49 +450,252 @@ class WindowCount:
         return slot is None or not slot[1]
 
 
-class WindowEntries:
-    """Sum, mean, extremes, edges, uniques or the most frequent value within a window.
-
-    Slot: [[at, tie, value], ...] ascending, the newest MAX_ENTRIES: exact until more lie in the window, then the value
-    is that of the newest MAX_ENTRIES and `exact` says so. `inner` is the lifetime aggregate of the same kind.
-    """
+class _Window:
+    """What holds for every window of `within` ms. Buckets cover `within / MAX_ENTRIES` each and leave whole."""
 
     timed = True
 
-    def __init__(self, inner: Aggregate, within: int) -> None:
-        self.inner = inner
+    def __init__(self, within: int) -> None:
         self.within = within
+        self._bucket = max(1, within // MAX_ENTRIES)
+
+    def _name(self, at: int) -> str:
+        """The bucket of an instant."""
+        return str(at // self._bucket)
+
+    def _leaves(self, name: str) -> int:
+        """When a bucket leaves: with the last instant that it covers."""
+        return (int(name) + 1) * self._bucket - 1 + self.within
+
+    def _drop_left(self, buckets: dict[str, Any], now: int) -> None:
+        for name in [name for name in buckets if self._leaves(name) <= now]:
+            del buckets[name]
+
+    def _next_leaving(self, buckets: dict[str, Any], now: int, due: int) -> int:
+        """When the next bucket leaves, if that is before `due`."""
+        return min([due, *(leaves for name in buckets if (leaves := self._leaves(name)) > now)])
+
+
+class WindowBuckets(_Window):
+    """Sum, mean, extremes, the first value or the first time within a window.
+
+    Slot: [[[at, tie, value], ...] ascending, {bucket: slot of `inner`}]. `inner` is the lifetime aggregate of the same
+    kind. The newest MAX_ENTRIES are kept and exact; what is older is aggregated in buckets: the value may then hold
+    events that occurred up to `within / MAX_ENTRIES` before the window, and `exact` says so. Numbers need no tie.
+    """
+
+    def __init__(self, inner: Aggregate, within: int) -> None:
+        super().__init__(within)
+        self.inner = inner
         self.zero = inner.zero
         self.numeric = inner.numeric
+
+    def _order(self, entry: list[Any]) -> tuple[Any, ...]:
+        return (entry[0], entry[2]) if self.numeric else (entry[0], entry[1])
+
+    def update(self, slot: Slot, at: int, tie: str, value: Any, now: int) -> Slot:
+        gone = now - self.within
+        if at <= gone:
+            return slot
+        entry = [at, "", plain(value)] if self.numeric else [at, tie, value]
+        if slot is None:
+            return [[entry], {}]
+        entries, buckets = slot
+        if not entries or self._order(entry) >= self._order(entries[-1]):
+            entries.append(entry)
+        else:
+            insort(entries, entry, key=self._order)
+        if entries[0][0] <= gone:
+            del entries[: self._first(entries, now)]
+        if len(entries) > MAX_ENTRIES:
+            oldest = entries.pop(0)
+            name = self._name(oldest[0])
+            buckets[name] = self.inner.update(buckets.get(name), oldest[0], oldest[1], oldest[2], now)
+        if buckets:
+            self._drop_left(buckets, now)
+        return slot
+
+    def _first(self, entries: list[list[Any]], now: int) -> int:
+        return bisect_right(entries, now - self.within, key=_instant)
+
+    def value(self, slot: Slot, now: int) -> Any:
+        if not slot:
+            return self.zero
+        entries, buckets = slot
+        inner, held = self.inner, None
+        for name, part in buckets.items():
+            if self._leaves(name) > now:
+                held = inner.merge(held, part, now)
+        for at, tie, value in entries[self._first(entries, now) :]:
+            held = inner.update(held, at, tie, value, now)
+        return inner.value(held, now)
+
+    def next_change(self, slot: Slot, now: int) -> int:
+        if not slot:
+            return NEVER
+        entries, buckets = slot
+        place = self._first(entries, now)
+        due = entries[place][0] + self.within if place < len(entries) else NEVER
+        return self._next_leaving(buckets, now, due) if buckets else due
+
+    def merge(self, one: Slot, other: Slot, now: int) -> Slot:
+        if not one or not other:
+            return one or other
+        buckets = dict(one[1])
+        for name, part in other[1].items():
+            buckets[name] = self.inner.merge(buckets.get(name), part, now)
+        merged: Slot = [[], buckets]
+        for at, tie, value in sorted(one[0] + other[0], key=self._order):
+            merged = self.update(merged, at, tie, value, now)
+        return merged
+
+    def exact(self, slot: Slot) -> bool:
+        return slot is None or not slot[1]
+
+
+class WindowNewest(_Window):
+    """The last value or the last time within a window. Slot: that of `inner`: once the newest is out, so is the rest."""
+
+    numeric = False
+    zero: Any = None
+
+    def __init__(self, inner: Edge | ExtremeTime, within: int) -> None:
+        super().__init__(within)
+        self.inner = inner
+
+    def update(self, slot: Slot, at: int, tie: str, value: Any, now: int) -> Slot:
+        return slot if at <= now - self.within else self.inner.update(slot, at, tie, value, now)
+
+    def _leaves_at(self, slot: Slot) -> int:
+        return int(slot if type(slot) is int else slot[0]) + self.within
+
+    def value(self, slot: Slot, now: int) -> Any:
+        return None if slot is None or self._leaves_at(slot) <= now else self.inner.value(slot, now)
+
+    def next_change(self, slot: Slot, now: int) -> int:
+        return NEVER if slot is None or (leaves := self._leaves_at(slot)) <= now else leaves
+
+    def merge(self, one: Slot, other: Slot, now: int) -> Slot:
+        return self.inner.merge(one, other, now)
+
+    def exact(self, slot: Slot) -> bool:
+        return True
+
+
+class WindowUnique(_Window):
+    """How many different values within a window. Slot: [{hash: latest at}, limit, latest].
+
+    Exact up to MAX_VALUES different values, at any number of events. Beyond, the MAX_VALUES smallest hashes are kept;
+    `limit` is the smallest that was not, `latest` the last time that one from `limit` on occurred. The count is
+    estimated as kept / (limit / 2**64) (Bar-Yossef et al. 2002), standard error 1 / sqrt(kept), until that time has
+    left the window: then it is exact again.
+    """
+
+    numeric = False
+    zero = 0
+
+    def update(self, slot: Slot, at: int, tie: str, value: Any, now: int) -> Slot:
+        gone = now - self.within
+        if at <= gone:
+            return slot
+        digest = f"{xxh3_64_intdigest(hashable(value).encode()):016x}"
+        return self._with([{}, "", 0] if slot is None else slot, digest, at, gone)
+
+    def _with(self, slot: Slot, digest: str, at: int, gone: int) -> Slot:
+        times = slot[0]
+        if slot[1] and slot[2] <= gone:
+            slot[1:] = ["", 0]
+        if slot[1] and digest >= slot[1]:
+            slot[2] = max(slot[2], at)
+        elif digest in times:
+            times[digest] = max(times[digest], at)
+        else:
+            for left in [name for name, then in times.items() if then <= gone]:
+                del times[left]
+            times[digest] = at
+            if len(times) > MAX_VALUES:
+                slot[1] = max(times)
+                slot[2] = max(slot[2], times.pop(slot[1]))
+        return slot
+
+    def value(self, slot: Slot, now: int) -> Any:
+        if slot is None:
+            return 0
+        times, limit, latest = slot
+        gone = now - self.within
+        kept = sum(1 for at in times.values() if at > gone)
+        return round(kept * 2.0**64 / (int(limit, 16) + 1)) if limit and latest > gone else kept
+
+    def next_change(self, slot: Slot, now: int) -> int:
+        if slot is None:
+            return NEVER
+        times, limit, latest = slot
+        gone = now - self.within
+        oldest = min((at for at in times.values() if at > gone), default=NEVER)
+        if limit and gone < latest < oldest:
+            oldest = latest
+        return oldest + self.within if oldest < NEVER else NEVER
+
+    def merge(self, one: Slot, other: Slot, now: int) -> Slot:
+        if one is None or other is None:
+            return one or other
+        gone = now - self.within
+        live = [slot for slot in (one, other) if slot[1] and slot[2] > gone]
+        merged: Slot = [{}, min((slot[1] for slot in live), default=""), max((slot[2] for slot in live), default=0)]
+        for digest, at in (*one[0].items(), *other[0].items()):
+            if at > gone:
+                self._with(merged, digest, at, gone)
+        return merged
+
+    def exact(self, slot: Slot) -> bool:
+        return slot is None or not slot[1]
+
+
+class WindowMostFrequent(_Window):
+    """The value that occurs most often within a window.
+
+    Slot: [[at, value], ...] ascending, the newest MAX_ENTRIES and one more that tells that there were more: then the
+    value is that of these, and `exact` says so.
+    """
+
+    numeric = False
+    zero: Any = None
+    _inner = MostFrequent()
 
     def update(self, slot: Slot, at: int, tie: str, value: Any, now: int) -> Slot:
         gone = now - self.within
         if at <= gone:
             return slot
         if slot is None:
-            return [[at, tie, value]]
-        if (at, tie) < (slot[-1][0], slot[-1][1]):
-            insort(slot, [at, tie, value], key=lambda entry: (entry[0], entry[1]))
-        else:
-            slot.append([at, tie, value])
+            return [[at, value]]
+        self._insert(slot, [at, value])
         if slot[0][0] <= gone:
             del slot[: self._first(slot, now)]
-        if len(slot) > MAX_ENTRIES:
+        if len(slot) > MAX_ENTRIES + 1:
             del slot[0]
         return slot
 
+    @staticmethod
+    def _order(entry: list[Any]) -> tuple[int, str]:
+        return entry[0], hashable(entry[1])
+
+    def _insert(self, slot: Slot, entry: list[Any]) -> None:
+        if entry[0] > slot[-1][0]:
+            slot.append(entry)
+        else:
+            insort(slot, entry, key=self._order)
+
     def _first(self, slot: Slot, now: int) -> int:
-        return bisect_right(slot, now - self.within, key=lambda entry: entry[0])
+        return bisect_right(slot, now - self.within, key=_instant)
 
     def value(self, slot: Slot, now: int) -> Any:
-        if not slot:
-            return self.zero
-        inner, held = self.inner, None
-        for at, tie, value in slot[self._first(slot, now) :]:
-            held = inner.update(held, at, tie, value, now)
-        return inner.value(held, now)
+        held = None
+        for at, value in slot[self._first(slot, now) :] if slot else ():
+            held = self._inner.update(held, at, "", value, now)
+        return self._inner.value(held, now)
 
     def next_change(self, slot: Slot, now: int) -> int:
+        """Return when the next value leaves; the most frequent one may stay the same."""
         if not slot:
             return NEVER
         place = self._first(slot, now)
@@ -425,10 +704,15 @@ class WindowEntries:
     def merge(self, one: Slot, other: Slot, now: int) -> Slot:
         if not one or not other:
             return one or other
-        return sorted(one + other, key=lambda entry: (entry[0], entry[1]))[-MAX_ENTRIES:]
+        merged = sorted(one + other, key=self._order)
+        return merged[self._first(merged, now) :][-MAX_ENTRIES - 1 :] or None
 
     def exact(self, slot: Slot) -> bool:
-        return len(slot or ()) < MAX_ENTRIES
+        return len(slot or ()) <= MAX_ENTRIES
+
+
+def _instant(entry: list[Any]) -> int:
+    return int(entry[0])
 
 
 _LIFETIME: dict[str, Any] = {
@@ -455,8 +739,18 @@ def make(kind: str, within: int | None, keep: int | None = None) -> Aggregate:
     """
     if within is None:
         aggregate: Aggregate = _LIFETIME[kind]()
+    elif kind == "count" and keep and keep <= MAX_ENTRIES:
+        aggregate = WindowAtLeast(within, keep)
     elif kind == "count":
-        aggregate = WindowCount(within, keep if keep and keep <= MAX_ENTRIES else None)
+        aggregate = WindowCount(within)
     else:
-        aggregate = WindowEntries(_LIFETIME[kind](), within)
+        aggregate = _window(kind, within)
     return aggregate
+
+
+def _window(kind: str, within: int) -> Aggregate:
+    if kind == "unique":
+        return WindowUnique(within)
+    if kind == "most_frequent":
+        return WindowMostFrequent(within)
+    return (WindowNewest if kind in ("last", "last_time") else WindowBuckets)(_LIFETIME[kind](), within)

@@ -46,21 +46,9 @@ class Engine:
             return profile.wake_at
         outbox.begin("event", event.id, historical=event.historical)
         plan = self._plans.get(event.event, self._plan)
-        touched = self._fold(profile, event, plan)
-        starts: Starts = []
-        if touched:
-            self._evaluate(profile, touched, outbox, starts)
-        if not event.historical:
-            self._trigger(profile, event, plan, starts, outbox)
-        return profile.wake_at
-
-    def _fold(self, profile: Profile, event: Any, plan: Plan) -> Rules:
-        """Features and traits; returns the rules that may have changed."""
         touched: Rules = ()
         for update in plan.updates:
-            hit = update(profile, event)
-            if hit:
-                touched += hit
+            touched += update(profile, event)
         for read, table in plan.tables:
             for update in table.get(read(event), ()):
                 touched += update(profile, event)
@@ -69,7 +57,12 @@ class Engine:
         if profile.fresh:
             profile.fresh = False
             touched += self.compiled.initial
-        return touched
+        starts: Starts = []
+        if touched:
+            self._evaluate(profile, touched, outbox, starts)
+        if (starts or profile.waiting or plan.triggers) and not event.historical:
+            self._trigger(profile, event, plan, starts, outbox)
+        return profile.wake_at
 
     def _set_traits(self, profile: Profile, event: Any) -> Rules:
         """Traits by time of occurrence; of two at the same instant the larger text wins, in any order of arrival."""

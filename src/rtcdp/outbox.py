@@ -53,6 +53,8 @@ class Outbox:
         self._message_id = ""
         self._historical = False
         self._ordinal = 0
+        self._instant = -1
+        self._text = ""
 
     def begin(self, cause: Cause, message_id: str = "", *, historical: bool = False) -> None:
         """What follows has this cause. A fold of one record begins with the record's own."""
@@ -61,13 +63,19 @@ class Outbox:
         self._historical = historical
         self._ordinal = 0
 
+    def _at(self, now: int) -> str:
+        """The profile's time as text; the outputs of one fold share it."""
+        if now != self._instant:
+            self._instant, self._text = now, rfc3339(now)
+        return self._text
+
     def _identity(self, profile: Profile, name: str, kind: str) -> str:
         """Count the output in, and return its id."""
         profile.seq = max(profile.seq + 1, profile.now)
         self._ordinal += 1
         return xxh3_128_hexdigest(
             f"{profile.key}\0{name}\0{self.version}\0{kind}\0{profile.now}\0{self._cause}\0"
-            f"{self._message_id}\0{self._ordinal}"
+            f"{self._message_id}\0{self._ordinal}".encode()
         )
 
     def change(
@@ -83,19 +91,19 @@ class Outbox:
         identity = self._identity(profile, name, kind)
         self.items.append(
             Change(
-                id=identity,
-                kind=kind,
-                profile=profile.key,
-                name=name,
-                at=rfc3339(profile.now),
-                cause=self._cause,
-                message_id=self._message_id,
-                old=old,
-                new=new,
-                reason=reason,
-                version=self.version,
-                seq=profile.seq,
-                historical=self._historical,
+                identity,
+                kind,
+                profile.key,
+                name,
+                self._at(profile.now),
+                self._cause,
+                self.version,
+                profile.seq,
+                self._message_id,
+                old,
+                new,
+                reason,
+                self._historical,
             )
         )
 
@@ -105,7 +113,7 @@ class Outbox:
         """Put out a trigger event. `waiting` is the start that fires: see `rtcdp.triggers`."""
         due, occurred, received, cause, message_id = waiting[:5]
         identity = self._identity(profile, trigger.name, "trigger")
-        at = rfc3339(profile.now)
+        at = self._at(profile.now)
         self.items.append(
             TriggerEvent(
                 id=identity,

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import msgspec
 
 
-class Change(msgspec.Struct, omit_defaults=True, kw_only=True):
+class Change(msgspec.Struct, omit_defaults=True):
     """A record of `profile-changes`.
 
     id:         hash of profile, definition, version, kind, instant, cause and ordinal: the same in every attempt.
@@ -33,12 +33,12 @@ class Change(msgspec.Struct, omit_defaults=True, kw_only=True):
     name: str
     at: str
     cause: Literal["event", "time", "definitions"]
+    version: str
+    seq: int
     message_id: str = ""
     old: Any = None
     new: Any = None
     reason: str = ""
-    version: str
-    seq: int
     historical: bool = False
 
 
@@ -91,6 +91,8 @@ class DeadLetter(msgspec.Struct, kw_only=True):
     appended:  append time of the raw record, RFC 3339.
     key, original: base64 of the raw key and value; None where the record had none.
     length, hash: of the original (bytes; xxh3_128 hex), also when only its first 64 KiB are kept (`truncated`).
+    first_received, first_origin: where the record is a dead letter sent again: when it was received at first (RFC 3339),
+               and the origin of the first; else empty.
     """
 
     stage: Literal["ingest", "profile"]
@@ -104,6 +106,8 @@ class DeadLetter(msgspec.Struct, kw_only=True):
     length: int
     hash: str
     truncated: bool = False
+    first_received: str = ""
+    first_origin: str = ""
 
 
 encode = msgspec.json.Encoder().encode

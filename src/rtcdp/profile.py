@@ -54,7 +54,7 @@ _decode = msgspec.msgpack.Decoder(_Body, ext_hook=_unextend).decode
 @lru_cache(maxsize=65_536)
 def slot_key(text: str) -> str:
     """Name of a state slot: 36 bits of a hash of `text`, as six characters."""
-    return urlsafe_b64encode(xxh3_64_digest(text))[:6].decode()
+    return urlsafe_b64encode(xxh3_64_digest(text.encode()))[:6].decode()
 
 
 class Profile:
@@ -119,22 +119,27 @@ class Profile:
 
     def see(self, message_id: str) -> bool:
         """Note a message id; False where it was seen before (the last 64 within 24 h, whichever is fewer)."""
-        digest = xxh3_64_digest(message_id)
-        seen = self.seen
+        digest, seen, now = xxh3_64_digest(message_id.encode()), self.seen, self.now
         if seen:
-            oldest = self.now - SEEN_FOR_MS
-            while seen and int.from_bytes(seen[8:_SEEN_ENTRY], "big") <= oldest:
+            while seen and int.from_bytes(seen[8:_SEEN_ENTRY], "big") <= now - SEEN_FOR_MS:
                 seen = seen[_SEEN_ENTRY:]
-            place = seen.find(digest)
-            while place >= 0:
-                if place % _SEEN_ENTRY == 0:
-                    self.seen = seen
-                    return False
-                place = seen.find(digest, place + 1)
+            if digest in seen and _is_entry(seen, digest):
+                self.seen = seen
+                return False
             if len(seen) >= SEEN_MOST * _SEEN_ENTRY:
                 seen = seen[-(SEEN_MOST - 1) * _SEEN_ENTRY :]
-        self.seen = seen + digest + self.now.to_bytes(6, "big")
+        self.seen = seen + digest + now.to_bytes(6, "big")
         return True
+
+
+def _is_entry(seen: bytes, digest: bytes) -> bool:
+    """Whether one of the places where these bytes stand is the start of an entry."""
+    place = seen.find(digest)
+    while place >= 0:
+        if place % _SEEN_ENTRY == 0:
+            return True
+        place = seen.find(digest, place + 1)
+    return False
 
 
 def encode(profile: Profile) -> bytes:

@@ -87,6 +87,11 @@ class Plan:
     cancels: list[CompiledTrigger] = field(default_factory=list)
     starts: list[CompiledTrigger] = field(default_factory=list)
 
+    @property
+    def triggers(self) -> bool:
+        """Whether any trigger is concerned."""
+        return bool(self.cancels or self.starts)
+
 
 @dataclass(frozen=True)
 class Compiled:
@@ -131,9 +136,7 @@ class _ProfileReader:
         return lambda profile, event: key in profile.segments
 
     def _feature(self, name: str) -> Closure:
-        leaf = self._compiler.features[name]
-        key, value = leaf.key, leaf.aggregate.value
-        return lambda profile, event: value(profile.slots.get(key), profile.now)
+        return self._compiler.features[name].reader()
 
     def path(self, node: Path) -> Closure:
         if node.root != "traits":

@@ -19,9 +19,9 @@ from rtcdp.aggregates import (
     ExtremeTime,
     MostFrequent,
     Sum,
-    WindowCount,
-    WindowEntries,
+    WindowAtLeast,
     make,
+    packed_up_to,
     scaled,
 )
 from rtcdp.profile import Profile, slot_key
@@ -73,13 +73,23 @@ class Leaf:
         """Value at the profile's time."""
         return self.aggregate.value(profile.slots.get(self.key), profile.now)
 
+    def reader(self) -> Closure:
+        """Make the closure that reads the value; what is kept as it is read needs no call of the aggregate."""
+        key, aggregate = self.key, self.aggregate
+        if isinstance(aggregate, Count):
+            return lambda profile, event: profile.slots.get(key, 0)
+        if isinstance(aggregate, ExtremeTime):
+            return lambda profile, event: profile.slots.get(key)
+        value = aggregate.value
+        return lambda profile, event: value(profile.slots.get(key), profile.now)
+
     def next(self, slot: Any, now: int) -> int:
         """When time alone may next change what some rule sees (ms), or NEVER."""
         aggregate = self.aggregate
         if isinstance(aggregate, ExtremeTime):
             place = bisect_right(self.since.points, now - slot)
             return int(slot + self.since.points[place]) if place < len(self.since.points) else NEVER
-        if isinstance(aggregate, WindowCount) and aggregate.keep:
+        if isinstance(aggregate, WindowAtLeast):
             place = bisect_right(self.gates.points, aggregate.value(slot, now))
             floor = self.gates.points[place - 1] if place else 0
             return aggregate.next_below(slot, now, floor) if floor > 0 else NEVER
@@ -114,7 +124,7 @@ class Leaf:
             update = self._time()
         elif kind is MostFrequent:
             update = self._most_frequent()
-        elif kind is WindowCount and self.aggregate.keep:  # type: ignore[attr-defined] # kind says so
+        elif kind is WindowAtLeast:
             update = self._window_count()
         else:
             update = self._any()
@@ -190,7 +200,6 @@ class Leaf:
 
     def _most_frequent(self) -> Update:
         key, value_of, update = self.key, self.value_of, self.aggregate.update
-        top = MostFrequent.top
         whole = tuple(sorted({*self.readers, *self.gates.every()}))
         assert value_of is not None  # noqa: S101  the loader lets no most_frequent without a value through
 
@@ -199,36 +208,40 @@ class Leaf:
             if value is None:
                 return NOTHING
             slots = profile.slots
-            before = slots.get(key)
-            leader = top(before) if before and whole else None
-            slot = before
-            for item in value if type(value) is list else (value,):
-                slot = update(slot, event.occurred, "", item, 0)
+            slot = slots.get(key)
+            top = slot[0] if slot is not None else None
+            if type(value) is list:
+                for item in value:
+                    slot = update(slot, event.occurred, "", item, 0)
+                if slot is None:
+                    return NOTHING
+            else:
+                slot = update(slot, event.occurred, "", value, 0)
             slots[key] = slot
-            return whole if whole and slot and top(slot) != leader else NOTHING
+            return NOTHING if slot[0] == top else whole
 
         return most
 
     def _window_count(self) -> Update:
-        key, aggregate, flips = self.key, self.aggregate, self.gates.flips.get
-        assert isinstance(aggregate, WindowCount)  # noqa: S101  the caller chose by it
-        update, value, within = aggregate.update, aggregate.value, aggregate.within
+        key, aggregate, flips = self.key, self.aggregate, self.gates.flips
+        assert isinstance(aggregate, WindowAtLeast)  # noqa: S101  the caller chose by it
+        update, within = aggregate.update, aggregate.within
 
         def count(profile: Profile, event: Any) -> Rules:
-            slots, now = profile.slots, profile.now
-            at = event.occurred
-            if at <= now - within:
+            slots, now, at = profile.slots, profile.now, event.occurred
+            gone = now - within
+            if at <= gone:
                 return NOTHING
-            slot = slots.get(key)
-            before = value(slot, now)
-            slots[key] = slot = update(slot, at, "", None, now)
-            after = value(slot, now)
-            hit = flips(after, NOTHING) if after != before else NOTHING
-            if hit:
-                due = self.next(slot, now)
-                if due < profile.wake_at:
-                    profile.wake_at = due
-            return hit
+            times = slots.get(key)
+            before = 0 if times is None else len(times) // 6 - packed_up_to(times, gone)
+            slots[key] = times = update(times, at, "", None, now)
+            after = len(times) // 6
+            if after == before or after not in flips:
+                return NOTHING
+            due = self.next(times, now)
+            if due < profile.wake_at:
+                profile.wake_at = due
+            return flips[after]
 
         return count
 
@@ -236,7 +249,7 @@ class Leaf:
         key, aggregate, value_of, readers = self.key, self.aggregate, self.value_of, self.readers
         numeric, crossed = aggregate.numeric, self._crossed
         seen = bool(readers or self.gates.points)  # what only payloads read needs no waking
-        within = aggregate.within if seen and isinstance(aggregate, WindowCount | WindowEntries) else 0
+        within = aggregate.within if seen else 0
 
         def fold(profile: Profile, event: Any) -> Rules:
             found = value_of(None, event) if value_of is not None else True

@@ -110,6 +110,9 @@ def _compare(node: Compare, reader: Reader) -> Closure:
     if node.operator in _ORDER:
         return _compare_order(_ORDER[node.operator], left, right, node.right)
     if node.operator == "==":
+        if isinstance(node.right, Literal) and type(node.right.value) is str:
+            text = node.right.value
+            return lambda profile, event: left(profile, event) == text
         return lambda profile, event: same(left(profile, event), right(profile, event))
     if node.operator == "!=":
         return lambda profile, event: _differs(left(profile, event), right(profile, event))
@@ -150,6 +153,11 @@ def _differs(one: Any, other: Any) -> bool:
 
 def _logical(node: Logical, reader: Reader) -> Closure:
     items = [closure(item, reader) for item in node.items]
+    if len(items) == 2:
+        one, other = items
+        if node.operator == "and":
+            return lambda profile, event: one(profile, event) is True and other(profile, event) is True
+        return lambda profile, event: one(profile, event) is True or other(profile, event) is True
     if node.operator == "and":
         return lambda profile, event: all(item(profile, event) is True for item in items)
     return lambda profile, event: any(item(profile, event) is True for item in items)
