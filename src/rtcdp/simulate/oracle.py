@@ -65,7 +65,7 @@ def _content(output: Output) -> Any:
     if output.topic != "events-dlq":
         return output.key, output.value
     body = orjson.loads(output.value)
-    return {name: value for name, value in body.items() if name not in ("origin", "appended", "key")}
+    return [body.get(name) for name in ("stage", "reason", "field", "detail", "length", "hash")]
 
 
 def memberships(outputs: Iterable[Output]) -> set[tuple[str, str]]:

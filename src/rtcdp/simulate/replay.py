@@ -15,10 +15,11 @@ from typing import IO
 
 import orjson
 
-from rtcdp import records, timestamps
-from rtcdp.dlq import letter
+from rtcdp import outputs, records, timestamps
 from rtcdp.errors import SettingError
 from rtcdp.ingestion import Ingestor, Refused, Source
+from rtcdp.letters import dead_letter, origin_name
+from rtcdp.outputs import Origin
 from rtcdp.position import Position, SwitchPoint
 from rtcdp.rules.compiler import Compiled, compile_definitions
 from rtcdp.rules.definitions import Definitions
@@ -28,6 +29,7 @@ from rtcdp.simulate.oracle import Output
 from rtcdp.simulate.sources import LogRecord, csv_events, is_csv, json_lines, log_records, open_bytes
 
 TOPIC = "replay"
+LETTER_BYTES = 4_194_304  # `max.message.bytes` of the topic that preflight creates for dead letters
 CHANGES, TRIGGERS, DEAD = "profile-changes", "triggers", "events-dlq"
 _SOURCE = f"{TOPIC}/0"
 _RELATIVE = re.compile(r"\+(\d+)(ms|[smhdw])")
@@ -61,7 +63,9 @@ class Replay:
         found = self._ingestor.ingest(value, _SOURCE, offset, self._appended)
         if isinstance(found, Refused):
             if found.letter:
-                yield Output(DEAD, *letter(found.unfit, key, value, TOPIC, 0, offset, self._appended))
+                origin = Origin(topic=TOPIC, partition=0, offset=offset)
+                letter = dead_letter(found.unfit, origin, key, value, self._appended, LETTER_BYTES)
+                yield Output(DEAD, origin_name(origin).encode(), outputs.encode(letter))
             return
         self.now = max(self.now, found.received)
         yield from self._fold(found.key, found.value)

@@ -1,0 +1,5 @@
+"""`python -m rtcdp`."""
+
+from rtcdp.cli import main
+
+main()

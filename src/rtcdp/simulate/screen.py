@@ -1,0 +1,100 @@
+"""The demo's terminal view: drawn from the board, several times a second."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from rtcdp.simulate.board import Board
+
+BAR = 22
+SEGMENTS = 12
+WIDTH = 108
+_SPARKS = " ▁▂▃▄▅▆▇█"
+
+
+def draw(board: Board) -> RenderableType:
+    """The whole view."""
+    body = Table.grid(expand=True, padding=(0, 1))
+    body.add_column(ratio=11)
+    body.add_column(ratio=10)
+    body.add_row(_segments(board), _triggers(board.triggers))
+    return Group(_head(board), body, Text(board.note or " ", style="dim"))
+
+
+def save_picture(board: Board, path: Path) -> None:
+    """Save the view as SVG."""
+    console = Console(record=True, width=WIDTH, file=Path("/dev/null").open("w", encoding="utf-8"), force_terminal=True)  # noqa: SIM115
+    console.print(draw(board))
+    console.save_svg(str(path), title="rtcdp demo")
+
+
+def _head(board: Board) -> RenderableType:
+    grid = Table.grid(expand=True)
+    for _ in range(6):
+        grid.add_column(justify="center", ratio=1)
+    rate = board.rates[-1]
+    figures = (
+        (f"{board.sent:,}", f"of {board.total:,} events"),
+        (f"{rate:,}/s", "now"),
+        (f"{board.gauges.profiles:,}", "profiles"),
+        (f"{board.counts['profile-changes']:,}", "changes"),
+        (f"{board.counts['triggers']:,}", "triggers"),
+        (f"{board.counts['events-dlq']:,}", "dead letters"),
+    )
+    grid.add_row(*(Text(number, style="bold cyan") for number, _ in figures))
+    grid.add_row(*(Text(label, style="dim") for _, label in figures))
+    line = Table.grid(expand=True)
+    line.add_column(ratio=1)
+    line.add_column(justify="right")
+    latency = Text.assemble(
+        ("latency ", "dim"), (f"p50 {board.gauges.p50_ms:.1f} ms", "bold green"), ("  ", ""),
+        (f"p99 {board.gauges.p99_ms:.1f} ms", "bold yellow"),
+    )  # fmt: skip
+    line.add_row(Text(sparkline(board.rates), style="cyan"), latency)
+    shop_time = _clock(board.shop_time) if board.shop_time else "not open yet"
+    return Panel(Group(grid, line), title="[bold]rtcdp demo[/]", subtitle=f"in the shop it is {shop_time}", border_style="blue")
+
+
+def _segments(board: Board) -> RenderableType:
+    table = Table.grid(padding=(0, 1))
+    table.add_column(no_wrap=True)
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column(no_wrap=True)
+    largest = board.inside.most_common(SEGMENTS)
+    top = max((size for _, size in largest), default=1) or 1
+    for name, size in largest:
+        table.add_row(name, Text(f"{size:,}", style="bold"), Text("█" * max(1, size * BAR // top), style="magenta"))
+    return Panel(table, title="segments", border_style="magenta", height=SEGMENTS + 2)
+
+
+def _triggers(triggers: Sequence[Mapping[str, Any]] | Any) -> RenderableType:
+    table = Table.grid(padding=(0, 1))
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True, overflow="ellipsis")
+    for trigger in reversed(list(triggers)):
+        data = trigger["data"]
+        payload = "  ".join(f"{value}" for value in data.get("payload", {}).values() if value is not None)
+        table.add_row(Text(data["trigger"], style="bold yellow"), Text(data["profile"].partition(":")[2], style="dim"))
+        table.add_row("", payload)
+    return Panel(table, title="last triggers", border_style="yellow", height=SEGMENTS + 2)
+
+
+def sparkline(values: Sequence[int] | Any) -> str:
+    """Bars, one character each, the highest value the full height."""
+    numbers = list(values)
+    top = max(numbers, default=0)
+    if not top:
+        return " " * len(numbers)
+    return "".join(_SPARKS[-(-value * (len(_SPARKS) - 1) // top)] for value in numbers)
+
+
+def _clock(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1_000, UTC).strftime("%A %d %B %Y %H:%M")
