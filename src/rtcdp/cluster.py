@@ -67,7 +67,7 @@ def ends(admin: AdminClient, partitions: Iterable[tuple[str, int]]) -> dict[tupl
 
     A partition that could not be asked is absent. Blocks, for one request.
     """
-    asked: dict[TopicPartition, OffsetSpec] = {TopicPartition(topic, number): OffsetSpec.latest() for topic, number in partitions}
+    asked: dict[TopicPartition, OffsetSpec] = {TopicPartition(*partition): OffsetSpec.latest() for partition in partitions}
     if not asked:
         return {}
     found = {}

@@ -28,7 +28,6 @@ from rtcdp.transport.app import App
 from rtcdp.transport.fetching import bounds
 from rtcdp.transport.gapless import GaplessProducer
 from rtcdp.transport.owner import Batch, Owner
-from rtcdp.transport.settings import gapless_conf
 from rtcdp.worker.explicit_ticks import ExplicitTicks
 from rtcdp.worker.health import Health
 from rtcdp.worker.ingest_versions import IngestPlan, Plans
@@ -102,9 +101,7 @@ class Ingest:
         self._room = cluster.max_message_bytes[self._target] - RECORD_OVERHEAD
         self._letter_limit = cluster.max_message_bytes[settings.events_dlq]
         self._producer = GaplessProducer(app.kafka)
-        # Progress may be lost, the next record says more: it is given up after a while, and ends nothing.
-        conf = gapless_conf(app.kafka) | {"message.timeout.ms": 30_000, "enable.gapless.guarantee": False, "linger.ms": 5}
-        self._writer = ProgressWriter(conf, settings.ingest_progress)
+        self._writer = ProgressWriter(app.kafka, settings.ingest_progress)
         self._ends = Ends(app.kafka, settings.app)
         self._lanes: dict[TP, Lane] = {}
         self._generations: dict[str, int] = {}

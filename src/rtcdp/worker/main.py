@@ -197,6 +197,7 @@ def _run_until_stopped(assembly: Assembly) -> int:
         assembly.settings.stop_s,
         loglevel=assembly.settings.log_level.upper(),
         logfile=None,
+        quiet=True,  # else a spinner on standard output
         override_logging=False,
         redirect_stdouts=False,
         loop=asyncio.new_event_loop(),
@@ -214,8 +215,7 @@ def assemble(settings: Settings, *, fatal: Callable[[BaseException], None] = lea
 
     Raises SettingError, DefinitionErrors, ClusterError: what is wrong, in one sentence each.
     """
-    for name, value in settings.report().items():
-        logger.info("setting %s = %s", name, value)
+    logger.info("settings: %s", ", ".join(f"{name}={value}" for name, value in settings.report().items() if value))
     for name in unknown_variables(os.environ):
         logger.warning("the variable %s is close to a setting's name, but is none", name)
     definitions = _from_folder(settings.definitions)

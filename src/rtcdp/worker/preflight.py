@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicCollection
 from confluent_kafka.admin import AclOperation, AdminClient, ConfigResource, NewTopic
 
-from rtcdp.cluster import REQUEST_S, Cluster, cause, is_embedded, topic_id
+from rtcdp.cluster import REQUEST_S, Cluster, cause, ends, is_embedded, topic_id
 from rtcdp.config import Settings
 from rtcdp.errors import ClusterError
 
@@ -100,7 +100,7 @@ def preflight(settings: Settings) -> Cluster:
                 admin.list_topics(name, timeout=REQUEST_S)  # naming a topic creates it there
         else:
             _create(admin, settings, {name: wanted[name] for name in missing}, len(metadata.brokers))
-        metadata = _await_topics(admin, missing)
+    metadata = _await_topics(admin, list(wanted))
     partitions = {name: len(metadata.topics[name].partitions) for name in wanted}
     _check_partitions(settings, {} if embedded else wanted, partitions)
     _check_transactions(settings)
@@ -156,22 +156,22 @@ def _create(admin: AdminClient, settings: Settings, missing: Mapping[str, Wanted
 
 
 def _await_topics(admin: AdminClient, names: Iterable[str]) -> Any:
-    """Metadata in which every one of the topics has leaders: a broker may answer before it knows of them."""
+    """Metadata in which each topic has leaders that answer.
+
+    A broker may answer for a topic before it knows of it, and name a leader that does not know yet that it is one.
+    """
     deadline = time.monotonic() + REQUEST_S
-    waiting = list(names)
     while True:
         metadata = admin.list_topics(timeout=REQUEST_S)
-        waiting = [
-            name
-            for name in waiting
-            if name not in metadata.topics
-            or not metadata.topics[name].partitions
-            or any(part.leader < 0 for part in metadata.topics[name].partitions.values())
-        ]
+        waiting = [name for name in names if name not in metadata.topics or not metadata.topics[name].partitions]
+        if not waiting:
+            partitions = [(name, number) for name in names for number in metadata.topics[name].partitions]
+            answered = ends(admin, partitions)
+            waiting = [name for name, number in partitions if (name, number) not in answered]
         if not waiting:
             return metadata
         if time.monotonic() > deadline:
-            raise ClusterError(f"topic {waiting[0]} was created but does not appear in the cluster's metadata")
+            raise ClusterError(f"topic {waiting[0]} has a partition without a leader that answers")
         time.sleep(0.05)
 
 
@@ -182,8 +182,8 @@ def _check_partitions(settings: Settings, wanted: Mapping[str, Wanted], partitio
     events, changelog = partitions[settings.profile_events], partitions[settings.changelog]
     if events != changelog:
         raise ClusterError(
-            f"{settings.profile_events} has {events} partitions and {settings.changelog} has {changelog}: they must be equal, since "
-            f"a partition's state lies in the changelog's partition of the same number"
+            f"{settings.profile_events} has {events} partitions and {settings.changelog} has {changelog}: "
+            f"they must be equal, since a partition's state lies in the changelog's partition of the same number"
         )
 
 
@@ -198,7 +198,8 @@ def _check_transactions(settings: Settings) -> None:
         error = cause(failure)
         if error.code() == KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED:
             raise ClusterError(
-                f"transactions are not permitted: grant the ACLs Write and Describe on TransactionalId {settings.app}-* (prefixed)"
+                "transactions are not permitted: grant the ACLs Write and Describe on "
+                f"TransactionalId {settings.app}-* (prefixed)"
             ) from None
         raise ClusterError(
             f"the cluster gives no transactions ({error.str()}): look at transaction.state.log.replication.factor "
@@ -221,7 +222,8 @@ def _check_access(admin: AdminClient, wanted: Mapping[str, Wanted]) -> dict[str,
         for operation in wanted[name].operations:
             if getattr(AclOperation, operation) not in allowed:
                 raise ClusterError(
-                    f"no permission for topic {name} ({wanted[name].role}): grant the ACL {operation.capitalize()} on Topic {name}"
+                    f"no permission for topic {name} ({wanted[name].role}): "
+                    f"grant the ACL {operation.capitalize()} on Topic {name}"
                 )
     return ids
 

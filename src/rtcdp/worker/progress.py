@@ -54,17 +54,31 @@ encode = msgspec.json.Encoder().encode
 decode = msgspec.json.Decoder(Progress).decode
 
 
+def ordered_conf(kafka: Mapping[str, Any], *, timeout_s: float, linger_ms: int = 0) -> dict[str, Any]:
+    """Options of a producer for records that describe others: in order, without repeats, given up after `timeout_s`."""
+    return {
+        **kafka,
+        "acks": "all",
+        "enable.idempotence": True,
+        "partitioner": "murmur2_random",
+        "message.timeout.ms": round(timeout_s * 1_000),
+        "message.max.bytes": 100_000_000,  # the topic's own limit is the one that counts
+        "linger.ms": linger_ms,
+    }
+
+
 class ProgressWriter:
     """Publishes progress, and learns from the append times by how much this machine's clock differs from the brokers'.
 
-    producer_conf: options of an idempotent producer, complete.
-    topic:         `ingest-progress`.
+    kafka: librdkafka's options for reaching the cluster.
+    topic: `ingest-progress`.
 
     Not thread-safe. `difference_ms` is the brokers' clock minus this one's at the last record, None before that.
     """
 
-    def __init__(self, producer_conf: Mapping[str, Any], topic: str) -> None:
-        self._producer = Producer(dict(producer_conf))
+    def __init__(self, kafka: Mapping[str, Any], topic: str) -> None:
+        # A record may be lost, the next one says more: it is given up after a while, and that ends nothing.
+        self._producer = Producer(ordered_conf(kafka, timeout_s=30.0, linger_ms=5))
         self._topic = topic
         self.difference_ms: int | None = None
         self.failed: KafkaError | None = None

@@ -21,7 +21,7 @@ from rtcdp.errors import ClusterError, DefinitionErrors, SettingError
 from rtcdp.rules.compiler import Compiled, compile_definitions
 from rtcdp.rules.definitions import Definitions
 from rtcdp.rules.loading import definitions_from_normal
-from rtcdp.transport.settings import gapless_conf
+from rtcdp.worker.progress import ordered_conf
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +61,7 @@ class DefinitionsTopic:
         self._group = group
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
+        self._producer: Producer | None = None
         self.entries: dict[str, bytes] = {}
 
     def read(self) -> dict[str, bytes]:
@@ -92,8 +93,9 @@ class DefinitionsTopic:
             if error is not None:
                 failures.append(error)
 
-        conf = gapless_conf(self._kafka) | {"message.timeout.ms": int(WRITE_S * 1_000), "enable.gapless.guarantee": False}
-        producer = Producer(conf)
+        if self._producer is None:
+            self._producer = Producer(ordered_conf(self._kafka, timeout_s=WRITE_S))
+        producer = self._producer
         for key, value in entries.items():
             try:
                 producer.produce(self._topic, value, key.encode(), PARTITION, on_delivery=delivered)

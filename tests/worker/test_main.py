@@ -1,0 +1,93 @@
+"""The whole worker as a process on a real Kafka: events in, changes out, an orderly end, bad starts."""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import Callable
+from typing import Any
+
+from rtcdp.commands import tick
+from tests.worker.conftest import Deployment, wait_for
+
+Deploy = Callable[..., Deployment]
+
+
+def event(user: int, name: str = "Page Seen", **fields: Any) -> dict[str, Any]:
+    return {"type": "track", "event": name, "userId": f"u{user}", "messageId": f"m-{user}-{name}", **fields}
+
+
+def test_events_become_changes_and_dead_letters(deploy: Deploy) -> None:
+    shop = deploy()
+    worker = shop.worker().ready()
+    shop.send(*(event(user, "Order Completed") for user in range(20)), b"{not json", None)
+    wait_for(lambda: worker.metric('rtcdp_records_out_total{to="profile_changes"}') >= 40, what="forty changes")
+    changes = shop.records(shop.settings.profile_changes)
+    assert {change["profile"] for change in changes if change["name"] == "buyers"} == {f"main/user_id:u{n}" for n in range(20)}
+
+    letters = wait_for(lambda: len(found := shop.records(shop.settings.events_dlq)) == 2 and found, what="two dead letters")
+    by_reason = {letter["reason"]: letter for letter in letters}
+    assert set(by_reason) == {"malformed_json", "null_value"}
+    letter = by_reason["malformed_json"]
+    assert base64.b64decode(letter["original"]) == b"{not json"
+    assert letter["origin"]["topic"] == shop.source
+    assert letter["stage"] == "ingest"
+
+    # `here` is over 10 s after the last event: nothing arrives, the watermark alone tells.
+    def left() -> int:
+        return sum(1 for change in shop.records(shop.settings.profile_changes) if change["kind"] == "exited")
+
+    wait_for(lambda: left() == 20, 25.0, "twenty exits by time")
+
+    started = time.monotonic()
+    assert worker.end() == 0
+    assert time.monotonic() - started < 10
+
+
+def test_a_restart_goes_on_where_it_was(deploy: Deploy) -> None:
+    shop = deploy(instance="one")
+    shop.worker().ready()
+    shop.send(*(event(user) for user in range(50)))
+    log = shop.settings.profile_events
+    wait_for(lambda: len([m for m in shop.read(log) if m.key() and not m.key().startswith(b"~")]) == 50)
+    assert shop.workers[0].end() == 0
+    shop.send(*(event(user) for user in range(50, 60)))
+    shop.worker().ready()
+    wait_for(lambda: shop.workers[1].metric('rtcdp_events_in_total{agent="profile"}') >= 10)
+    records = [record for record in shop.records(log) if record["kind"] == "event"]
+    assert sorted(record["user_id"] for record in records) == sorted(f"u{user}" for user in range(60))
+    assert shop.workers[1].end() == 0
+
+
+def test_an_explicit_tick_comes_after_what_was_there(deploy: Deploy) -> None:
+    shop = deploy(sources="placeholder:event")
+    shop.settings = shop.settings.model_copy(
+        update={"sources": (shop.settings.sources[0].model_copy(update={"topic": shop.source}),)}
+    )
+    worker = shop.worker().ready()
+    at = "2024-05-01T00:00:00Z"
+    shop.send(*(event(user, timestamp=at) for user in range(200)))
+    tick(shop.settings, "2024-05-02T00:00:00Z")
+    wait_for(lambda: worker.metric('rtcdp_records_out_total{to="profile_changes"}') >= 400, what="entries and exits")
+    for partition in range(shop.settings.partitions):
+        kinds = [m.key() for m in shop.read(shop.settings.profile_events) if m.partition() == partition]
+        explicit = kinds.index(b"~tick")
+        assert not [key for key in kinds[explicit:] if key != b"~tick"], "events behind the tick"
+    changes = shop.records(shop.settings.profile_changes)
+    assert {change["at"] for change in changes if change["kind"] == "exited"} == {"2024-05-01T00:00:10.000Z"}
+    assert worker.end() == 0
+
+
+def test_bad_starts_say_why_and_end_with_2(deploy: Deploy) -> None:
+    shop = deploy(bootstrap="127.0.0.1:1")
+    worker = shop.worker()
+    assert worker.process is not None
+    assert worker.process.wait(30) == 2
+    assert "no Kafka answers at 127.0.0.1:1" in worker.log.read_text()
+
+    broken = deploy()
+    (broken.definitions / "shop.yaml").write_text("segments: {a: ordrs >= 1}\n", "utf-8")
+    worker = broken.worker()
+    assert worker.process is not None
+    assert worker.process.wait(30) == 2
+    assert "shop.yaml:1:" in worker.log.read_text()
