@@ -222,6 +222,10 @@ class _Reader:
             raise _Stop(f"a text is longer than {LONGEST_SCALAR} characters", start)
         if re.search("[\ud800-\udfff]", event.value):
             raise _Stop("the text holds half a character (a lone surrogate)", start)
+        if start == end:  # nothing is written: the parser's mark is at whatever comes next
+            while start and self._source.text[start - 1].isspace():
+                start -= 1
+            return Scalar(event.value, event.style is None, self._source, start, start)
         properties = re.match(r"(?:[&!]\S*\s+)*", self._source.text[start:end])
         return Scalar(event.value, event.style is None, self._source, start + (properties.end() if properties else 0), end)
 

@@ -420,7 +420,7 @@ class _Converter:
                 return f"write since({self._source(one)})"
             if one.type is Type.DURATION and isinstance(other, Literal) and other.type is Type.NUMBER:
                 return f"write {other.value}d for days, {other.value}h for hours"
-            if one.type is Type.NUMBER and isinstance(other, Literal) and other.type is Type.TEXT:
+            if one.type is Type.NUMBER and isinstance(other, Literal) and str(other.value).replace(".", "").isdecimal():
                 return "write numbers without quotes"
         return ""
 
@@ -444,9 +444,17 @@ class _Converter:
 
     # Calls
 
+    def _method(self, func: ast.expr, span: Span) -> Node:
+        """Why something that is no name cannot be called."""
+        hint = ""
+        if isinstance(func, ast.Attribute) and func.attr in SIGNATURES:
+            value = self._span(func.value)
+            hint = f"write {func.attr}({self._text[value.start : value.end]})"
+        return self._wrong("only the functions of the language can be called", span, hint)
+
     def _call(self, func: ast.expr, trees: Sequence[ast.expr], span: Span) -> Node:
         if not isinstance(func, ast.Name):
-            return self._wrong("only the functions of the language can be called", self._span(func))
+            return self._method(func, span)
         name = self._rewritten.words.get(func.id, func.id)
         function = SIGNATURES.get(name)
         if function is None:

@@ -140,13 +140,20 @@ class Sections:
     def _feature(self, name: str, entry: Entry, lists: AnyMapping[str, Defined]) -> None:
         self._names[name] = Defined("feature", Type.ANY)  # known, even where its definition is wrong
         before = len(self.reader.errors)
+        if isinstance(entry.value, Scalar):
+            message = f"a feature needs one of {listed(AGGREGATES)}"
+            self.reader.fail(entry.value, message, "write {count: EVENT} or {sum: EXPRESSION, of: EVENT}")
+            return
         found = self.reader.options(entry.value, FEATURE, "a feature", entry.key)
         if found is None:
             return
         chosen = [key for key in found if key in AGGREGATES]
+        if len(chosen) > 1:
+            message = f"a feature has one aggregate, not both '{chosen[0]}' and '{chosen[1]}'"
+            self.reader.fail(found[chosen[1]].key, message, "write two features")
+        elif not chosen and len(self.reader.errors) == before:
+            self.reader.fail(entry.key, f"a feature needs one of {listed(AGGREGATES)}")
         if len(chosen) != 1:
-            message = f"a feature needs one of {listed(AGGREGATES)}"
-            self.reader.fail(found[chosen[1]].key if chosen else entry.key, message)
             return
         aggregate = chosen[0]
         events = self._feature_events(aggregate, found)
@@ -291,10 +298,12 @@ class Sections:
         value = found["on"].value
         where = found.get("where")
         if isinstance(value, Mapping):
+            before = len(self.reader.errors)
             options = self.reader.options(value, ON, "a start") or {}
             chosen = [key for key in ("event", "entered", "exited") if key in options]
             if len(chosen) != 1:
-                self.reader.fail(value, "a start needs one of event, entered, exited")
+                if len(self.reader.errors) == before:
+                    self.reader.fail(value, "a start needs one of event, entered, exited")
                 return None
             if where is not None and "where" in options:
                 self.reader.fail(where.key, "'where' is written twice", "once beside 'on', once within it")

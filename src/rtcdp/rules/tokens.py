@@ -313,7 +313,7 @@ def _text_literal(match: re.Match[str], start: int, end: int) -> Literal:
             at = offset + escape.start()
             hint = "write a backslash as '\\\\', or the whole text as r'...'" if code is None else ""
             shown = f"\\{other}" if code is None else escape.group()
-            raise Unreadable(f"'{shown}' is no character", at, offset + escape.end(), hint)
+            raise Unreadable(f"'{shown}' has no meaning in text", at, offset + escape.end(), hint)
         return chr(code)
 
     value = body if raw else _ESCAPE.sub(replace, body)
