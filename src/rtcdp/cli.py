@@ -43,6 +43,9 @@ BootstrapOption = Annotated[
 ]
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="Settings as TOML (or RTCDP_CONFIG).", metavar="FILE")]
 AppOption = Annotated[str | None, typer.Option("--app", help="Name of the deployment (default `rtcdp`).", metavar="NAME")]
+SourcesOption = Annotated[
+    str | None, typer.Option(help="Topics of raw events, TOPIC or TOPIC:event, comma-separated.", metavar="TOPICS")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="For machines: JSON on standard output.")]
 
 
@@ -76,7 +79,10 @@ def demo(
     events: Annotated[int, typer.Option(help="How many records the shop sends.", min=1)] = 20_000,
     rate: Annotated[float, typer.Option(help="Records per second; 0 for as fast as they are taken.", min=0)] = 1_500,
     seed: Annotated[int, typer.Option(help="Another seed is another shop.")] = 1,
-    json: JsonOption = False,
+    json: SourcesOption = Annotated[
+    str | None, typer.Option(help="Topics of raw events, TOPIC or TOPIC:event, comma-separated.", metavar="TOPICS")
+]
+JsonOption = False,
     picture: Annotated[Path | None, typer.Option(help="Save the last screen as SVG.", metavar="FILE")] = None,
 ) -> None:
     """Watch a shop's clickstream turn into profiles, segments and triggers.
@@ -105,9 +111,7 @@ def worker(  # noqa: PLR0913 - one parameter an option
     ] = None,
     bootstrap: BootstrapOption = None,
     app_name: AppOption = None,
-    sources: Annotated[
-        str | None, typer.Option(help="Topics of raw events, TOPIC or TOPIC:event, comma-separated.", metavar="TOPICS")
-    ] = None,
+    sources: SourcesOption = None,
     agents: Annotated[str | None, typer.Option(help="ingest, profile or both.", metavar="AGENTS")] = None,
     partitions: Annotated[int | None, typer.Option(help="Partitions of topics that are created.")] = None,
     instance: Annotated[str | None, typer.Option(help="Stable name of this replica.", metavar="NAME")] = None,
@@ -138,7 +142,10 @@ def worker(  # noqa: PLR0913 - one parameter an option
 def check(
     *,
     folder: Annotated[Path, typer.Argument(help="Folder of YAML definitions.", metavar="DIR", show_default=False)],
-    json: JsonOption = False,
+    json: SourcesOption = Annotated[
+    str | None, typer.Option(help="Topics of raw events, TOPIC or TOPIC:event, comma-separated.", metavar="TOPICS")
+]
+JsonOption = False,
 ) -> None:
     """Check definitions; every error with file, line and column. Exit code 1 if there is one."""
     from rtcdp.rules.check import check as examine
@@ -204,7 +211,10 @@ def profile(
         Path | None, typer.Option("--definitions", "-d", help="Names for what the profile holds.", metavar="DIR")
     ] = None,
     app_name: AppOption = None,
-    json: JsonOption = False,
+    json: SourcesOption = Annotated[
+    str | None, typer.Option(help="Topics of raw events, TOPIC or TOPIC:event, comma-separated.", metavar="TOPICS")
+]
+JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
     """Show a profile as it stands, from the changelog. Exit code 1 if there is none."""
@@ -226,35 +236,55 @@ def tick(
     until: Annotated[str, typer.Option(help="RFC 3339 time.", metavar="TIME", show_default=False)],
     bootstrap: BootstrapOption = None,
     app_name: AppOption = None,
+    sources: SourcesOption = None,
     config: ConfigOption = None,
 ) -> None:
     """Let time run on to a given moment where it moves only with the data (event time mode)."""
     from rtcdp.commands import tick as send
 
-    send(_settings(config, bootstrap=bootstrap, app=app_name), until)
+    send(_settings(config, bootstrap=bootstrap, app=app_name, sources=sources), until)
     print(f"time runs on to {until}")
+
+
+ReasonOption = Annotated[str | None, typer.Option(help="Only letters with this reason.", metavar="WORD")]
+OriginOption = Annotated[str | None, typer.Option(help="Only this one: TOPIC/PARTITION/OFFSET as listed.", metavar="ORIGIN")]
 
 
 @dead_letters.command("list", epilog=_examples("rtcdp dlq list -b localhost:9092 --json"))
 def dlq_list(
-    *, bootstrap: BootstrapOption = None, app_name: AppOption = None, json: JsonOption = False, config: ConfigOption = None
+    *,
+    bootstrap: BootstrapOption = None,
+    app_name: AppOption = None,
+    reason: ReasonOption = None,
+    origin: OriginOption = None,
+    json: SourcesOption = Annotated[
+    str | None, typer.Option(help="Topics of raw events, TOPIC or TOPIC:event, comma-separated.", metavar="TOPICS")
+]
+JsonOption = False,
+    config: ConfigOption = None,
 ) -> None:
-    """List dead letters, one line per origin."""
-    from rtcdp.dlq import listing
+    """List dead letters, one line per origin: origin, reason, field, time, size, detail."""
+    from rtcdp.dlq import list_letters
 
-    for letter in listing(_settings(config, bootstrap=bootstrap, app=app_name)):
+    for letter in list_letters(_settings(config, bootstrap=bootstrap, app=app_name), reason=reason, origin=origin):
         print(letter.as_json() if json else letter)
 
 
-@dead_letters.command("replay", epilog=_examples("rtcdp dlq replay -b localhost:9092 --reason malformed_json"))
+@dead_letters.command("replay", epilog=_examples("rtcdp dlq replay -b localhost:9092 --reason violation --dry-run"))
 def dlq_replay(
     *,
     bootstrap: BootstrapOption = None,
     app_name: AppOption = None,
-    reason: Annotated[str | None, typer.Option(help="Only letters with this reason.")] = None,
+    sources: SourcesOption = None,
+    reason: ReasonOption = None,
+    origin: OriginOption = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be sent, send nothing.")] = False,
     config: ConfigOption = None,
 ) -> None:
-    """Send dead letters through ingest again, as they came."""
-    from rtcdp.dlq import resend
+    """Send dead letters through ingest again, as they came. Exit code 1 if one cannot be."""
+    from rtcdp.dlq import replay as send_again
 
-    print(f"{resend(_settings(config, bootstrap=bootstrap, app=app_name), reason)} sent again")
+    settings = _settings(config, bootstrap=bootstrap, app=app_name, sources=sources)
+    done = send_again(settings, reason=reason, origin=origin, dry_run=dry_run)
+    print(f"{'would send' if dry_run else 'sent'} again: {done}")
+    raise typer.Exit(WRONG if done.refused else WELL)

@@ -6,6 +6,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any
 from urllib.error import URLError
 from urllib.request import urlopen
@@ -19,9 +20,19 @@ RATE_SECONDS = 60
 LAST_TRIGGERS = 8
 
 
+@dataclass(frozen=True)
+class Gauges:
+    """The worker's own figures. folded: events that the profile agent has taken; p50_ms, p99_ms: append to commit."""
+
+    folded: int = 0
+    profiles: int = 0
+    p50_ms: float = 0.0
+    p99_ms: float = 0.0
+
+
 @dataclass
 class Board:
-    """The state of a demo. Filled by the threads of the traffic, read by the screen; nothing in it must be exact at every moment.
+    """The state of a demo. Filled by the threads of the traffic, read by the screen.
 
     total, sent:   records the shop has in all, and has sent.
     shop_time:     time of the last record sent (ms).
@@ -42,7 +53,7 @@ class Board:
     rates: deque[int] = field(default_factory=lambda: deque([0] * RATE_SECONDS, maxlen=RATE_SECONDS))
     last_event_at: float = 0.0
     last_output_at: float = 0.0
-    gauges: Gauges = field(default_factory=lambda: Gauges())
+    gauges: Gauges = Gauges()
     note: str = ""
 
     def take(self, output: Output) -> None:
@@ -65,20 +76,19 @@ class Board:
             self.last_event_at = self.last_output_at
 
 
-@dataclass(frozen=True)
-class Gauges:
-    """The worker's own figures. folded: events that the profile agent has taken; p50_ms, p99_ms: append to commit."""
-
-    folded: int = 0
-    profiles: int = 0
-    p50_ms: float = 0.0
-    p99_ms: float = 0.0
+def ready(port: int) -> bool:
+    """Whether a worker says that it is ready for work."""
+    try:
+        with urlopen(f"http://127.0.0.1:{port}/readyz", timeout=2) as answer:
+            return bool(answer.status == HTTPStatus.OK)
+    except (URLError, OSError):
+        return False
 
 
 def scrape(port: int) -> Gauges | None:
     """Read a worker's metrics; None while it does not answer."""
     try:
-        with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=2) as answer:  # noqa: S310 - a fixed local address
+        with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=2) as answer:
             text = answer.read().decode()
     except (URLError, OSError):
         return None

@@ -1,4 +1,4 @@
-"""`rtcdp demo`: an embedded broker, the real worker as a process of its own, a generated shop, and the proof that nothing was lost.
+"""`rtcdp demo`: an embedded broker, the real worker as a process of its own, a generated shop, and what came out checked.
 
 What the worker publishes is compared with an offline replay of the shop's own list of events, not of what Kafka holds.
 """
@@ -9,11 +9,11 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 from rich.console import Console
@@ -26,8 +26,8 @@ from rtcdp.config import Settings
 from rtcdp.errors import RtcdpError
 from rtcdp.local_process import LocalProcess, free_port
 from rtcdp.rules.loading import load
-from rtcdp.simulate.board import Board, Gauges, scrape
-from rtcdp.simulate.oracle import Differences, Output, compare
+from rtcdp.simulate.board import Board, ready, scrape
+from rtcdp.simulate.oracle import Differences, compare
 from rtcdp.simulate.replay import replay
 from rtcdp.simulate.screen import draw, save_picture
 from rtcdp.simulate.shop import DAY_MS, Shop
@@ -36,6 +36,8 @@ from rtcdp.simulate.traffic import Feeder, Reader, Timed
 PARTITIONS = 8
 UNREAD_BYTES = 2 << 20  # a partition of the embedded broker keeps 5 MiB: never let more than this wait in one
 AFTERWARDS_MS = 40 * DAY_MS  # how far time runs on after the last event: far enough for "30 days without an order"
+STRIKE_S = 0.5  # between two ticks of the shop's clock
+LOOK_S = 0.2
 READY_S = 60.0
 SILENCE_S = 15.0  # outputs that are expected and do not come within this are lost
 SETTLE_S = 0.7  # outputs that are not expected would come within this
@@ -87,15 +89,14 @@ def run(options: DemoOptions) -> Report:
     shop = Shop(options.seed)
     records = [Timed(key, value, shop.now) for key, value in shop.records(options.events)]
     until = shop.now + AFTERWARDS_MS
-    board = Board(total=len(records))
     with EmbeddedKafka(quiet=options.live) as broker, tempfile.TemporaryDirectory(prefix="rtcdp-demo-") as scratch:
         settings = _settings(broker, folder, Path(scratch))
         with _worker(settings, Path(scratch)) as process:
             expected = list(replay((record.value for record in records), definitions, until))
             _await_ready(process, settings.metrics_port)
-            found = _play(options, settings, records, until, len(expected), board, process)
-    differences = compare(expected, found.outputs)
-    report = _report(board, found, differences)
+            found = _play(options, settings, records, until, len(expected), process)
+    differences = compare(expected, found.board.outputs)
+    report = _report(found, differences)
     if options.live:
         _print(report)
     _explain(differences, found.failures)
@@ -104,9 +105,10 @@ def run(options: DemoOptions) -> Report:
 
 @dataclass(frozen=True)
 class _Found:
-    outputs: list[Output]
+    """What was seen. seconds: from the first record sent to the last output that an event caused."""
+
+    board: Board
     seconds: float
-    gauges: Gauges
     failures: list[str]
 
 
@@ -144,7 +146,7 @@ def _worker(settings: Settings, scratch: Path) -> Iterator[LocalProcess]:
 
 def _await_ready(process: LocalProcess, port: int) -> None:
     deadline = time.monotonic() + READY_S
-    while scrape(port) is None:
+    while not ready(port):
         _check(process)
         if time.monotonic() > deadline:
             raise RtcdpError(f"the worker is not ready after {READY_S:.0f} s: {process.last_words()}")
@@ -157,13 +159,7 @@ def _check(process: LocalProcess) -> None:
 
 
 def _play(
-    options: DemoOptions,
-    settings: Settings,
-    records: Sequence[Timed],
-    until: int,
-    expected: int,
-    board: Board,
-    process: LocalProcess,
+    options: DemoOptions, settings: Settings, records: Sequence[Timed], until: int, expected: int, process: LocalProcess
 ) -> _Found:
     """Send everything, let time run on, and read until all has come or nothing comes any more."""
     topics = {
@@ -173,28 +169,118 @@ def _play(
     }
     mean = max(1, sum(len(record.value or b"") for record in records) // len(records))
     window = UNREAD_BYTES * PARTITIONS // mean
-    feeder = Feeder(
-        settings.bootstrap, "events", records, options.rate, board, lambda: board.gauges.folded + board.counts["events-dlq"] + window
-    )
+    board = Board(total=len(records))
+
+    def allowed() -> int:
+        return board.gauges.folded + board.counts["events-dlq"] + window
+
+    feeder = Feeder(settings.bootstrap, settings.sources[0].topic, records, options.rate, board, allowed)
     reader = Reader(settings.bootstrap, topics, board)
+    clock = _ShopClock(settings, records, feeder)
     reader.start()
     with _screen(board, live=options.live) as refresh:
+        look = partial(_look, settings, process, board, refresh)
         feeder.start()
         while feeder.is_alive():
-            _look(settings, process, board, refresh)
+            look()
+            clock.strike()
+        look()
         if options.picture:
-            _look(settings, process, board, refresh)
             save_picture(board, options.picture)
-        board.note = "the shop has closed; time runs on for 40 days ..."
+        board.note = "The shop has closed; its time runs on for another 40 days."
         closed = time.monotonic()
         tick(settings, str(until))
         while not _finished(board, expected, closed):
-            _look(settings, process, board, refresh)
+            look()
     feeder.stop()
     reader.stop()
-    return _Found(board.outputs, board.last_event_at - feeder.began, board.gauges, feeder.failed + reader.failed)
+    return _Found(board, board.last_event_at - feeder.began, feeder.failed + reader.failed)
+
+
+class _ShopClock:
+    """Lets the shop's time go on by itself: explicit ticks up to the last record that Kafka surely has.
+
+    Outputs do not depend on them: the offline replay has none of these ticks.
+    """
+
+    def __init__(self, settings: Settings, records: Sequence[Timed], feeder: Feeder) -> None:
+        self._settings = settings
+        self._records = records
+        self._feeder = feeder
+        self._next = 0.0
+
+    def strike(self) -> None:
+        """Send a tick, if it is time for one."""
+        confirmed = self._feeder.confirmed
+        if confirmed and time.monotonic() >= self._next:
+            tick(self._settings, str(self._records[confirmed - 1].at))
+            self._next = time.monotonic() + STRIKE_S
 
 
 def _finished(board: Board, expected: int, closed: float) -> bool:
     silence = time.monotonic() - max(board.last_output_at, closed)
     return silence > (SETTLE_S if len(board.outputs) >= expected else SILENCE_S)
+
+
+def _look(settings: Settings, process: LocalProcess, board: Board, refresh: Callable[[], None]) -> None:
+    """One turn of the main thread: ask the worker how it is doing, draw."""
+    time.sleep(LOOK_S)
+    _check(process)
+    board.gauges = scrape(settings.metrics_port) or board.gauges
+    refresh()
+
+
+@contextmanager
+def _screen(board: Board, *, live: bool) -> Iterator[Callable[[], None]]:
+    if not live:
+        yield lambda: None
+        return
+    with Live(draw(board), console=Console(), auto_refresh=False, screen=False) as view:
+        yield lambda: view.update(draw(board), refresh=True)
+
+
+def _report(found: _Found, differences: Differences) -> Report:
+    board = found.board
+    return Report(
+        events_in=board.sent,
+        events_dead=board.counts["events-dlq"],
+        profiles=board.gauges.profiles,
+        changes=board.counts["profile-changes"],
+        triggers=board.counts["triggers"],
+        latency_ms={"p50": round(board.gauges.p50_ms, 1), "p99": round(board.gauges.p99_ms, 1)},
+        events_per_s=round(board.sent / found.seconds, 1) if found.seconds > 0 else 0.0,
+        lost=differences.lost,
+        missing=len(differences.missing),
+        extra=len(differences.extra),
+        different=len(differences.different),
+    )
+
+
+def _print(report: Report) -> None:
+    table = Table.grid(padding=(0, 2))
+    rows = (
+        ("events in", f"{report.events_in:,}"),
+        ("dead letters", f"{report.events_dead:,}"),
+        ("profiles", f"{report.profiles:,}"),
+        ("profile changes", f"{report.changes:,}"),
+        ("triggers", f"{report.triggers:,}"),
+        ("latency, append to commit", f"p50 {report.latency_ms['p50']} ms, p99 {report.latency_ms['p99']} ms"),
+        ("events per second", f"{report.events_per_s:,.0f}"),
+        ("lost", f"{report.lost:,}  (compared with an offline replay of the shop's own events)"),
+    )
+    for name, value in rows:
+        table.add_row(name, f"[bold]{value}[/]")
+    Console().print(table)
+
+
+def _explain(differences: Differences, failures: Sequence[str]) -> None:
+    """What is wrong, if anything is: a few examples of each kind, on standard error."""
+    console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
+    for failure in failures[:SHOWN]:
+        console.print(f"failed: {failure}")
+    for kind, outputs in (("missing", differences.missing), ("extra", differences.extra)):
+        for output in outputs[:SHOWN]:
+            console.print(f"{kind}: {output.topic} {output.value.decode('utf-8', 'replace')}")
+    for wanted, got in differences.different[:SHOWN]:
+        console.print(f"expected: {wanted.topic} {wanted.value.decode('utf-8', 'replace')}")
+        console.print(f"found:    {got.topic} {got.value.decode('utf-8', 'replace')}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from threading import Event, Thread
 from typing import Any, NamedTuple
 
@@ -29,9 +30,10 @@ class Timed(NamedTuple):
 class Feeder(Thread):
     """Sends the shop's records at a rate, with librdkafka's own partitioner (CRC32 of the key), as any tracker would.
 
-    rate:    records per second; 0 for as fast as possible.
-    allowed: how many records may have been sent by now; keeps a small broker from running over.
-    failed:  delivery errors; empty when all has been acknowledged.
+    rate:      records per second; 0 for as fast as possible.
+    allowed:   how many records may have been sent by now; keeps a small broker from running over.
+    confirmed: how many records, counted from the first, the broker has acknowledged without a gap.
+    failed:    delivery errors; empty when all has been acknowledged.
     """
 
     def __init__(
@@ -45,6 +47,8 @@ class Feeder(Thread):
         self._board = board
         self._allowed = allowed
         self._stopped = Event()
+        self._acknowledged = bytearray(len(records))
+        self.confirmed = 0
         self.began = 0.0
         self.failed: list[str] = []
 
@@ -57,8 +61,8 @@ class Feeder(Thread):
             now = time.monotonic()
             due = len(records) if not self._rate else int((now - self.began) * self._rate) + 1
             until = min(due, self._allowed(), board.sent + 1_000, len(records))
-            for record in records[board.sent : until]:
-                self._send(record)
+            for number in range(board.sent, until):
+                self._send(number)
             in_second += max(0, until - board.sent)
             board.sent = max(board.sent, until)
             board.shop_time = records[board.sent - 1].at if board.sent else 0
@@ -77,18 +81,23 @@ class Feeder(Thread):
         self._stopped.set()
         self.join(FLUSH_S)
 
-    def _send(self, record: Timed) -> None:
+    def _send(self, number: int) -> None:
+        record = self._records[number]
         while True:
             try:
-                self._producer.produce(self._topic, record.value, record.key, on_delivery=self._delivered)
+                self._producer.produce(self._topic, record.value, record.key, on_delivery=partial(self._delivered, number))
             except BufferError:
                 self._producer.poll(0.05)
             else:
                 return
 
-    def _delivered(self, error: KafkaError | None, _message: Any) -> None:
+    def _delivered(self, number: int, error: KafkaError | None, _message: Any) -> None:
         if error is not None:
             self.failed.append(str(error))
+            return
+        self._acknowledged[number] = 1
+        unconfirmed = self._acknowledged.find(0, self.confirmed)
+        self.confirmed = len(self._acknowledged) if unconfirmed < 0 else unconfirmed
 
 
 class Reader(Thread):

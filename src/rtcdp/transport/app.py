@@ -13,7 +13,7 @@ from rtcdp.transport.consumer import Consumer
 from rtcdp.transport.exits import Watchdog, leave
 from rtcdp.transport.owner import Owner
 from rtcdp.transport.recovery import TableManager
-from rtcdp.transport.settings import faust_settings
+from rtcdp.transport.settings import LONG_POLL_MS, faust_settings
 
 use("uvloop")  # before any loop exists: Faust's threads make theirs at import
 
@@ -26,6 +26,7 @@ class App(faust.App):
     instance: name for static group membership; empty: dynamic.
     stall:    how long the loop, a rebalance or a takeover may stand still before the process ends (s).
     fatal:    what ends the process; tests put their own.
+    fetch_wait_ms: how long the broker may hold an empty fetch.
     options:  further settings of Faust, on top of the pinned ones.
     """
 
@@ -37,9 +38,11 @@ class App(faust.App):
         instance: str = "",
         stall: float = 60.0,
         fatal: Callable[[BaseException], None] = leave,
+        fetch_wait_ms: int = LONG_POLL_MS,
         **options: Any,
     ) -> None:
         self.kafka = dict(kafka)
+        self.fetch_wait_ms = fetch_wait_ms
         self.owners: dict[str, Owner] = {}
         self.fatal = fatal
         self._watchdog = Watchdog(stall, self._busy_for, fatal)

@@ -48,7 +48,7 @@ class Consumer(driver.Consumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         owner = cast("App", self.app)
-        self.fetching = Fetching(owner.kafka, owner.conf.id, owner.fatal)
+        self.fetching = Fetching(owner.kafka, owner.conf.id, owner.fatal, owner.fetch_wait_ms)
         self.epoch = -1
         self.busy_since = 0.0
         self._starts: dict[TP, int] = {}

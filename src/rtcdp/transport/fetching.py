@@ -20,7 +20,7 @@ from faust.types import TP
 
 from rtcdp.errors import ClusterError, Stalled
 from rtcdp.transport.failures import DENIED, cause
-from rtcdp.transport.settings import fetch_conf
+from rtcdp.transport.settings import LONG_POLL_MS, fetch_conf
 
 logger = logging.getLogger(__name__)
 
@@ -90,8 +90,11 @@ class Fetching:
     `turns`, `take` and `end_turn` belong to the event loop's thread.
     """
 
-    def __init__(self, kafka: Mapping[str, Any], group: str, fatal: Callable[[Exception], None]) -> None:
+    def __init__(
+        self, kafka: Mapping[str, Any], group: str, fatal: Callable[[Exception], None], wait_ms: int = LONG_POLL_MS
+    ) -> None:
         self._kafka = kafka
+        self._wait_ms = wait_ms
         self._group = group
         self._fatal = fatal
         self._changed = threading.Condition()
@@ -206,7 +209,7 @@ class Fetching:
 
     def _run(self) -> None:
         try:
-            consumer = Consumer(fetch_conf(self._kafka, self._group))
+            consumer = Consumer(fetch_conf(self._kafka, self._group, self._wait_ms))
             try:
                 self._fetch(consumer)
             finally:

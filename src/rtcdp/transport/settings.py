@@ -15,6 +15,9 @@ TRANSACTION_TIMEOUT_MS = 10_000
 MAX_RECORD_BYTES = 100_000_000
 """librdkafka's own limit on a record: above any topic's, so that the topic's `max.message.bytes` is the one that counts."""
 
+LONG_POLL_MS = 500
+"""How long a broker may hold an empty fetch. A real one answers as soon as there is a byte, so this only paces idle polls."""
+
 Options = dict[str, Any]
 
 
@@ -51,8 +54,11 @@ def faust_settings(*, instance: str = "", replication: int = 1) -> Options:
     }
 
 
-def fetch_conf(kafka: Mapping[str, Any], group: str) -> Options:
-    """The consumer that fetches the assigned partitions with `assign()`; it never joins the group."""
+def fetch_conf(kafka: Mapping[str, Any], group: str, wait_ms: int = LONG_POLL_MS) -> Options:
+    """The consumer that fetches the assigned partitions with `assign()`; it never joins the group.
+
+    wait_ms: how long the broker may hold an empty fetch.
+    """
     return {
         **kafka,
         "group.id": group,  # required by the client; used for nothing
@@ -60,7 +66,7 @@ def fetch_conf(kafka: Mapping[str, Any], group: str) -> Options:
         "enable.auto.offset.store": False,
         "auto.offset.reset": "error",  # starting offsets are checked numbers; a hole must never be skipped silently
         "isolation.level": "read_committed",
-        "fetch.wait.max.ms": 500,  # the broker answers as soon as there is a byte; this only paces idle long polls
+        "fetch.wait.max.ms": wait_ms,
         "fetch.min.bytes": 1,
         "fetch.queue.backoff.ms": 20,  # default 1 s: a full queue would stop a partition for that long
         "queued.max.messages.kbytes": 16_384,  # bounds memory per process

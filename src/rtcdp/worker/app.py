@@ -15,6 +15,7 @@ from rtcdp.metrics import Metrics
 from rtcdp.transport.app import App
 from rtcdp.transport.exits import leave
 from rtcdp.transport.owner import Owner
+from rtcdp.transport.settings import LONG_POLL_MS
 from rtcdp.worker.partition import NewRunner, Topics
 from rtcdp.worker.profiles import ProfileAgent
 from rtcdp.worker.table import NAME, ProfileTable
@@ -42,7 +43,7 @@ class Worker:
     profiles: ProfileAgent | None = None
 
 
-def build(
+def build(  # noqa: PLR0913 - what a worker is put together from
     settings: Settings,
     *,
     topic_ids: Mapping[str, str],
@@ -52,6 +53,7 @@ def build(
     watermark: Callable[[], int | None] = lambda: None,
     version: Callable[[], str | None] = lambda: None,
     fatal: Callable[[BaseException], None] = leave,
+    fetch_wait_ms: int = LONG_POLL_MS,
 ) -> Worker:
     """Build the app that `settings.agents` asks for.
 
@@ -61,6 +63,7 @@ def build(
     watermark:  the low watermark in ms for ticks; None while there is none.
     version:    version of the definitions that is current; None while it is not known.
     fatal:      what ends the process.
+    fetch_wait_ms: how long the broker may hold an empty fetch.
 
     Raises SettingError where there is no Kafka address or a secret cannot be read.
     """
@@ -70,6 +73,7 @@ def build(
         instance=settings.instance,
         stall=float(settings.stall_s),
         fatal=fatal,
+        fetch_wait_ms=fetch_wait_ms,
         datadir=settings.state_dir,
         **_credentials(settings),
     )

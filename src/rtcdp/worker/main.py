@@ -31,6 +31,7 @@ from rtcdp.rules.loading import load
 from rtcdp.runner import PartitionRunner
 from rtcdp.transport.app import App
 from rtcdp.transport.exits import leave
+from rtcdp.transport.settings import LONG_POLL_MS
 from rtcdp.worker.app import Worker, build
 from rtcdp.worker.health import Health, HealthServer
 from rtcdp.worker.ingest import Ingest
@@ -46,6 +47,7 @@ logger = logging.getLogger(__name__)
 
 WELL, CANNOT_GO_ON, CANNOT_RUN = 0, 1, 2
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+EMBEDDED_POLL_MS = 5
 NOISY = ("faust", "mode", "aiokafka", "asyncio")
 
 
@@ -87,6 +89,8 @@ class Assembly:
             watermark=self.watermark.now,
             version=lambda: versions.current,
             fatal=fatal,
+            # The embedded broker does not end a long poll when records come: there every fetch would wait in full.
+            fetch_wait_ms=EMBEDDED_POLL_MS if cluster.embedded else LONG_POLL_MS,
         )
         monitor = Monitor(self.worker, settings.profile_events, self.metrics, self.health, self.watermark, self._ends)
         self.worker.app.task(monitor.run)
