@@ -79,10 +79,7 @@ def demo(
     events: Annotated[int, typer.Option(help="How many records the shop sends.", min=1)] = 20_000,
     rate: Annotated[float, typer.Option(help="Records per second; 0 for as fast as they are taken.", min=0)] = 1_500,
     seed: Annotated[int, typer.Option(help="Another seed is another shop.")] = 1,
-    json: SourcesOption = Annotated[
-    str | None, typer.Option(help="Topics of raw events, TOPIC or TOPIC:event, comma-separated.", metavar="TOPICS")
-]
-JsonOption = False,
+    json: JsonOption = False,
     picture: Annotated[Path | None, typer.Option(help="Save the last screen as SVG.", metavar="FILE")] = None,
 ) -> None:
     """Watch a shop's clickstream turn into profiles, segments and triggers.
@@ -142,10 +139,7 @@ def worker(  # noqa: PLR0913 - one parameter an option
 def check(
     *,
     folder: Annotated[Path, typer.Argument(help="Folder of YAML definitions.", metavar="DIR", show_default=False)],
-    json: SourcesOption = Annotated[
-    str | None, typer.Option(help="Topics of raw events, TOPIC or TOPIC:event, comma-separated.", metavar="TOPICS")
-]
-JsonOption = False,
+    json: JsonOption = False,
 ) -> None:
     """Check definitions; every error with file, line and column. Exit code 1 if there is one."""
     from rtcdp.rules.check import check as examine
@@ -211,10 +205,7 @@ def profile(
         Path | None, typer.Option("--definitions", "-d", help="Names for what the profile holds.", metavar="DIR")
     ] = None,
     app_name: AppOption = None,
-    json: SourcesOption = Annotated[
-    str | None, typer.Option(help="Topics of raw events, TOPIC or TOPIC:event, comma-separated.", metavar="TOPICS")
-]
-JsonOption = False,
+    json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
     """Show a profile as it stands, from the changelog. Exit code 1 if there is none."""
@@ -257,10 +248,7 @@ def dlq_list(
     app_name: AppOption = None,
     reason: ReasonOption = None,
     origin: OriginOption = None,
-    json: SourcesOption = Annotated[
-    str | None, typer.Option(help="Topics of raw events, TOPIC or TOPIC:event, comma-separated.", metavar="TOPICS")
-]
-JsonOption = False,
+    json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
     """List dead letters, one line per origin: origin, reason, field, time, size, detail."""
