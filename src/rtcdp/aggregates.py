@@ -28,8 +28,8 @@ _WHOLE = 2.0**53  # floats from here on are whole, and times SCALE they may be t
 MAX_ENTRIES = 256
 MAX_VALUES = 256
 _KEPT = MAX_VALUES + 1  # one more tells that there are more
-_LATEST = (1 << 44) - 1  # ms: the year 2527
-_ONE = 1 << 44
+LATEST = (1 << 44) - 1  # ms: the year 2527
+ONE = 1 << 44
 
 Slot = Any
 _to_json = msgspec.json.Encoder(order="deterministic").encode
@@ -252,25 +252,25 @@ class MostFrequent(_Lifetime):
     """The value that occurs most often. Slot: [its text, {text: rank}].
 
     Among equals the one that reached the count first, that is whose latest event is oldest; then by text. So the rank
-    is one integer: the count above, and below it how far the latest event lies before `_LATEST`. Bounded to
+    is one integer: the count above, and below it how far the latest event lies before `LATEST`. Bounded to
     MAX_VALUES by Space-Saving (Metwally et al. 2005): a new value takes the place of the rarest and its count.
     """
 
     def update(self, slot: Slot, at: int, tie: str, value: Any, now: int) -> Slot:
         text = value if type(value) is str else hashable(value)
-        age = _LATEST - at if at > 0 else _LATEST
+        age = LATEST - at if at > 0 else LATEST
         if slot is None:
-            return [text, {text: _ONE + age}]
+            return [text, {text: ONE + age}]
         top, ranks = slot
         rank = ranks.get(text)
         if rank is not None:
-            before = rank & _LATEST
-            rank += _ONE + (age if age < before else before) - before
+            before = rank & LATEST
+            rank += ONE + (age if age < before else before) - before
         elif len(ranks) < MAX_VALUES:
-            rank = _ONE + age
+            rank = ONE + age
         else:
             rarest = min(ranks, key=lambda name: (ranks[name], name))
-            rank = (ranks.pop(rarest) & ~_LATEST) + _ONE + age
+            rank = (ranks.pop(rarest) & ~LATEST) + ONE + age
             if rarest == top:
                 top = slot[0] = text
         ranks[text] = rank
@@ -288,8 +288,8 @@ class MostFrequent(_Lifetime):
             return one or other
         merged = dict(one[1])
         for text, rank in other[1].items():
-            mine = merged.get(text, _LATEST)
-            merged[text] = (mine & ~_LATEST) + (rank & ~_LATEST) + min(mine & _LATEST, rank & _LATEST)
+            mine = merged.get(text, LATEST)
+            merged[text] = (mine & ~LATEST) + (rank & ~LATEST) + min(mine & LATEST, rank & LATEST)
         order = sorted(merged, key=lambda name: (-merged[name], name))
         return [order[0], {text: merged[text] for text in order[:MAX_VALUES]}]
 
@@ -481,7 +481,7 @@ class WindowBuckets(_Window):
 
     Slot: [[[at, tie, value], ...] ascending, {bucket: slot of `inner`}]. `inner` is the lifetime aggregate of the same
     kind. The newest MAX_ENTRIES are kept and exact; what is older is aggregated in buckets: the value may then hold
-    events that occurred up to `within / MAX_ENTRIES` before the window, and `exact` says so. Numbers need no tie.
+    events that occurred up to `within / MAX_ENTRIES` before the window, and `exact` says so. Only `first` needs ties.
     """
 
     def __init__(self, inner: Aggregate, within: int) -> None:
@@ -489,6 +489,7 @@ class WindowBuckets(_Window):
         self.inner = inner
         self.zero = inner.zero
         self.numeric = inner.numeric
+        self._tied = isinstance(inner, Edge)
 
     def _order(self, entry: list[Any]) -> tuple[Any, ...]:
         return (entry[0], entry[2]) if self.numeric else (entry[0], entry[1])
@@ -497,7 +498,7 @@ class WindowBuckets(_Window):
         gone = now - self.within
         if at <= gone:
             return slot
-        entry = [at, "", plain(value)] if self.numeric else [at, tie, value]
+        entry = [at, tie if self._tied else "", plain(value) if self.numeric else value if self._tied else None]
         if slot is None:
             return [[entry], {}]
         entries, buckets = slot
