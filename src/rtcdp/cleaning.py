@@ -106,12 +106,15 @@ def normalise(tree: Tree, fixes: Counter[str]) -> Tree:
     """
     names = list(map(clean_text, tree))
     if names != list(tree) or "" in tree:
-        fixes["text"] += sum(new != old for new, old in zip(names, tree, strict=True))
+        changed = sum(new != old for new, old in zip(names, tree, strict=True))
+        if changed:
+            fixes["text"] += changed
         renamed: Tree = {}
         for _, old, new in sorted((new != old, old, new) for new, old in zip(names, tree, strict=True)):
             if new and new not in renamed:
                 renamed[new] = tree[old]
-        fixes["names_dropped"] += len(tree) - len(renamed)
+        if len(renamed) < len(tree):
+            fixes["names_dropped"] += len(tree) - len(renamed)
         tree = renamed
     return {name: _normalise_value(value, fixes) for name, value in tree.items()}
 

@@ -94,7 +94,7 @@ _SURROGATES = re.compile(
 )
 _RAW_CONTROLS = re.compile(rb"[\x00-\x1f]")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_PAIR_LENGTH = len(rb"\ud83d\ude00")
+_LONE_LENGTH = len(rb"\ud83d")
 _PLACE = re.compile(r" - at `\$\.?([^`]*)`$")
 
 
@@ -161,7 +161,7 @@ def repair(raw: bytes, fixes: Counter[str]) -> bytes:
 
     def surrogate(match: re.Match[bytes]) -> bytes:
         escape = match[0]
-        if escape[1:2] != b"u" or len(escape) == _PAIR_LENGTH:
+        if len(escape) != _LONE_LENGTH:  # a pair, or an escape of another kind
             return escape
         fixes["lone_surrogates"] += 1
         return rb"\ufffd"

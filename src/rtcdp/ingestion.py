@@ -12,7 +12,7 @@ from typing import Any, Literal
 import msgspec
 import xxhash
 
-from rtcdp import cleaning, timestamps, tracking
+from rtcdp import cleaning, sensitive, timestamps, tracking
 from rtcdp.cleaning import Tree
 from rtcdp.errors import Unfit
 from rtcdp.events import TYPES, RawEvent, decode
@@ -224,7 +224,7 @@ class Ingestor:
             known = self._names.get(value)
             if known is not None:
                 return known
-        text = cleaning.clean_name(_text(value))
+        text = cleaning.clean_name(sensitive.clean_text(cleaning.clean_text(_text(value)), self.counts))
         if not text or text == "*":
             raise Unfit("missing_field", "a track event needs the name of the event (and not `*`)", "event")
         if type(value) is str:
@@ -246,7 +246,7 @@ class Ingestor:
         if len(text) > cleaning.MAX_NAME:
             self.counts["message_id_hashed"] += 1
             return xxhash.xxh3_128_hexdigest(text.encode())
-        return text if text.isascii() and text.isprintable() else cleaning.clean_name(text)
+        return text if text.isascii() and text.isprintable() and " " not in text else cleaning.clean_name(text)
 
     def _channel(self, raw: RawEvent, kind: str, context: Tree) -> str:
         """`channel`, else `context.channel`, else what kind of event and context tell: web, app, or "" (unknown)."""
@@ -255,7 +255,9 @@ class Ingestor:
             value = context.get("channel")
         if value:
             text = _text(value)
-            clean = text if len(text) <= 32 and text.isascii() and text.isprintable() else cleaning.clean_name(text)
+            if len(text) < sensitive.SHORTEST_NUMBER and text.isascii() and text.isprintable() and " " not in text:
+                return text
+            clean = cleaning.clean_name(sensitive.clean_text(cleaning.clean_text(text), self.counts))
             if clean:
                 return clean
         if kind == "screen" or "app" in context or "device" in context:

@@ -58,7 +58,8 @@ def apply_to_traits(plan: TrackingPlan, traits: Tree, fixes: Counter[str]) -> Tr
     """
     present = {path: rule for path, rule in plan.traits.items() if _get(traits, path.split(".")) is not None}
     traits, violations = correct(traits, present, fixes)
-    fixes["plan_violations"] += len(violations)
+    if violations:
+        fixes["plan_violations"] += len(violations)
     return traits
 
 
