@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import sys
 import time
 from typing import Any
 
@@ -12,6 +13,7 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from test_cleaning import SCALARS, TREES, check
 
 from rtcdp import records, timestamps
 from rtcdp.cleaning import FIXES, MAX_NAME, clean_text
@@ -22,7 +24,6 @@ from rtcdp.ingestion import MAX_CLEAN_BYTES, MAX_FUTURE, Accepted, Ingestor, Ref
 from rtcdp.letters import KEPT_BYTES, ORIGIN_HEADER, RECEIVED_HEADER, dead_letter, first_origin, record, replayed
 from rtcdp.outputs import DeadLetter, Origin
 from rtcdp.rules.definitions import IdentityPlan, PlannedEvent, Property, TrackingPlan
-from test_cleaning import SCALARS, TREES, check
 
 NOW = 1_800_000_000_000
 MINUTE = 60_000
@@ -175,7 +176,9 @@ def test_a_groups_traits_identify_nobody() -> None:
     ("fields", "channel"),
     [
         ({"channel": "pos"}, "pos"),
-        ({"channel": "", "context": {"channel": "mini"}}, ""),
+        ({"channel": "", "context": {"channel": "mini"}}, "mini"),
+        ({"channel": True, "context": {"channel": ["x"]}}, ""),
+        ({"channel": "pay 4111111111111111"}, "pay [removed]"),
         ({"context": {"channel": "mini"}}, "mini"),
         ({"context": {"app": {"name": "x"}}}, "app"),
         ({"context": {"page": {"url": "x"}}}, "web"),
@@ -588,4 +591,4 @@ def test_cost_per_event() -> None:
                 result = worker.ingest(raw, SOURCE, offset, NOW)
             best = min(best, (time.process_time() - start) / 200)
         assert isinstance(result, Accepted)
-        print(f"{name:>10} {len(raw)} bytes {best * 1e6:.1f} us")
+        sys.stdout.write(f"{name:>10} {len(raw)} bytes {best * 1e6:.1f} us\n")

@@ -250,16 +250,13 @@ class Ingestor:
 
     def _channel(self, raw: RawEvent, kind: str, context: Tree) -> str:
         """`channel`, else `context.channel`, else what kind of event and context tell: web, app, or "" (unknown)."""
-        value = raw.channel
-        if value is None:
-            value = context.get("channel")
-        if value:
-            text = _text(value)
-            if len(text) < sensitive.SHORTEST_NUMBER and text.isascii() and text.isprintable() and " " not in text:
-                return text
-            clean = cleaning.clean_name(sensitive.clean_text(cleaning.clean_text(text), self.counts))
-            if clean:
-                return clean
+        for value in (raw.channel, context.get("channel")):
+            if value:
+                text = _text(value)
+                if len(text) >= sensitive.SHORTEST_NUMBER or not (text.isascii() and text.isprintable()) or " " in text:
+                    text = cleaning.clean_name(sensitive.clean_text(cleaning.clean_text(text), self.counts))
+                if text:
+                    return text
         if kind == "screen" or "app" in context or "device" in context:
             return "app"
         return "web" if kind == "page" or "page" in context else ""
