@@ -27,7 +27,7 @@ from ruamel.yaml.events import (
 
 from rtcdp.errors import DefinitionError
 
-LARGEST_FILE = 4 * 1024 * 1024
+LARGEST_FILE = 2 * 1024 * 1024
 DEEPEST = 16
 MOST_VALUES = 500_000
 LONGEST_SCALAR = 100_000

@@ -10,6 +10,7 @@ canonical text of a node, and parsing that text gives an equal node.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -30,7 +31,9 @@ class Type(StrEnum):
 
 
 EACH = "[]"  # a path step that fans out over an array
-WORD = re.compile(r"[^\W\d]\w*")  # what can stand in an expression without quotes
+# Vowel signs and accents that stand alone belong to a word too, but not to what `re` calls one.
+_MARKS = "".join(chr(code) for code in range(0x300, 0x10000) if unicodedata.category(chr(code)).startswith("M"))
+WORD = re.compile(rf"[^\W\d][\w{_MARKS}]*")  # what can stand in an expression without quotes
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from rtcdp.rules.options import Option
 from rtcdp.rules.parsing import ExpressionErrors, Scope, parse, parse_condition
 
 LONGEST_DURATION = 3650 * 86_400_000
-MOST_ERRORS = 200
+MOST_ERRORS = 500
 _NOTHING = Scope("constants alone")
 
 
@@ -191,6 +191,8 @@ class Reader:
         return None if entry is None else self.expression(entry.value, scope, owner, condition=True)
 
     def _parsed(self, scalar: Scalar, scope: Scope, *, condition: bool) -> Node | None:
+        if len(self.errors) >= MOST_ERRORS:
+            return None
         try:
             return (parse_condition if condition else parse)(scalar.text, scope)
         except ExpressionErrors as error:

@@ -23,11 +23,11 @@ FAN_OUT = "__each"
 _PLACEHOLDER = "__"
 
 _TOKEN = re.compile(
-    r"""
+    rf"""
     (?P<space>[ \t\r\n]+)
   | (?P<text>(?P<raw>[rR]?)(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"))
-  | (?P<number>(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)(?P<unit>[^\W\d]\w*)?
-  | (?P<word>[^\W\d]\w*)
+  | (?P<number>(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)(?P<unit>{WORD.pattern})?
+  | (?P<word>{WORD.pattern})
   | (?P<operator>==|!=|<=|>=|//|[-+*/%<>()\[\],.])
     """,
     re.VERBOSE | re.DOTALL,
