@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Callable, Mapping
 from time import monotonic
 from typing import Any, cast
@@ -24,7 +26,8 @@ class App(faust.App):
     id:       the app's id, which is its consumer group.
     kafka:    librdkafka's options for reaching the cluster (`bootstrap.servers`, security).
     instance: name for static group membership; empty: dynamic.
-    stall:    how long the loop, a rebalance or a takeover may stand still before the process ends (s).
+    stall:    how long the loop may stand still, or a rebalance, a takeover or a turn may last before the process ends (s).
+    stop:     how long Faust may take to end after everything is committed and let go (s).
     fatal:    what ends the process; tests put their own.
     fetch_wait_ms: how long the broker may hold an empty fetch.
     options:  further settings of Faust, on top of the pinned ones.
@@ -37,6 +40,7 @@ class App(faust.App):
         *,
         instance: str = "",
         stall: float = 60.0,
+        stop: float = 8.0,
         fatal: Callable[[BaseException], None] = leave,
         fetch_wait_ms: int = LONG_POLL_MS,
         **options: Any,
@@ -45,6 +49,7 @@ class App(faust.App):
         self.fetch_wait_ms = fetch_wait_ms
         self.owners: dict[str, Owner] = {}
         self.fatal = fatal
+        self._stop_s = stop
         self._watchdog = Watchdog(stall, self._busy_for, fatal)
         servers = str(kafka["bootstrap.servers"]).split(",")
         super().__init__(
@@ -76,8 +81,16 @@ class App(faust.App):
         self._watchdog.stop()
         if self._consumer is not None:
             await self.members.leave()
+            # Leaving the group can wait for a rebalance that others hold up; there is nothing left to lose by going.
+            ending = threading.Timer(self._stop_s, os._exit, (0,))
+            ending.daemon = True
+            ending.start()
         await super().on_stop()
 
     def _busy_for(self) -> float:
+        """How long what should be short has been going on: a rebalance, a takeover, a partition's turn."""
         consumer = cast("Consumer | None", self._consumer)
-        return 0.0 if consumer is None or not consumer.busy_since else monotonic() - consumer.busy_since
+        if consumer is None:
+            return 0.0
+        since = consumer.busy_since
+        return max(monotonic() - since if since else 0.0, consumer.fetching.longest_turn())

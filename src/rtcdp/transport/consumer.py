@@ -167,14 +167,12 @@ class Consumer(driver.Consumer):
         """One message per partition that has something: its value is a `Batch`. Replaces aiokafka's fetch."""
         if not self.flow_active:
             await self.wait(self.can_resume_flow)  # type: ignore[arg-type] # an asyncio.Event is as good as mode's
-        epoch = self.epoch
-        for tp in await self.fetching.turns(timeout):
-            if epoch != self.epoch or not self.flow_active:
-                return
-            yield tp, cast(Message, self._turn(tp))
+        epoch, ready = await self.fetching.turns(timeout)
+        for tp in ready:  # none may be left out: its lane would wait for the end of its turn for ever
+            yield tp, cast(Message, self._turn(tp, epoch))
 
-    def _turn(self, tp: TP) -> ConsumerMessage:
-        batch = Batch(tp, self.epoch, self.fetching)
+    def _turn(self, tp: TP, epoch: int) -> ConsumerMessage:
+        batch = Batch(tp, epoch, self.fetching)
         # A message of another generation is dropped silently by the stream: every one says its own.
         generation = self.app.consumer_generation_id
         value: Any = batch  # Faust takes anything for a value where the topic is raw
@@ -182,9 +180,14 @@ class Consumer(driver.Consumer):
 
     async def _drain_messages(self, fetcher: Any) -> None:
         """From `getmany` to the agents. Replaces Faust's loop, whose checks of offsets and gaps are about records."""
-        while not (self.should_stop or fetcher.should_stop):
-            async for _tp, message in self.getmany(timeout=1.0):
-                await self.callback(message)
+        try:
+            while not (self.should_stop or fetcher.should_stop):
+                async for _tp, message in self.getmany(timeout=1.0):
+                    await self.callback(message)
+        except asyncio.CancelledError:
+            # During a rebalance Faust's fetcher would take this for a crash, also when the process is told to stop.
+            if not (self.should_stop or fetcher.should_stop or self.app.should_stop):
+                raise
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
         """Nothing: an interval tree that nobody trims once offsets are kept elsewhere."""

@@ -31,9 +31,9 @@ def leave(reason: BaseException) -> NoReturn:
 
 
 class Watchdog:
-    """Ends the process when its event loop stands still, or a rebalance or takeover never ends.
+    """Ends the process when its event loop stands still, or a rebalance, a takeover or a turn never ends.
 
-    busy_since: seconds that a rebalance or takeover has been going on without progress; 0 while there is none.
+    busy_for: seconds that the longest of those has been going on; 0 while there is none.
     limit:      how long either may last (s).
     fatal:      what to do then.
 
@@ -41,10 +41,10 @@ class Watchdog:
     """
 
     def __init__(
-        self, limit: float, busy_since: Callable[[], float], fatal: Callable[[BaseException], None] = leave
+        self, limit: float, busy_for: Callable[[], float], fatal: Callable[[BaseException], None] = leave
     ) -> None:
         self._limit = limit
-        self._busy_since = busy_since
+        self._busy_for = busy_for
         self._fatal = fatal
         self._missed = 0
         self._stopped = threading.Event()
@@ -65,8 +65,8 @@ class Watchdog:
             sleep(BEAT)
             if self._missed * BEAT > self._limit:
                 self._fatal(Stalled(f"the event loop stood still for {self._limit:.0f} s"))
-            if self._busy_since() > self._limit:
-                self._fatal(Stalled(f"a rebalance or takeover made no progress for {self._limit:.0f} s"))
+            if self._busy_for() > self._limit:
+                self._fatal(Stalled(f"a rebalance, a takeover or the turn of a partition lasted more than {self._limit:.0f} s"))
             self._missed += 1
             try:
                 loop.call_soon_threadsafe(self._beat)

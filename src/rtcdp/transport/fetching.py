@@ -39,7 +39,7 @@ GONE = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE}
 class _Lane:
     """The records of one partition between the thread and the loop, oldest first."""
 
-    __slots__ = ("busy", "bytes", "chunks", "count", "paused")
+    __slots__ = ("busy", "bytes", "chunks", "count", "paused", "since")
 
     def __init__(self) -> None:
         self.chunks: deque[list[Message]] = deque()
@@ -47,6 +47,7 @@ class _Lane:
         self.bytes = 0
         self.busy = False
         self.paused = False
+        self.since = 0.0
 
     def add(self, messages: list[Message]) -> int:
         size = sum(map(len, messages))
@@ -138,9 +139,12 @@ class Fetching:
         if self._thread is not None:
             self._thread.join(timeout)
 
-    async def turns(self, timeout: float) -> list[TP]:
-        """Partitions that have records and whose last turn has ended; waits for one, at most `timeout` seconds."""
-        ready = self._ready()
+    async def turns(self, timeout: float) -> tuple[int, list[TP]]:
+        """Partitions that have records and whose last turn has ended, and the epoch of that; waits at most `timeout` seconds.
+
+        Whoever takes them must end the turns: a turn that is lost is a partition that stands still.
+        """
+        epoch, ready = self._ready()
         if not ready:
             loop = asyncio.get_running_loop()
             self._waiter = loop.create_future()
@@ -152,8 +156,8 @@ class Fetching:
             finally:
                 handle.cancel()
                 self._waiter = None
-            ready = self._ready()
-        return ready
+            epoch, ready = self._ready()
+        return epoch, ready
 
     def take(self, tp: TP, epoch: int, records: int, size: int) -> list[Message]:
         """What has been fetched of a partition, at most `records` and about `size` bytes; nothing in another epoch."""
@@ -185,13 +189,20 @@ class Fetching:
         if more:
             self._wake()
 
-    def _ready(self) -> list[TP]:
+    def longest_turn(self) -> float:
+        """How long the oldest turn has been going on (s); 0 where there is none."""
+        with self._changed:
+            return max((monotonic() - lane.since for lane in self._lanes.values() if lane.busy), default=0.0)
+
+    def _ready(self) -> tuple[int, list[TP]]:
+        now = monotonic()
         with self._changed:
             self._woken = False
             ready = [tp for tp, lane in self._lanes.items() if lane.count and not lane.busy]
             for tp in ready:
-                self._lanes[tp].busy = True
-            return ready
+                lane = self._lanes[tp]
+                lane.busy, lane.since = True, now
+            return self._epoch, ready
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
