@@ -276,3 +276,7 @@ def dlq_replay(
     done = send_again(settings, reason=reason, origin=origin, dry_run=dry_run)
     print(f"{'would send' if dry_run else 'sent'} again: {done}")
     raise typer.Exit(WRONG if done.refused else WELL)
+
+
+if __name__ == "__main__":
+    main()

@@ -133,7 +133,7 @@ def _settings(broker: EmbeddedKafka, folder: Path, scratch: Path) -> Settings:
 @contextmanager
 def _worker(settings: Settings, scratch: Path) -> Iterator[LocalProcess]:
     inherited = [f"--unset={name}" for name in os.environ if name.startswith("RTCDP_")]
-    command = ["env", *inherited, sys.executable, "-m", "rtcdp", "worker", "--config", str(scratch / "worker.toml")]
+    command = ["env", *inherited, sys.executable, "-m", "rtcdp.cli", "worker", "--config", str(scratch / "worker.toml")]
     given = ("bootstrap", "app", "definitions", "partitions", "metrics_port", "log_level", "state_dir")
     lines = [f'{name} = "{getattr(settings, name)}"' for name in given]
     (scratch / "worker.toml").write_text("\n".join([*lines, 'sources = "events:event"', ""]))
@@ -270,7 +270,9 @@ def _print(report: Report) -> None:
     )
     for name, value in rows:
         table.add_row(name, f"[bold]{value}[/]")
-    Console().print(table)
+    console = Console()
+    console.print()
+    console.print(table)
 
 
 def _explain(differences: Differences, failures: Sequence[str]) -> None:

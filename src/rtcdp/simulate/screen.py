@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from rich.bar import Bar
 from rich.console import Console, Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
@@ -14,8 +15,8 @@ from rich.text import Text
 
 from rtcdp.simulate.board import Board
 
-BAR = 22
 SEGMENTS = 12
+SPARKS = 36  # seconds
 WIDTH = 108
 _SPARKS = " ▁▂▃▄▅▆▇█"
 
@@ -42,7 +43,7 @@ def _head(board: Board) -> RenderableType:
         grid.add_column(justify="center", ratio=1)
     rate = board.rates[-1]
     figures = (
-        (f"{board.sent:,}", f"of {board.total:,} events"),
+        (f"{board.sent:,}", f"of {board.total:,}"),
         (f"{rate:,}/s", "now"),
         (f"{board.gauges.profiles:,}", "profiles"),
         (f"{board.counts['profile-changes']:,}", "changes"),
@@ -58,20 +59,20 @@ def _head(board: Board) -> RenderableType:
         ("latency ", "dim"), (f"p50 {board.gauges.p50_ms:.1f} ms", "bold green"), ("  ", ""),
         (f"p99 {board.gauges.p99_ms:.1f} ms", "bold yellow"),
     )  # fmt: skip
-    line.add_row(Text(sparkline(board.rates), style="cyan"), latency)
+    line.add_row(Text(sparkline(list(board.rates)[-SPARKS:]), style="cyan"), latency)
     shop_time = _clock(board.shop_time) if board.shop_time else "not open yet"
     return Panel(Group(grid, line), title="[bold]rtcdp demo[/]", subtitle=f"in the shop it is {shop_time}", border_style="blue")
 
 
 def _segments(board: Board) -> RenderableType:
-    table = Table.grid(padding=(0, 1))
+    table = Table.grid(padding=(0, 1), expand=True)
     table.add_column(no_wrap=True)
     table.add_column(justify="right", no_wrap=True)
-    table.add_column(no_wrap=True)
-    largest = board.inside.most_common(SEGMENTS)
-    top = max((size for _, size in largest), default=1) or 1
+    table.add_column(ratio=1)
+    largest = [(name, size) for name, size in board.inside.most_common(SEGMENTS) if size > 0]
+    top = max((size for _, size in largest), default=1)
     for name, size in largest:
-        table.add_row(name, Text(f"{size:,}", style="bold"), Text("█" * max(1, size * BAR // top), style="magenta"))
+        table.add_row(name, Text(f"{size:,}", style="bold"), Bar(top, 0, size, color="magenta"))
     return Panel(table, title="segments", border_style="magenta", height=SEGMENTS + 2)
 
 

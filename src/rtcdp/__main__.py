@@ -1,5 +1,0 @@
-"""`python -m rtcdp`."""
-
-from rtcdp.cli import main
-
-main()
