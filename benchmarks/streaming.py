@@ -1,7 +1,7 @@
 """Throughput and latency of a peer against a real Kafka, every output checked.
 
 Throughput: the input lies ready, the peer starts; time is the broker's (append time of the outputs), from the output of the
-event at 10 % of the input to the last one, so that start-up and prefetch are outside. CPU is the process tree's over the same span.
+event at 10 % of the input to the last one, so that start-up and prefetch are outside. CPU is the process tree's, same span.
 Latency: from produce() here to poll() here of an output, events at a fixed rate, after a warm-up; CPU over the same span.
 """
 
@@ -20,7 +20,7 @@ from statistics import quantiles
 
 import psutil
 from aiokafka.partitioner import murmur2
-from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from benchmarks import clickstream, job
@@ -133,9 +133,11 @@ class Stage:
                     future.result(30)
 
     @contextmanager
-    def started(self, peer: str, run: Run, command: list[str], environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    def started(
+        self, peer: str, run: Run, command: list[str], environment: dict[str, str]
+    ) -> Iterator[subprocess.Popen[bytes]]:
         """The peer's process, ended in order at the end. Raises Failed where it ended by itself."""
-        log = self._logs / f"{peer.replace(' ', '-').replace(',', '')}-{run.name}.log"
+        log = self.log(peer, run)
         with log.open("wb") as output:
             process = subprocess.Popen(
                 command, cwd=ROOT, env={**os.environ, **environment}, stdout=output, stderr=subprocess.STDOUT
@@ -151,6 +153,16 @@ class Stage:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+    def log(self, peer: str, run: Run) -> Path:
+        """Where a peer's output goes."""
+        return self._logs / f"{peer.replace(' ', '-').replace(',', '')}-{run.name}.log"
+
+    def folded(self, run: Run) -> int:
+        """How many records of the input an rtcdp worker has committed, by its group's offsets."""
+        group = self._admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(run.name)])
+        found = next(iter(group.values())).result(10).topic_partitions
+        return sum(max(0, place.offset) for place in found if place.topic == run.topic("in"))
 
     def producer(self, linger_ms: float) -> Producer:
         """The one that feeds a peer."""
