@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rtcdp import triggers
 from rtcdp.aggregates import NEVER
 from rtcdp.rules.gates import Rules
+from rtcdp.rules.generator import Fold, Generator, Holds
 
 if TYPE_CHECKING:
     from rtcdp.outbox import Cause, Outbox
@@ -25,10 +26,14 @@ MAX_TRAITS = 512
 class Engine:
     """One version of the definitions, applied to profiles."""
 
-    def __init__(self, compiled: Compiled) -> None:
+    def __init__(self, compiled: Compiled, *, generated: bool = True) -> None:
+        """Generated: run generated functions; otherwise the interpreter's closures, which mean the same."""
         self.compiled = compiled
         self._plans = compiled.plans
         self._plan = compiled.plan
+        self._generator = Generator(compiled) if generated else None
+        self._folds: dict[str, Fold] = {}
+        self._holds: list[Holds | None] = [None] * len(compiled.rules)
         self._timed = compiled.timed
         self._rules = compiled.rules
 
@@ -44,25 +49,41 @@ class Engine:
             profile.now = received
         if not profile.see(event.id):
             return profile.wake_at
-        outbox.begin("event", event.id, historical=event.historical)
-        plan = self._plans.get(event.event, self._plan)
-        touched: Rules = ()
-        for update in plan.updates:
-            touched += update(profile, event)
-        for read, table in plan.tables:
-            for update in table.get(read(event), ()):
-                touched += update(profile, event)
+        name = event.event
+        fold = self._folds.get(name) or self._fold(name)
+        touched = fold(profile, event)
         if event.traits:
             touched += self._set_traits(profile, event)
         if profile.fresh:
             profile.fresh = False
             touched += self.compiled.initial
-        starts: Starts = []
-        if touched:
-            self._evaluate(profile, touched, outbox, starts)
-        if (starts or profile.waiting or plan.triggers) and not event.historical:
-            self._trigger(profile, event, plan, starts, outbox)
+        plan = self._plans.get(name, self._plan)
+        if touched or profile.waiting or plan.triggers:
+            outbox.begin("event", event.id, historical=event.historical)
+            starts: Starts = []
+            if touched:
+                self._evaluate(profile, touched, outbox, starts)
+            if not event.historical:
+                self._trigger(profile, event, plan, starts, outbox)
         return profile.wake_at
+
+    def _fold(self, event: str) -> Fold:
+        """Make the function that folds events of this name into features. Names without a plan share one."""
+        if event not in self._plans:
+            event = ""
+        fold = self._folds.get(event)
+        if fold is None:
+            plan = self._plans.get(event, self._plan)
+            fold = self._generator.fold(event) if self._generator else _interpreted(plan)
+            self._folds[event] = fold
+        return fold
+
+    def _hold(self, rule: Rule) -> Holds:
+        """Make the function that says whether a segment's condition holds."""
+        value = rule.value
+        holds = self._generator.holds(rule) if self._generator else lambda profile: value(profile, None) is True
+        self._holds[rule.index] = holds
+        return holds
 
     def _set_traits(self, profile: Profile, event: Any) -> Rules:
         """Traits by time of occurrence; of two at the same instant the larger text wins, in any order of arrival."""
@@ -91,12 +112,14 @@ class Engine:
         while place < len(queue):
             rule = rules[queue[place]]
             place += 1
-            changed = (
-                _look_at_segment(profile, rule, outbox, starts)
-                if rule.is_segment
-                else _look_at_tag(profile, rule, outbox)
-            )
-            if changed:
+            if rule.is_segment:
+                holds = (self._holds[rule.index] or self._hold(rule))(profile)
+                changed = holds != (rule.key in profile.segments)
+                if changed:
+                    _move(profile, rule, outbox, starts, holds=holds)
+            else:
+                changed = _look_at_tag(profile, rule, outbox)
+            if changed and rule.dependents:
                 for dependent in rule.dependents:
                     if dependent not in queue[place:]:
                         insort(queue, dependent, lo=place)
@@ -179,10 +202,23 @@ class Engine:
         self._settle(profile, tuple(range(len(compiled.rules))), outbox, "definitions", revealed)
 
 
-def _look_at_segment(profile: Profile, rule: Rule, outbox: Outbox, starts: Starts) -> bool:
-    holds = rule.value(profile, None) is True
-    if holds == (rule.key in profile.segments):
-        return False
+def _interpreted(plan: Plan) -> Fold:
+    """Fold an event into features by the interpreter's closures."""
+
+    def fold(profile: Profile, event: Any) -> Rules:
+        touched: Rules = ()
+        for update in plan.updates:
+            touched += update(profile, event)
+        for read, table in plan.tables:
+            for update in table.get(read(event), ()):
+                touched += update(profile, event)
+        return touched
+
+    return fold
+
+
+def _move(profile: Profile, rule: Rule, outbox: Outbox, starts: Starts, *, holds: bool) -> None:
+    """Enter or leave a segment."""
     if holds:
         profile.segments[rule.key] = profile.now
         outbox.change(profile, "entered", rule.name, old=False, new=True)
@@ -191,7 +227,6 @@ def _look_at_segment(profile: Profile, rule: Rule, outbox: Outbox, starts: Start
         del profile.segments[rule.key]
         outbox.change(profile, "exited", rule.name, old=True, new=False)
         starts += rule.exited
-    return True
 
 
 def _look_at_tag(profile: Profile, rule: Rule, outbox: Outbox) -> bool:

@@ -78,6 +78,7 @@ class Profile:
     """
 
     __slots__ = (
+        "_forget_at",
         "consent",
         "failures",
         "fresh",
@@ -111,6 +112,7 @@ class Profile:
         self.seen = b""
         self.failures = 0
         self.fresh = True
+        self._forget_at = 0
 
     def trait(self, name: str) -> Any:
         """Value of a trait; None where it is missing or removed."""
@@ -120,16 +122,25 @@ class Profile:
     def see(self, message_id: str) -> bool:
         """Note a message id; False where it was seen before (the last 64 within 24 h, whichever is fewer)."""
         digest, seen, now = xxh3_64_digest(message_id.encode()), self.seen, self.now
-        if seen:
-            while seen and int.from_bytes(seen[8:_SEEN_ENTRY], "big") <= now - SEEN_FOR_MS:
-                seen = seen[_SEEN_ENTRY:]
-            if digest in seen and _is_entry(seen, digest):
-                self.seen = seen
-                return False
-            if len(seen) >= SEEN_MOST * _SEEN_ENTRY:
-                seen = seen[-(SEEN_MOST - 1) * _SEEN_ENTRY :]
+        if now >= self._forget_at:
+            seen = self._forget()
+        if digest in seen and _is_entry(seen, digest):
+            return False
+        if not seen:
+            self._forget_at = now + SEEN_FOR_MS
+        elif len(seen) >= SEEN_MOST * _SEEN_ENTRY:
+            seen = seen[-(SEEN_MOST - 1) * _SEEN_ENTRY :]
         self.seen = seen + digest + now.to_bytes(6, "big")
         return True
+
+    def _forget(self) -> bytes:
+        """Drop the message ids of more than a day ago; returns the others."""
+        seen, oldest = self.seen, self.now - SEEN_FOR_MS
+        while seen and int.from_bytes(seen[8:_SEEN_ENTRY], "big") <= oldest:
+            seen = seen[_SEEN_ENTRY:]
+        self.seen = seen
+        self._forget_at = int.from_bytes(seen[8:_SEEN_ENTRY], "big") + SEEN_FOR_MS if seen else NEVER
+        return seen
 
 
 def _is_entry(seen: bytes, digest: bytes) -> bool:

@@ -80,17 +80,13 @@ class CompiledTrigger:
 
 @dataclass
 class Plan:
-    """What events of one name do: update leaves, cancel and start triggers."""
+    """What events of one name do: update leaves, cancel and start triggers (`triggers`: whether there are any)."""
 
     updates: list[Update] = field(default_factory=list)
     tables: list[tuple[Callable[[Any], Any], dict[str, list[Update]]]] = field(default_factory=list)
     cancels: list[CompiledTrigger] = field(default_factory=list)
     starts: list[CompiledTrigger] = field(default_factory=list)
-
-    @property
-    def triggers(self) -> bool:
-        """Whether any trigger is concerned."""
-        return bool(self.cancels or self.starts)
+    triggers: bool = False
 
 
 @dataclass(frozen=True)
@@ -358,6 +354,7 @@ class _Compiler:
                     plan.cancels.append(triggers[trigger.name])
                 if trigger.on.kind == "event" and trigger.on.name in wanted:
                     plan.starts.append(triggers[trigger.name])
+            plan.triggers = bool(plan.cancels or plan.starts)
         return plans
 
     def _dispatch(self, plan: Plan, leaves: list[Leaf], features: dict[str, Feature]) -> None:
