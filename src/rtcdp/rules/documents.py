@@ -283,7 +283,7 @@ def _skip(raw: str, at: int, character: str, quote: str) -> int:
     """Skip the white space that folding took out before a character."""
     while at < len(raw):
         if quote == '"' and raw[at] == "\\" and raw[at + 1 : at + 2] in ("\n", "\r"):
-            at += 2
+            at = len(raw) - len(raw[at + 1 :].lstrip())  # the next line goes on behind its indentation
         elif raw[at].isspace() and not (character.isspace() and raw[at] == character):
             at += 1
         else:
