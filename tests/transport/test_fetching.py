@@ -9,7 +9,8 @@ from faust.types import TP
 
 from rtcdp.errors import ClusterError
 from rtcdp.transport import fetching
-from rtcdp.transport.fetching import Fetching, bounds
+from rtcdp.transport.bounds import bounds
+from rtcdp.transport.fetching import Fetching
 
 
 class Fetched:
@@ -143,9 +144,13 @@ def test_turns_wanted_before_the_assignment_come_after_it(kafka: str, topic: Cal
     asyncio.run(check())
 
 
-def test_bounds(kafka: str, topic: Callable[..., str]) -> None:
+def test_bounds(kafka: str, topic: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rtcdp.transport.bounds.SPREAD", 0.2)
     where = topic(2)
     fill(kafka, where, 1, 7)
-    assert bounds({"bootstrap.servers": kafka}, "g", [TP(where, 0), TP(where, 1)]) == {TP(where, 0): (0, 0), TP(where, 1): (0, 7)}
+    assert bounds({"bootstrap.servers": kafka}, "g", [TP(where, 0), TP(where, 1)]) == {
+        TP(where, 0): (0, 0),
+        TP(where, 1): (0, 7),
+    }
     with pytest.raises(ClusterError):
         bounds({"bootstrap.servers": kafka}, "g", [TP("there-is-none", 0)])

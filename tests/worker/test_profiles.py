@@ -44,7 +44,9 @@ class Deployment:
         self._producer = Producer(
             {"bootstrap.servers": bootstrap, "enable.idempotence": True, "linger.ms": 5, "partitioner": "murmur2_random"}
         )
-        self._reader = Consumer({"bootstrap.servers": bootstrap, "group.id": f"{self.app}-reader", "auto.offset.reset": "earliest"})
+        self._reader = Consumer(
+            {"bootstrap.servers": bootstrap, "group.id": f"{self.app}-reader", "auto.offset.reset": "earliest"}
+        )
         self._reader.assign([TopicPartition(f"{self.app}-changes", number, 0) for number in range(PARTITIONS)])
 
     @property

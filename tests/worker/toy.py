@@ -1,6 +1,6 @@
 """A toy fold and a worker process over it: counts records per key, so that a record lost or folded twice shows.
 
-    python toy.py BOOTSTRAP APP [INSTANCE]
+python toy.py BOOTSTRAP APP [INSTANCE]
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ use("uvloop")  # before any loop exists: Faust's threads make theirs at import
 class App(faust.App):
     """`faust.App` with the pinned settings, the `rtcdp` transport, owners of topics and a watchdog.
 
-    id:       the app's id, which is its consumer group.
+    name:     the app's id, which is its consumer group.
     kafka:    librdkafka's options for reaching the cluster (`bootstrap.servers`, security).
     instance: name for static group membership; empty: dynamic.
     stall:    how long the loop may stand still, or a rebalance, a takeover or a turn may last before the process ends (s).
@@ -35,7 +35,7 @@ class App(faust.App):
 
     def __init__(
         self,
-        id: str,
+        name: str,
         kafka: Mapping[str, Any],
         *,
         instance: str = "",
@@ -53,7 +53,7 @@ class App(faust.App):
         self._watchdog = Watchdog(stall, self._busy_for, fatal)
         servers = str(kafka["bootstrap.servers"]).split(",")
         super().__init__(
-            id,
+            name,
             **{
                 **faust_settings(instance=instance),
                 "broker": ";".join(f"rtcdp://{server.strip()}" for server in servers),
@@ -69,7 +69,7 @@ class App(faust.App):
     @property
     def members(self) -> Consumer:
         """The consumer, as what it is."""
-        return cast(Consumer, self.consumer)
+        return cast("Consumer", self.consumer)
 
     async def on_start(self) -> None:
         """Start watching the loop."""

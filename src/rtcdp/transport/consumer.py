@@ -3,6 +3,7 @@
 Written against faust-streaming 0.15 and aiokafka 0.14; every override names what it replaces and why.
 """
 
+# ruff: noqa: SLF001  aiokafka offers no public way to what is replaced here
 from __future__ import annotations
 
 import asyncio
@@ -19,7 +20,8 @@ from faust.types import TP, ConsumerMessage, Message
 from mode import Service
 
 from rtcdp.errors import ClusterError
-from rtcdp.transport.fetching import Fetching, bounds
+from rtcdp.transport.bounds import bounds
+from rtcdp.transport.fetching import Fetching
 from rtcdp.transport.owner import Batch
 from rtcdp.transport.restore import Stopped
 
@@ -163,13 +165,13 @@ class Consumer(driver.Consumer):
 
     # ---- messages ----
 
-    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Message]]:
+    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Message]]:  # noqa: ASYNC109 # as Faust's
         """One message per partition that has something: its value is a `Batch`. Replaces aiokafka's fetch."""
         if not self.flow_active:
             await self.wait(self.can_resume_flow)  # type: ignore[arg-type] # an asyncio.Event is as good as mode's
         epoch, ready = await self.fetching.turns(timeout)
         for tp in ready:  # none may be left out: its lane would wait for the end of its turn for ever
-            yield tp, cast(Message, self._turn(tp, epoch))
+            yield tp, cast("Message", self._turn(tp, epoch))
 
     def _turn(self, tp: TP, epoch: int) -> ConsumerMessage:
         batch = Batch(tp, epoch, self.fetching)
@@ -209,7 +211,7 @@ class Consumer(driver.Consumer):
         """Per partition that has moved: the offset up to which it is done, and the one that the group knows (-1: none)."""
         return {tp: (offset, self._committed.get(tp, -1)) for tp, offset in self._done.items()}
 
-    async def commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
+    async def commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:  # noqa: FBT001, FBT002 # as Faust's
         """Tell the group what is done. Replaces the commit of acknowledged messages; never while rebalancing."""
         app = self._owning_app
         if app.rebalancing or app.client_only:
@@ -238,7 +240,7 @@ class Consumer(driver.Consumer):
 
     @Service.task
     async def _stay_member(self) -> None:
-        """aiokafka leaves the group when nothing is fetched through it for `max_poll_interval`."""
+        """Count as fetching: aiokafka leaves the group when nothing is fetched through it for `max_poll_interval`."""
         while not self.should_stop:
             thread = self._thread
             if thread._consumer is not None:

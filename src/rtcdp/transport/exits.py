@@ -25,7 +25,8 @@ BEAT = 1.0
 def leave(reason: BaseException) -> NoReturn:
     """End the process now. Exit code 2 where the cluster or a setting is wrong, else 1 (start it again)."""
     code = CANNOT_RUN if isinstance(reason, ClusterError | SettingError) else ENDED
-    print(f"rtcdp: {type(reason).__name__}: {reason}", file=sys.stderr, flush=True)
+    sys.stderr.write(f"rtcdp: {type(reason).__name__}: {reason}\n")
+    sys.stderr.flush()
     logging.shutdown()
     os._exit(code)
 
@@ -40,9 +41,7 @@ class Watchdog:
     It counts its own wake-ups instead of comparing clocks, so that a suspended process is not ended for having been suspended.
     """
 
-    def __init__(
-        self, limit: float, busy_for: Callable[[], float], fatal: Callable[[BaseException], None] = leave
-    ) -> None:
+    def __init__(self, limit: float, busy_for: Callable[[], float], fatal: Callable[[BaseException], None] = leave) -> None:
         self._limit = limit
         self._busy_for = busy_for
         self._fatal = fatal

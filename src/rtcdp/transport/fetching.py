@@ -5,6 +5,7 @@ gets a turn; what arrives while a turn lasts waits in the lane and is taken at o
 is handed over as soon as it is there, and at high rates one hand-over carries thousands.
 """
 
+# ruff: noqa: SLF001  librdkafka's own error codes begin with an underscore
 from __future__ import annotations
 
 import asyncio
@@ -15,11 +16,12 @@ from collections.abc import Callable, Mapping
 from time import monotonic
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 from faust.types import TP
 
 from rtcdp.errors import ClusterError, Stalled
-from rtcdp.transport.failures import DENIED, cause
+from rtcdp.transport.bounds import bounds as bounds  # noqa: PLC0414  asked for beside fetching
+from rtcdp.transport.failures import DENIED
 from rtcdp.transport.settings import LONG_POLL_MS, fetch_conf
 
 logger = logging.getLogger(__name__)
@@ -31,7 +33,6 @@ CHUNK = 2_000
 CAPACITY = 24_000
 """Records that may wait in all lanes together; librdkafka's own queue holds what comes after."""
 CAPACITY_BYTES = 64 << 20
-WATERMARK_TIMEOUT = 30.0
 
 GONE = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE})
 
@@ -139,8 +140,8 @@ class Fetching:
         if self._thread is not None:
             self._thread.join(timeout)
 
-    async def turns(self, timeout: float) -> tuple[int, list[TP]]:
-        """Partitions that have records and whose last turn has ended, and the epoch of that; waits at most `timeout` seconds.
+    async def turns(self, patience: float) -> tuple[int, list[TP]]:
+        """Partitions that have records and whose last turn has ended, and the epoch of that; waits at most `patience` seconds.
 
         Whoever takes them must end the turns: a turn that is lost is a partition that stands still.
         """
@@ -150,7 +151,7 @@ class Fetching:
             self._waiter = loop.create_future()
             if self._woken:  # records came between the look and the wait
                 self._wake()
-            handle = loop.call_later(timeout, self._wake)
+            handle = loop.call_later(patience, self._wake)
             try:
                 await self._waiter
             finally:
@@ -225,7 +226,7 @@ class Fetching:
                 self._fetch(consumer)
             finally:
                 consumer.close()
-        except Exception as error:  # whatever it is, without this thread the process is a zombie
+        except Exception as error:  # noqa: BLE001 # whatever it is, without this thread the process is a zombie
             self._fatal(error)
 
     def _fetch(self, consumer: Consumer) -> None:
@@ -311,22 +312,3 @@ class Fetching:
         if error.fatal():
             raise Stalled(f"{where}: fetching cannot go on: {error.str()}")
         logger.warning("fetching %s: %s", where, error.str())
-
-
-def bounds(kafka: Mapping[str, Any], group: str, partitions: list[TP]) -> dict[TP, tuple[int, int]]:
-    """First and end offset of partitions. Blocks; raises ClusterError where one cannot be asked."""
-    if not partitions:
-        return {}
-    consumer = Consumer(fetch_conf(kafka, group))
-    deadline = monotonic() + WATERMARK_TIMEOUT
-    try:
-        return {
-            tp: consumer.get_watermark_offsets(
-                TopicPartition(tp.topic, tp.partition), timeout=max(1.0, deadline - monotonic())
-            )
-            for tp in partitions
-        }
-    except KafkaException as error:
-        raise ClusterError(f"the offsets of {partitions[0].topic} cannot be asked: {cause(error).str()}") from error
-    finally:
-        consumer.close()

@@ -37,7 +37,7 @@ class _Chunk:
         if error is None:
             self.left -= 1
         else:
-            owner._failed(error, message.topic() or "")
+            owner.failed(error, message.topic() or "")
 
 
 class GaplessProducer:
@@ -136,7 +136,8 @@ class GaplessProducer:
             chunks.append(_Chunk(self))
         return chunks[-1]
 
-    def _failed(self, error: KafkaError, topic: str) -> None:
+    def failed(self, error: KafkaError, topic: str) -> None:
+        """A record could not be delivered: nothing more can be, or there would be a hole."""
         if self._error is None:
             kind = ClusterError if error.code() in DENIED else Stalled
             self._error = kind(f"producing to {topic} failed for good: {error.str()} ({error.name()})")
@@ -145,5 +146,3 @@ class GaplessProducer:
         # Brokers going away and coming back are reported here too: only what is fatal ends the process.
         if error.fatal() and self._error is None:
             self._error = Stalled(f"the ingest producer cannot go on: {error.str()} ({error.name()})")
-
-

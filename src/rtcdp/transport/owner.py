@@ -56,7 +56,7 @@ class Owner(Protocol):
         absent: the group's offset, or the beginning where there is none. Whatever it raises ends the process.
         """
 
-    async def let_go(self, leaving: bool) -> None:
+    async def let_go(self, leaving: bool) -> None:  # noqa: FBT001 # there is nothing else to say
         """Finish what is in flight and start nothing new: another process may own the partitions when this returns.
 
         leaving: the process is stopping; else a rebalance goes on, and what is held may be kept for the next `take_over`.

@@ -1,5 +1,6 @@
 """Reading one partition of a compacted topic to its end, in bulk: what a table is rebuilt from."""
 
+# ruff: noqa: SLF001  librdkafka's own error codes begin with an underscore
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, MutableMapping
@@ -9,11 +10,11 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from rtcdp.errors import ClusterError, Stalled
+from rtcdp.transport.bounds import partition_bounds
 from rtcdp.transport.failures import cause
 from rtcdp.transport.settings import restore_conf
 
 CHUNK = 5_000
-WATERMARK_TIMEOUT = 30.0
 Progress = Callable[[int, int], None]
 
 
@@ -45,7 +46,7 @@ def restore(
     """
     consumer = Consumer(restore_conf(kafka, group))
     try:
-        low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=WATERMARK_TIMEOUT)
+        low, high = partition_bounds(consumer, topic, partition)
         # A number, not OFFSET_BEGINNING: that costs half a second on a cold client.
         consumer.assign([TopicPartition(topic, partition, low)])
         return _read(consumer, f"{topic}/{partition}", high, into, progress, stop, stall)

@@ -113,7 +113,12 @@ def _add_ingest(app: App, settings: Settings, agent: IngestAgent) -> None:
 
 def _table(app: App, settings: Settings) -> ProfileTable:
     table = ProfileTable(
-        app, name=NAME, key_type=bytes, value_type=bytes, changelog_topic=_raw(app, settings.changelog), beacon=app.tables.beacon
+        app,
+        name=NAME,
+        key_type=bytes,
+        value_type=bytes,
+        changelog_topic=_raw(app, settings.changelog),
+        beacon=app.tables.beacon,
     )
     app.tables.add(table)
     return table
@@ -145,5 +150,3 @@ def _credentials(settings: Settings) -> dict[str, Any]:
             username=settings.sasl_username, password=password, mechanism=settings.sasl_mechanism, ssl_context=context
         )
     }
-
-

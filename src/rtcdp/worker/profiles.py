@@ -45,7 +45,7 @@ class ProfileAgent:
     records, size: most that one transaction takes (records, bytes of values).
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 # hooks, each with its own meaning
         self,
         app: App,
         topics: Topics,
@@ -104,10 +104,11 @@ class ProfileAgent:
             )
             for number in sorted(opened)
         ]
-        for result in await asyncio.gather(*opening, return_exceptions=True):
-            if isinstance(result, BaseException):
-                raise result
-            self._partitions[result.number] = result
+        results = await asyncio.gather(*opening, return_exceptions=True)
+        self._partitions.update({result.number: result for result in results if isinstance(result, ProfilePartition)})
+        failure = next((result for result in results if isinstance(result, BaseException)), None)
+        if failure is not None:
+            raise failure
         for number, partition in self._partitions.items():
             partition.generation = generation
             self._tasks[number] = asyncio.create_task(self._run(partition), name=f"partition-{number}")
@@ -149,7 +150,7 @@ class ProfileAgent:
         try:
             producer.open()
             if self._hurry:
-                raise Stopped(str(number))
+                raise Stopped(str(number))  # noqa: TRY301  the producer is closed below, as after any failure
             state: dict[bytes, bytes] = {}
 
             def report(offset: int, end: int) -> None:
@@ -177,8 +178,8 @@ class ProfileAgent:
         if found is None:
             if witness is not None:
                 raise ClusterError(
-                    f"{where}: the group has done {witness} records, but {self._topics.changelog} has no position: the changelog "
-                    "was deleted or emptied; restore it, or start anew under another app name"
+                    f"{where}: the group has done {witness} records, but {self._topics.changelog} has no position: "
+                    "it was deleted or emptied; restore it, or start anew under another app name"
                 )
             # Records before the first switch are folded under what is current when the partition is owned for the first time.
             version = self._work.version()

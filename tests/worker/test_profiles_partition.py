@@ -1,0 +1,224 @@
+"""The steps of one partition, with a producer that does as it is told."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from rtcdp import position as positions
+from rtcdp.errors import Fenced, Stalled
+from rtcdp.metrics import Metrics
+from rtcdp.position import POSITION_KEY, Position, SwitchPoint
+from rtcdp.records import SWITCH_KEY, TICK_KEY, Switch, decode
+from rtcdp.transport.transactions import Aborted
+from rtcdp.worker import partition as module
+from rtcdp.worker.partition import ProfilePartition, Topics, Work
+from worker.toy import ToyFold, ToyRunner
+
+TOPICS = Topics("log", "changes", "triggers", "letters", "changelog")
+
+
+class FakeMessage:
+    def __init__(self, offset: int, key: bytes) -> None:
+        self._offset, self._key = offset, key
+
+    def offset(self) -> int:
+        return self._offset
+
+    def key(self) -> bytes:
+        return self._key
+
+    def value(self) -> bytes:
+        return b"v"
+
+
+class FakeBatch:
+    epoch = 3
+
+    def __init__(self, first: int, keys: Iterable[bytes]) -> None:
+        self.messages = [FakeMessage(first + number, key) for number, key in enumerate(keys)]
+        self.over = asyncio.Event()
+
+    def take(self, records: int, size: int) -> list[FakeMessage]:
+        taken, self.messages = self.messages[:records], self.messages[records:]
+        return taken
+
+    def end(self) -> None:
+        self.over.set()
+
+
+class FakeProducer:
+    """Commits what was produced, unless told otherwise by `fails`: one entry per commit."""
+
+    def __init__(self, *fails: Exception | None) -> None:
+        self.fails = list(fails)
+        self.committed: list[list[tuple[str, int | None, bytes, bytes | None]]] = []
+        self.open: list[tuple[str, int | None, bytes, bytes | None]] = []
+
+    def begin(self) -> None:
+        self.open = []
+
+    def produce(self, topic: str, records: Iterable[tuple[bytes, bytes | None]], partition: int | None = None) -> None:
+        self.open += [(topic, partition, key, value) for key, value in records]
+
+    def commit(self) -> None:
+        error = self.fails.pop(0) if self.fails else None
+        if error is not None:
+            raise error
+        self.committed.append(self.open)
+
+    def abort(self) -> None:
+        self.open = []
+
+
+class TickingRunner(ToyRunner):
+    """Wants a tick whenever it is asked."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.asked: list[int] = []
+        self.discarded: list[ToyFold] = []
+
+    def next_tick(self, watermark_ms: int) -> bytes | None:
+        self.asked.append(watermark_ms)
+        return b"tick"
+
+    def discard(self, fold: ToyFold) -> None:
+        self.discarded.append(fold)
+
+
+class Given:
+    """A partition with everything around it."""
+
+    def __init__(self, *fails: Exception | None, runner: type[ToyRunner] = ToyRunner) -> None:
+        self.done: list[tuple[int, int, int]] = []
+        self.watermark: int | None = None
+        self.version: str | None = None
+        self.metrics = Metrics()
+        self.runner = runner(7, {}, Position(topic_id="id", switches=[SwitchPoint(1, "one", 0)]))
+        self.producer = FakeProducer(*fails)
+        work = Work(
+            topics=TOPICS,
+            executor=ThreadPoolExecutor(1),
+            metrics=self.metrics,
+            done=lambda *what: self.done.append(what),
+            watermark=lambda: self.watermark,
+            version=lambda: self.version,
+            records=3,
+        )
+        self.partition = ProfilePartition(7, self.runner, self.producer, work, -1, 1)  # type: ignore[arg-type] # fakes
+
+    def process(self, batch: FakeBatch | None) -> None:
+        asyncio.run(self.partition.process(batch))  # type: ignore[arg-type] # a fake
+
+    def written(self, topic: str) -> list[tuple[int | None, bytes, bytes | None]]:
+        return [record[1:] for batch in self.producer.committed for record in batch if record[0] == topic]
+
+
+def test_outputs_state_and_position_are_one_transaction() -> None:
+    given = Given()
+    given.process(FakeBatch(10, [b"a", b"b", b"a"]))
+    assert len(given.producer.committed) == 1
+    assert given.written("changes") == [(None, b"a", b"1"), (None, b"b", b"1"), (None, b"a", b"2")]
+    assert given.written("changelog")[:2] == [(7, b"a", b"2"), (7, b"b", b"1")]
+    where, key, position = given.written("changelog")[2]
+    assert (where, key, positions.decode(position or b"").offset) == (7, POSITION_KEY, 12)
+    assert given.runner.state == {b"a": b"2", b"b": b"1"}
+    assert given.done == [(7, 13, 3)]
+    assert given.partition.offset == 12
+
+
+def test_nothing_to_do_is_no_transaction() -> None:
+    given = Given()
+    given.process(None)
+    given.process(FakeBatch(0, []))
+    assert given.producer.committed == []
+
+
+def test_aborted_batch_is_folded_again_from_the_state_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PAUSE", 0)
+    given = Given(Aborted("x"), Aborted("y"), runner=TickingRunner)
+    given.process(FakeBatch(0, [b"a"]))
+    assert len(given.runner.discarded) == 2  # type: ignore[attr-defined] # TickingRunner
+    assert given.written("changes") == [(None, b"a", b"1")]
+    assert given.written("log") == [(7, TICK_KEY, b"tick")]
+
+
+def test_batch_that_is_always_aborted_stalls(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PAUSE", 0)
+    given = Given(*[Aborted("too large")] * module.ATTEMPTS)
+    with pytest.raises(Stalled, match="too large"):
+        given.process(FakeBatch(0, [b"a"]))
+    assert given.done == []
+    assert given.runner.state == {}
+
+
+def test_fenced_adopts_nothing() -> None:
+    given = Given(Fenced("another"))
+    with pytest.raises(Fenced):
+        given.process(FakeBatch(0, [b"a"]))
+    assert (given.runner.state, given.done) == ({}, [])
+
+
+def test_one_tick_is_outstanding_until_it_is_folded() -> None:
+    given = Given(runner=TickingRunner)
+    given.watermark = 1_000
+    given.process(None)
+    given.process(None)
+    given.process(FakeBatch(0, [b"a"]))
+    assert given.written("log") == [(7, TICK_KEY, b"tick")]
+    given.process(FakeBatch(1, [TICK_KEY]))
+    given.process(None)
+    assert len(given.written("log")) == 2
+    assert given.runner.asked == [1_000, 1_000]  # type: ignore[attr-defined] # TickingRunner
+
+
+def test_switch_is_appended_once_where_the_version_is_not_current() -> None:
+    given = Given()
+    given.version = "two"
+    given.process(FakeBatch(0, [b"a"]))
+    assert given.written("log") == [], "without a watermark there is no time for a switch"
+    given.watermark = 5_000
+    given.process(None)
+    given.process(None)
+    [(partition, key, value)] = given.written("log")
+    assert (partition, key) == (7, SWITCH_KEY)
+    assert decode(value or b"") == Switch(number=2, version="two", time=5_000)
+    given.version = "three"
+    given.process(None)
+    assert [decode(value or b"") for _, _, value in given.written("log")][1] == Switch(number=2, version="three", time=5_000)
+    given.version = "one"
+    given.process(None)
+    assert len(given.written("log")) == 2
+
+
+def test_run_works_through_turns_until_told_to_stop() -> None:
+    given = Given()
+    batches = [FakeBatch(0, [b"a"]), FakeBatch(1, [b"b"])]
+
+    async def check() -> None:
+        task = asyncio.create_task(given.partition.run())
+        for batch in batches:
+            await asyncio.sleep(0)
+            given.partition.deliver(batch)  # type: ignore[arg-type] # a fake
+            await asyncio.wait_for(batch.over.wait(), 5)
+        given.partition.stop()
+        await asyncio.wait_for(task, 5)
+
+    asyncio.run(check())
+    assert [key for _, key, _ in given.written("changes")] == [b"a", b"b"]
+
+
+def test_stop_during_an_abort_leaves_the_batch_to_the_successor() -> None:
+    given = Given(Aborted("x"))
+
+    async def check() -> None:
+        given.partition.stop()
+        await given.partition.process(FakeBatch(0, [b"a"]))  # type: ignore[arg-type] # a fake
+
+    asyncio.run(check())
+    assert (given.producer.committed, given.done) == ([], [])
