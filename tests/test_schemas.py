@@ -8,10 +8,12 @@ from typing import Any
 
 import jsonschema
 import pytest
+from ruamel.yaml import YAML
 
 from rtcdp import outputs, records, schemas
 
-FOLDER = Path(__file__).parents[1] / "schemas"
+ROOT = Path(__file__).parents[1]
+FOLDER = ROOT / "schemas"
 
 
 def validate(name: str, value: Any) -> None:
@@ -20,16 +22,16 @@ def validate(name: str, value: Any) -> None:
     jsonschema.Draft202012Validator(schema).validate(value)
 
 
-@pytest.mark.parametrize("name", schemas.SCHEMAS)
+@pytest.mark.parametrize("name", schemas.NAMES)
 def test_schema_is_current(name: str) -> None:
     assert (FOLDER / f"{name}.schema.json").read_text() == schemas.render(name), "run: make schemas"
 
 
 def test_folder_holds_no_other_schema() -> None:
-    assert {path.name for path in FOLDER.iterdir()} == {f"{name}.schema.json" for name in schemas.SCHEMAS}
+    assert {path.name for path in FOLDER.iterdir()} == {f"{name}.schema.json" for name in schemas.NAMES}
 
 
-@pytest.mark.parametrize("name", schemas.SCHEMAS)
+@pytest.mark.parametrize("name", schemas.NAMES)
 def test_schema_is_valid_and_describes_itself(name: str) -> None:
     schema = json.loads(schemas.render(name))
     jsonschema.Draft202012Validator.check_schema(schema)
@@ -79,3 +81,13 @@ def test_raw_events_of_the_segment_spec_satisfy_the_schema() -> None:
     validate("raw-event", event)
     with pytest.raises(jsonschema.ValidationError):
         validate("raw-event", {"type": "track", "properties": "none"})
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("*/*/*.yaml")), ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_definitions_of_this_project_satisfy_the_schema(path: Path) -> None:
+    validate("definitions", YAML(typ="safe", pure=True).load(path.read_text()))
+
+
+def test_a_definition_with_a_typo_is_refused() -> None:
+    with pytest.raises(jsonschema.ValidationError):
+        validate("definitions", {"features": {"orders": {"cuont": "Order Completed"}}})

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from rtcdp import events, outputs, records
+from rtcdp.rules.schema import definitions_schema
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -26,6 +27,9 @@ SCHEMAS: dict[str, tuple[str, Any]] = {
     "events-dlq": ("A record of `events-dlq`", outputs.DeadLetter),
 }
 """File name (without `.schema.json`) to title and type."""
+DEFINITIONS = "definitions"
+"""A file of definitions: its schema comes from the tables that the loader reads by."""
+NAMES = (*SCHEMAS, DEFINITIONS)
 
 _FIELD = re.compile(r"^(\w+(?:, \w+)*): +(\S.*(?:\n +\S.*)*)", re.MULTILINE)
 
@@ -41,15 +45,16 @@ def schema(title: str, kind: Any) -> dict[str, Any]:
 
 
 def render(name: str) -> str:
-    """The text of one schema file."""
-    return json.dumps(schema(*SCHEMAS[name]), indent=2, ensure_ascii=False) + "\n"
+    """The text of one schema file: of SCHEMAS, or DEFINITIONS."""
+    found = definitions_schema() if name == DEFINITIONS else schema(*SCHEMAS[name])
+    return json.dumps(found, indent=2, ensure_ascii=False) + "\n"
 
 
 def main() -> None:
     """Write every schema into the folder given as argument, else into `schemas/`."""
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else "schemas")
     folder.mkdir(parents=True, exist_ok=True)
-    for name in SCHEMAS:
+    for name in NAMES:
         (folder / f"{name}.schema.json").write_text(render(name))
 
 
