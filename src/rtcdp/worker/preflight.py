@@ -6,6 +6,7 @@ embedded mock broker can answer few of the questions; what it could not be asked
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
@@ -21,7 +22,7 @@ from rtcdp.errors import ClusterError
 
 T = TypeVar("T")
 
-CONNECT_S = 10.0
+CONNECT_S = 6.0
 
 # A batch of the producers may reach librdkafka's `batch.size` (1,000,000 bytes), and one that the broker finds too
 # large is fatal to them: so no topic that they write to may allow less than Kafka's own default.
@@ -31,6 +32,9 @@ LOG_APPEND = {"message.timestamp.type": "LogAppendTime"}
 COMPACT = {"cleanup.policy": "compact"}
 DELETE = {"cleanup.policy": "delete"}
 DAY = 86_400_000
+
+_SILENT = logging.getLogger("rtcdp.worker.preflight.client")
+_SILENT.disabled = True
 
 
 @dataclass(frozen=True)
@@ -107,26 +111,28 @@ def preflight(settings: Settings) -> Cluster:
     if embedded:
         return _embedded(wanted, partitions)
     topic_ids = _check_access(admin, wanted)
+    _check_group(admin, settings)
     largest = _check_options(admin, settings, wanted, metadata)
     return Cluster(topic_ids, partitions, largest, len(metadata.brokers))
 
 
 def _connect(admin: AdminClient, settings: Settings, errors: list[KafkaError]) -> Any:
+    deadline = time.monotonic() + CONNECT_S
     failure = "no broker known"
-    try:
-        metadata = admin.list_topics(timeout=CONNECT_S)
-    except KafkaException as error:
-        failure = cause(error).str()
-    else:
-        if metadata.brokers:
-            return metadata
-    admin.poll(0)  # serves error_cb, which knows more than the failed request
-    refused = [one for one in errors if one.code() in (KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED)]
-    if refused:
-        raise ClusterError(
-            f"Kafka at {settings.bootstrap} does not accept the credentials of {settings.sasl_username!r} "
-            f"({settings.security_protocol}, {settings.sasl_mechanism})"
-        )
+    while time.monotonic() < deadline:
+        try:
+            metadata = admin.list_topics(timeout=1.0)
+        except KafkaException as error:
+            failure = cause(error).str()
+        else:
+            if metadata.brokers:
+                return metadata
+        admin.poll(0)  # serves error_cb, which knows more than the failed request
+        if any(one.code() in (KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED) for one in errors):
+            raise ClusterError(
+                f"Kafka at {settings.bootstrap} does not accept the credentials of {settings.sasl_username!r} "
+                f"({settings.security_protocol}, {settings.sasl_mechanism})"
+            )
     telling = [one.str() for one in errors if one.code() != KafkaError._ALL_BROKERS_DOWN] or [failure]
     raise ClusterError(f"no Kafka answers at {settings.bootstrap} (bootstrap): {telling[-1]}")
 
@@ -189,9 +195,8 @@ def _check_partitions(settings: Settings, wanted: Mapping[str, Wanted], partitio
 
 def _check_transactions(settings: Settings) -> None:
     """One real transactional producer is opened, under an id that no partition uses."""
-    producer = Producer(
-        {**settings.kafka(), "transactional.id": f"{settings.app}-preflight", "log_level": 0, "error_cb": _ignore}
-    )
+    silent = {"log_level": 0, "error_cb": _ignore, "logger": _SILENT}  # the call's own error says all that counts
+    producer = Producer({**settings.kafka(), "transactional.id": f"{settings.app}-preflight", **silent})
     try:
         producer.init_transactions(REQUEST_S)
     except KafkaException as failure:
@@ -226,6 +231,21 @@ def _check_access(admin: AdminClient, wanted: Mapping[str, Wanted]) -> dict[str,
                     f"grant the ACL {operation.capitalize()} on Topic {name}"
                 )
     return ids
+
+
+def _check_group(admin: AdminClient, settings: Settings) -> None:
+    """Whether this process may join its consumer group, as far as the broker tells."""
+    describe: Any = admin.describe_consumer_groups  # the type stubs are older than its options
+    future = describe([settings.app], include_authorized_operations=True, request_timeout=REQUEST_S)[settings.app]
+    missing = f"no permission for the consumer group: grant the ACL Read on Group {settings.app}"
+    try:
+        allowed = future.result(REQUEST_S + 5).authorized_operations
+    except KafkaException as failure:
+        if cause(failure).code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
+            raise ClusterError(missing) from None
+        return  # before the first start there is no such group
+    if allowed and AclOperation.READ not in allowed:
+        raise ClusterError(missing)
 
 
 def _check_options(

@@ -1,0 +1,245 @@
+"""Preflight on a real Kafka: what it creates, what it refuses and with which sentence."""
+
+from __future__ import annotations
+
+import subprocess
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka.admin import (
+    AclBinding,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    ConfigResource,
+    NewPartitions,
+    NewTopic,
+    ResourcePatternType,
+    ResourceType,
+)
+
+from rtcdp import brokers
+from rtcdp.brokers import EmbeddedKafka, LocalKafka
+from rtcdp.cluster import source_ends
+from rtcdp.config import Settings
+from rtcdp.errors import ClusterError
+from rtcdp.local_process import free_port
+from rtcdp.worker import preflight as module
+from rtcdp.worker.preflight import preflight, wanted_topics
+from rtcdp.worker.versions import DefinitionsTopic, check_layout
+
+NAMES = ("commands", "events_dlq", "profile_events", "profile_changes", "triggers", "ingest_progress")
+New = Callable[..., Settings]
+
+
+def settings_on(bootstrap: str, **flags: Any) -> Settings:
+    """Settings with topics that nobody else uses."""
+    app = f"p{uuid.uuid4().hex[:8]}"
+    names = {name: f"{app}-{name}" for name in NAMES}
+    values: dict[str, Any] = {"definitions_topic": f"{app}-definitions", "sources": f"{app}-events", "partitions": 3}
+    return Settings(**{"bootstrap": bootstrap, "app": app, **values, **names, **flags})
+
+
+@pytest.fixture
+def new(kafka: str) -> Iterator[New]:
+    """`new(**flags)`: settings on the real Kafka; their topics are deleted at the end."""
+    made: list[Settings] = []
+
+    def make(**flags: Any) -> Settings:
+        made.append(settings_on(kafka, **flags))
+        return made[-1]
+
+    yield make
+    admin = AdminClient({"bootstrap.servers": kafka})
+    for settings in made:
+        admin.delete_topics(list(wanted_topics(settings)))
+
+
+def create(settings: Settings, name: str, partitions: int = 3, **config: str) -> None:
+    admin = AdminClient({"bootstrap.servers": settings.bootstrap})
+    options = {option.replace("_", "."): value for option, value in config.items()}
+    admin.create_topics([NewTopic(name, partitions, 1, config=options)])[name].result(30)
+
+
+def options_of(settings: Settings, name: str) -> dict[str, str]:
+    admin = AdminClient({"bootstrap.servers": settings.bootstrap})
+    resource = ConfigResource(ConfigResource.Type.TOPIC, name)
+    return {key: entry.value for key, entry in admin.describe_configs([resource])[resource].result(30).items()}
+
+
+def refusal(settings: Settings) -> str:
+    with pytest.raises(ClusterError) as caught:
+        preflight(settings)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_it_creates_what_is_missing_and_passes_again(new: New) -> None:
+    settings = new()
+    cluster = preflight(settings)
+    assert cluster.partitions[settings.profile_events] == cluster.partitions[settings.changelog] == 3
+    assert cluster.partitions[settings.definitions_topic] == 1
+    assert options_of(settings, settings.changelog)["cleanup.policy"] == "compact"
+    assert options_of(settings, settings.profile_events)["retention.ms"] == "-1"
+    assert options_of(settings, settings.sources[0].topic)["message.timestamp.type"] == "LogAppendTime"
+    assert len({*cluster.topic_ids.values()}) == len(cluster.topic_ids)
+    assert not any("/" in topic_id for topic_id in cluster.topic_ids.values())
+    assert preflight(settings) == cluster
+    ends = source_ends(settings.kafka(), [settings.sources[0].topic])
+    assert ends == dict.fromkeys(cluster.sources(settings.sources[0].topic), 0)
+
+
+def test_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CONNECT_S", 1.5)
+    sentence = refusal(Settings(bootstrap="127.0.0.1:1"))
+    assert "127.0.0.1:1" in sentence
+    assert "refused" in sentence
+
+
+def test_creating_is_off(new: New) -> None:
+    settings = new(create_topics=False)
+    assert "create_topics is off" in (sentence := refusal(settings))
+    assert settings.profile_events in sentence
+
+
+@pytest.mark.parametrize(
+    ("topic", "partitions", "config", "words"),
+    [
+        ("changelog", 4, {"cleanup_policy": "compact"}, ["3 partitions", "4", "must be equal"]),
+        ("definitions_topic", 2, {"cleanup_policy": "compact"}, ["must have 1 partition, it has 2"]),
+        ("changelog", 3, {"cleanup_policy": "compact,delete"}, ["cleanup.policy=compact", "compact,delete"]),
+        ("profile_events", 3, {"cleanup_policy": "compact"}, ["cleanup.policy=delete", "it has compact", "rebuilt"]),
+        ("ingest_progress", 3, {"cleanup_policy": "delete"}, ["cleanup.policy=compact"]),
+        ("commands", 3, {}, ["message.timestamp.type=LogAppendTime", "CreateTime"]),
+        ("profile_events", 3, {"max_message_bytes": "100000"}, ["max.message.bytes", "1048588", "100000"]),
+        ("triggers", 3, {"min_insync_replicas": "2"}, ["1 replicas", "min.insync.replicas=2"]),
+    ],
+)
+def test_a_topic_that_is_wrong(new: New, topic: str, partitions: int, config: dict[str, str], words: list[str]) -> None:
+    settings = new()
+    name = getattr(settings, topic)
+    create(settings, name, partitions, **config)
+    sentence = refusal(settings)
+    for word in (name, *words):
+        assert word in sentence
+
+
+def test_create_time_is_enough_for_a_source_in_event_mode(new: New) -> None:
+    settings = new()
+    create(settings, settings.sources[0].topic)
+    assert f"{settings.sources[0].topic}:event" in refusal(settings)
+    source = settings.sources[0].model_copy(update={"time": "event"})
+    preflight(settings.model_copy(update={"sources": (source,)}))
+
+
+def test_replicas(new: New) -> None:
+    assert "3 replicas on 1 brokers" in refusal(new(replication=3))
+
+
+def test_the_partition_count_and_the_topic_are_recorded(new: New) -> None:
+    settings = new()
+    topic = DefinitionsTopic(settings.kafka(), settings.definitions_topic, "test")
+    check_layout(topic, settings, preflight(settings))
+    admin = AdminClient({"bootstrap.servers": settings.bootstrap})
+    for name in (settings.profile_events, settings.changelog):
+        admin.create_partitions([NewPartitions(name, 5)])[name].result(30)
+    cluster = preflight(settings)
+    again = DefinitionsTopic(settings.kafka(), settings.definitions_topic, "test")
+    again.read()
+    with pytest.raises(ClusterError, match="had 3 partitions and has 5 now"):
+        check_layout(again, settings, cluster)
+    other = settings.model_copy(update={"app": settings.app + "-2"})
+    check_layout(again, other, cluster)
+
+
+def test_the_embedded_broker_passes_and_says_what_was_not_checked(embedded: EmbeddedKafka) -> None:
+    cluster = preflight(settings_on(embedded.bootstrap))
+    assert cluster.embedded
+    assert all(name == topic_id for name, topic_id in cluster.topic_ids.items())
+    assert any("topic ids" in sentence for sentence in cluster.unchecked)
+    different = settings_on(embedded.bootstrap)
+    embedded.create_topic(different.profile_events, 2)
+    embedded.create_topic(different.changelog, 3)
+    assert "must be equal" in refusal(different)
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LocalKafka, str]]:
+    """A Kafka with permissions: the broker for an administrator, and an address for the user `limited`, who has none."""
+    try:
+        brokers.find_java()
+        brokers.kafka_libs()
+    except (ClusterError, subprocess.SubprocessError) as error:
+        pytest.skip(str(error))
+    port, controller, limited = free_port(), free_port(), free_port()
+    plain = "org.apache.kafka.common.security.plain.PlainLoginModule required"
+    listeners = f"PLAINTEXT://127.0.0.1:{port},LIMITED://127.0.0.1:{limited}"
+    settings = {
+        "listeners": f"{listeners},CONTROLLER://127.0.0.1:{controller}",
+        "advertised.listeners": listeners,
+        "controller.quorum.bootstrap.servers": f"localhost:{controller}",
+        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,LIMITED:SASL_PLAINTEXT",
+        "inter.broker.listener.name": "PLAINTEXT",
+        "listener.name.limited.sasl.enabled.mechanisms": "PLAIN",
+        "listener.name.limited.plain.sasl.jaas.config": f'{plain} user_limited="secret";',
+        "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        "super.users": "User:ANONYMOUS",
+    }
+    with LocalKafka(tmp_path_factory.mktemp("guarded"), port, heap_mb=256, settings=settings) as broker:
+        yield broker, f"127.0.0.1:{limited}"
+
+
+def limited(address: str, folder: Path, password: str = "secret") -> dict[str, Any]:
+    file = folder / "password"
+    file.write_text(password + "\n", "utf-8")
+    return {
+        "bootstrap": address,
+        "security_protocol": "SASL_PLAINTEXT",
+        "allow_sasl_without_tls": True,
+        "sasl_mechanism": "PLAIN",
+        "sasl_username": "limited",
+        "sasl_password_file": file,
+    }
+
+
+def test_permissions_are_named_one_after_the_other(guarded: tuple[LocalKafka, str], tmp_path: Path) -> None:
+    broker, address = guarded
+    settings = settings_on(broker.bootstrap)
+    admin = AdminClient({"bootstrap.servers": broker.bootstrap, "log_level": 0})
+    as_limited = settings.model_copy(update=limited(address, tmp_path))
+
+    def grant(kind: ResourceType, name: str, *operations: AclOperation) -> None:
+        for operation in operations:
+            binding = AclBinding(
+                kind, name, ResourcePatternType.PREFIXED, "User:limited", "*", operation, AclPermissionType.ALLOW
+            )
+            for future in admin.create_acls([binding]).values():
+                future.result(30)
+
+    app = settings.app
+    sentence = refusal(as_limited)
+    assert "grant the ACL Create on Topic" in sentence
+    preflight(settings)
+    # Without Describe a topic cannot be told from one that does not exist.
+    assert "grant the ACL Create on Topic" in refusal(as_limited)
+    grant(ResourceType.TOPIC, app, AclOperation.DESCRIBE)
+    assert f"on TransactionalId {app}-*" in refusal(as_limited)
+    grant(ResourceType.TRANSACTIONAL_ID, app, AclOperation.DESCRIBE, AclOperation.WRITE)
+    assert f"grant the ACL Read on Topic {app}-" in refusal(as_limited)
+    grant(ResourceType.TOPIC, app, AclOperation.READ)
+    assert f"grant the ACL Write on Topic {app}-" in refusal(as_limited)
+    grant(ResourceType.TOPIC, app, AclOperation.WRITE)
+    assert "grant the ACL Read on Group" in refusal(as_limited)
+    grant(ResourceType.GROUP, app, AclOperation.READ)
+    assert f"grant the ACL DescribeConfigs on Topic {app}-" in refusal(as_limited)
+    grant(ResourceType.TOPIC, app, AclOperation.DESCRIBE_CONFIGS)
+    preflight(as_limited)
+
+
+def test_wrong_credentials(guarded: tuple[LocalKafka, str], tmp_path: Path) -> None:
+    _, address = guarded
+    settings = settings_on(address).model_copy(update=limited(address, tmp_path, "wrong"))
+    assert "does not accept the credentials of 'limited'" in refusal(settings)
