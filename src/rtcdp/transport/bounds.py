@@ -1,6 +1,6 @@
 """Where partitions begin and end."""
 
-# ruff: noqa: SLF001  librdkafka's own error codes begin with an underscore
+
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping

@@ -3,7 +3,7 @@
 Written against faust-streaming 0.15 and aiokafka 0.14; every override names what it replaces and why.
 """
 
-# ruff: noqa: SLF001  aiokafka offers no public way to what is replaced here
+
 from __future__ import annotations
 
 import asyncio
@@ -165,7 +165,7 @@ class Consumer(driver.Consumer):
 
     # ---- messages ----
 
-    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Message]]:  # noqa: ASYNC109 # as Faust's
+    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Message]]:  # as Faust's
         """One message per partition that has something: its value is a `Batch`. Replaces aiokafka's fetch."""
         if not self.flow_active:
             await self.wait(self.can_resume_flow)  # type: ignore[arg-type] # an asyncio.Event is as good as mode's

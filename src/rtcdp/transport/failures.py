@@ -1,6 +1,6 @@
 """What a Kafka error means for this process: fenced, refused for good, or unable to go on."""
 
-# ruff: noqa: SLF001  librdkafka's own error codes begin with an underscore
+
 from __future__ import annotations
 
 from confluent_kafka import KafkaError, KafkaException

@@ -5,7 +5,7 @@ gets a turn; what arrives while a turn lasts waits in the lane and is taken at o
 is handed over as soon as it is there, and at high rates one hand-over carries thousands.
 """
 
-# ruff: noqa: SLF001  librdkafka's own error codes begin with an underscore
+
 from __future__ import annotations
 
 import asyncio

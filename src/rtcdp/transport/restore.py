@@ -1,6 +1,6 @@
 """Reading one partition of a compacted topic to its end, in bulk: what a table is rebuilt from."""
 
-# ruff: noqa: SLF001  librdkafka's own error codes begin with an underscore
+
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, MutableMapping
