@@ -119,7 +119,7 @@ def worker(  # noqa: PLR0913 - one parameter an option
     """Run a worker: the process people deploy."""
     from rtcdp.worker.main import run
 
-    run(
+    code = run(
         _settings(
             config,
             definitions=definitions,
@@ -133,6 +133,7 @@ def worker(  # noqa: PLR0913 - one parameter an option
             redis=redis,
         )
     )
+    raise typer.Exit(code)
 
 
 @app.command(epilog=_examples("rtcdp check examples/shop", "rtcdp check examples/shop --json"))

@@ -146,15 +146,15 @@ def _bytes(value: bytes | str | None) -> bytes:
     return value.encode() if isinstance(value, str) else value or b""
 
 
-def record_log(bootstrap: str, topic: str) -> list[LogRecord]:
-    """All records that the topic `profile-events` holds now, read_committed, partition by partition.
+def read_topic(bootstrap: str, topic: str) -> list[LogRecord]:
+    """All records that a topic of text holds now, read_committed, partition by partition.
 
-    Written as JSON lines (`sources.write_record`) they are what `rtcdp replay --profile-events` reads. Raises
-    ClusterError where the cluster does not answer.
+    Those of `profile-events`, written as JSON lines (`sources.write_record`), are what `rtcdp replay --profile-events`
+    reads. Raises ClusterError where the cluster does not answer.
     """
     options: dict[str, Any] = {
         "bootstrap.servers": bootstrap,
-        "group.id": "rtcdp-record",
+        "group.id": "rtcdp-reader",
         "enable.auto.commit": False,
         "enable.partition.eof": True,
         "isolation.level": "read_committed",
