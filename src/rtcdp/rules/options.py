@@ -35,16 +35,18 @@ class Aggregate:
     values: types the expression may have; ANY always passes.
     result: type of the feature; None: that of the expression.
     about:  one line for editors and the reference.
+    fans:   a path with `[]` gives several values, each of which counts.
     """
 
     takes: Literal["events", "expression"]
     result: Type | None
     about: str
     values: frozenset[Type] = frozenset()
+    fans: bool = True
 
 
 _NUMBERS = frozenset({Type.NUMBER})
-_ORDERED = frozenset({Type.NUMBER, Type.TEXT, Type.TIME})
+_ORDERED = frozenset({Type.NUMBER, Type.TIME})
 _SCALARS = frozenset({Type.NUMBER, Type.TEXT, Type.TIME, Type.BOOLEAN})
 
 AGGREGATES: dict[str, Aggregate] = {
@@ -53,8 +55,8 @@ AGGREGATES: dict[str, Aggregate] = {
     "avg": Aggregate("expression", Type.NUMBER, "mean of the numbers", _NUMBERS),
     "min": Aggregate("expression", None, "least value", _ORDERED),
     "max": Aggregate("expression", None, "greatest value", _ORDERED),
-    "first": Aggregate("expression", None, "value of the earliest event that has one", _SCALARS),
-    "last": Aggregate("expression", None, "value of the latest event that has one", _SCALARS),
+    "first": Aggregate("expression", None, "value of the earliest event that has one", _SCALARS, fans=False),
+    "last": Aggregate("expression", None, "value of the latest event that has one", _SCALARS, fans=False),
     "first_time": Aggregate("events", Type.TIME, "when the earliest of these events occurred"),
     "last_time": Aggregate("events", Type.TIME, "when the latest of these events occurred"),
     "unique": Aggregate("expression", Type.NUMBER, "how many different values; starts at 0", _SCALARS),

@@ -59,10 +59,14 @@ def unplanned(_root: str, _parts: tuple[str, ...]) -> Type:
 
 @dataclass(frozen=True, slots=True)
 class Defined:
-    """A name that an expression may use."""
+    """A name that an expression may use.
+
+    followed: where it holds a time: the engine wakes a profile when `since()` of it crosses a constant.
+    """
 
     kind: OneOf["feature", "tag", "segment", "list"]
     type: Type
+    followed: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +110,9 @@ def parse(text: str, scope: Scope) -> Node:
     try:
         node = converter.convert(_read(rewritten, text))
         if scope.continuous:
-            converter.problems += problems_of_since(node, text)
+            converter.problems += problems_of_since(
+                node, text, {name for name, defined in scope.names.items() if not defined.followed}
+            )
     except Unreadable as error:
         raise ExpressionErrors([*converter.problems, error.problem]) from None
     if converter.problems:

@@ -162,7 +162,8 @@ class Sections:
         where = self.reader.condition(found.get("where"), scope, f"feature {name}")
         within = self.reader.duration(found.get("within"), least=1)
         result = AGGREGATES[aggregate].result or _element(value)
-        self._names[name] = Defined("feature", result)
+        followed = aggregate in ("first_time", "last_time") and within is None
+        self._names[name] = Defined("feature", result, followed=followed)
         if len(self.reader.errors) == before:
             normal = aggregate_normal(aggregate, events, value, where, within, self.lists)
             description = self.reader.text(found.get("description"))
@@ -187,11 +188,12 @@ class Sections:
         value = self.reader.expression(entry.value, scope, f"feature {name}")
         if value is None:
             return None
-        type_ = _element(value)
+        type_ = _element(value) if kind.fans else value.type
         if type_ not in (*kind.values, Type.ANY):
             allowed = " or ".join(sorted(shown(allowed) for allowed in kind.values))
             message = f"'{aggregate}' takes {allowed}, but {_short(value)} is {shown(type_)}"
-            self.reader.fail(entry.value, message, offset=value.span.start)
+            plain = isinstance(value, Path) and kind.fans and type_ is Type.LIST
+            self.reader.fail(entry.value, message, f"write {_short(value)}[]" if plain else "", value.span.start)
         return value
 
     # Tags and segments
