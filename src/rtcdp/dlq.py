@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from rtcdp import letters
 from rtcdp.config import Settings
@@ -20,10 +20,12 @@ from rtcdp.errors import ClusterError
 from rtcdp.outputs import DeadLetter
 
 REQUEST_S = 15.0
+ASKED = 5
+PAUSE_S = 0.3
 SILENCE_S = 30.0
 """So long without an answer while reading or sending: given up."""
 
-_END = KafkaError._PARTITION_EOF  # noqa: SLF001  # librdkafka's own codes have no public name in Python
+_END = KafkaError._PARTITION_EOF  # librdkafka's own codes have no public name in Python
 _decode = msgspec.json.Decoder(DeadLetter).decode
 
 
@@ -182,14 +184,13 @@ def _letters(settings: Settings) -> Iterator[tuple[Place, DeadLetter]]:
         "enable.partition.eof": True,
         "isolation.level": "read_committed",
         "auto.offset.reset": "earliest",
+        "fetch.wait.max.ms": 10,  # the end of a partition is only told when the broker stops waiting for more
     }
     consumer = Consumer(options)
     try:
-        metadata = consumer.list_topics(topic, timeout=REQUEST_S).topics[topic]
-        if metadata.error is not None:
-            raise ClusterError(f"topic {topic}: {metadata.error.str()}")
-        unread = set(metadata.partitions)
-        consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in unread])
+        unread = set(_partitions(consumer, topic))
+        # A number starts twenty times faster than "beginning"; where 0 is gone, the reset goes to what is left.
+        consumer.assign([TopicPartition(topic, partition, 0) for partition in unread])
         while unread:
             message = consumer.poll(SILENCE_S)
             if message is None:
@@ -206,6 +207,17 @@ def _letters(settings: Settings) -> Iterator[tuple[Place, DeadLetter]]:
         raise ClusterError(f"topic {topic} cannot be read: {failure.args[0]}") from None
     finally:
         consumer.close()
+
+
+def _partitions(consumer: Consumer, topic: str) -> list[int]:
+    """The numbers of the topic's partitions."""
+    metadata = consumer.list_topics(topic, timeout=REQUEST_S).topics[topic]
+    for _ in range(ASKED):
+        if metadata.error is None:
+            return list(metadata.partitions)
+        consumer.poll(PAUSE_S)  # a topic made a moment ago is not known to every broker at once
+        metadata = consumer.list_topics(topic, timeout=REQUEST_S).topics[topic]
+    raise ClusterError(f"topic {topic}: {metadata.error}")
 
 
 def _read(value: Any) -> DeadLetter | None:
