@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple, Protocol
 
 import orjson
 import pytest
 from typer.testing import CliRunner
 
-from rtcdp.cli import app
+from rtcdp.cli import app, main
 from rtcdp.inspection import full_key, partition_of
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -19,11 +21,38 @@ COMMANDS = ("demo", "worker", "check", "replay", "profile", "tick", "dlq")
 NOBODY = "127.0.0.1:1"
 
 
-def rtcdp(*arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("RTCDP_")}
-    return subprocess.run(
-        [sys.executable, "-m", "rtcdp.cli", *arguments], input=stdin, capture_output=True, env=environment, check=False
-    )
+class Done(NamedTuple):
+    """How a command ended."""
+
+    returncode: int
+    stdout: bytes
+    stderr: bytes
+
+
+class Rtcdp(Protocol):
+    """Runs a command line."""
+
+    def __call__(self, *arguments: str, stdin: bytes = b"") -> Done:
+        """As the console script would, in this process."""
+
+
+@pytest.fixture
+def rtcdp(monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]) -> Rtcdp:
+    for name in list(os.environ):
+        if name.startswith("RTCDP_"):
+            monkeypatch.delenv(name)
+
+    def run(*arguments: str, stdin: bytes = b"") -> Done:
+        monkeypatch.setattr(sys, "argv", ["rtcdp", *arguments])
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+        code = 0
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else 0
+        return Done(code, *capsysbinary.readouterr())
+
+    return run
 
 
 @pytest.mark.parametrize("command", [(), *((name,) for name in COMMANDS), ("dlq", "list"), ("dlq", "replay")])
@@ -41,7 +70,7 @@ def test_help_does_not_load_what_it_does_not_need() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_check_tells_well_from_wrong(tmp_path: Path) -> None:
+def test_check_tells_well_from_wrong(rtcdp: Rtcdp, tmp_path: Path) -> None:
     well = rtcdp("check", str(EXAMPLES / "shop"), "--json")
     assert well.returncode == 0, well.stdout
     assert orjson.loads(well.stdout)["ok"]
@@ -54,13 +83,13 @@ def test_check_tells_well_from_wrong(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("folder", ["shop", "ecom"])
-def test_the_examples_are_free_of_doubts(folder: str) -> None:
+def test_the_examples_are_free_of_doubts(rtcdp: Rtcdp, folder: str) -> None:
     report = orjson.loads(rtcdp("check", str(EXAMPLES / folder), "--json").stdout)
     assert report["errors"] == []
     assert report["warnings"] == []
 
 
-def test_replay_reads_standard_input() -> None:
+def test_replay_reads_standard_input(rtcdp: Rtcdp) -> None:
     event = {"type": "track", "event": "Signed Up", "userId": "u1", "messageId": "m", "timestamp": "2025-01-01T00:00:00Z"}
     done = rtcdp("replay", "-", "--definitions", str(EXAMPLES / "shop"), stdin=orjson.dumps(event))
     assert done.returncode == 0, done.stderr
@@ -74,26 +103,33 @@ def test_replay_reads_standard_input() -> None:
     [
         (("replay", "nowhere.jsonl", "-d", str(EXAMPLES / "shop")), b"nowhere.jsonl"),
         (("replay", "-", "-d", str(EXAMPLES / "shop"), "--until", "soon"), b"--until"),
-        (("worker", "-b", NOBODY, "-d", "nowhere"), b"nowhere"),
-        (("worker",), b"bootstrap"),
         (("tick", "--until", "soon", "-b", NOBODY), b"until"),
         (("profile", "u1", "-b", NOBODY), b"profile key"),
         (("replay", "-"), b"--definitions"),
         (("unknown",), b"unknown"),
     ],
 )
-def test_what_cannot_run_is_one_clear_line_and_two(arguments: tuple[str, ...], message: bytes) -> None:
+def test_what_cannot_run_is_one_clear_line_and_two(rtcdp: Rtcdp, arguments: tuple[str, ...], message: bytes) -> None:
     done = rtcdp(*arguments)
     assert done.returncode == 2, done.stderr
     assert message in done.stderr
     assert b"Traceback" not in done.stderr
 
 
-def test_wrong_definitions_stop_a_replay(tmp_path: Path) -> None:
+def test_wrong_definitions_stop_a_replay(rtcdp: Rtcdp, tmp_path: Path) -> None:
     (tmp_path / "rules.yaml").write_text("segments: {a: nothing > 1}\n")
     done = rtcdp("replay", "-", "-d", str(tmp_path))
     assert done.returncode == 2
     assert b"rules.yaml:1:" in done.stderr
+
+
+def test_a_worker_without_a_kafka_says_so() -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RTCDP_")}
+    command = [sys.executable, "-m", "rtcdp.cli", "worker"]
+    done = subprocess.run(command, capture_output=True, env=environment, check=False)
+    assert done.returncode == 2
+    assert b"bootstrap" in done.stderr
+    assert b"Traceback" not in done.stderr
 
 
 def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
