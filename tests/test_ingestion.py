@@ -329,6 +329,9 @@ def test_identifiers_are_not_taken_for_secrets() -> None:
     event = take(track(userId=4111111111111111, messageId="4111111111111111", traits={"member_card": "6200000000000005"}))
     assert (event.user_id, event.id) == ("4111111111111111", "4111111111111111")
     assert event.traits == {"member_card": "6200000000000005"}
+    external = [{"id": 6200000000000005, "type": "member_card"}]
+    event = take(track(userId=None, context={"externalIds": external, "note": 6200000000000005}))
+    assert event.context == {"externalIds": external}
 
 
 def test_the_tracking_plan() -> None:

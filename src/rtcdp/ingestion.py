@@ -91,7 +91,7 @@ class Ingestor:
         general = (
             tracking.allow_secrets
             | self._resolver.exempt
-            | {"context.device.token", "properties.groupId", "properties.previousId"}
+            | {"context.device.token", "context.externalIds.id", "properties.groupId", "properties.previousId"}
         )
         self._allowed = general | _allowed(tracking.traits, "traits")
         self._allowed_by_event = {
