@@ -1,0 +1,147 @@
+"""Ingest on a real Kafka: repeats after a kill, a changed plan, sources with transactions, records of any size."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
+
+from confluent_kafka import Message, Producer
+
+from rtcdp.cluster import source_ends
+from rtcdp.rules.loading import load
+from rtcdp.worker.ingest_versions import IngestPlan
+from rtcdp.worker.progress import Progress, decode
+from rtcdp.worker.versions import DefinitionsTopic, apply
+from tests.worker.conftest import Deployment, wait_for
+
+Deploy = Callable[..., Deployment]
+
+
+def event(number: int, **fields: Any) -> dict[str, Any]:
+    return {"type": "track", "event": "Seen", "userId": f"u{number % 97}", "messageId": f"m{number}", **fields}
+
+
+def progress(shop: Deployment) -> dict[str, Progress]:
+    found: dict[str, Progress] = {}
+    for message in shop.read(shop.settings.ingest_progress):
+        found[(message.key() or b"").decode()] = decode(message.value() or b"")
+    return found
+
+
+def all_done(shop: Deployment) -> bool:
+    """Whether ingest has published that it has done everything in the source."""
+    found = progress(shop)
+    ends = source_ends(shop.settings.kafka(), [shop.source])
+    return all(source in found and found[source].done >= end for source, end in ends.items())
+
+
+def events_in_log(shop: Deployment) -> list[Message]:
+    return [message for message in shop.read(shop.settings.profile_events) if not (message.key() or b"~").startswith(b"~")]
+
+
+def dropping_repeats(messages: list[Message]) -> list[dict[str, Any]]:
+    """What the fold sees: per target partition, records at or below the highest origin seen are dropped."""
+    seen: dict[tuple[int | None, str], int] = defaultdict(lambda: -1)
+    kept = []
+    for message in messages:
+        record = json.loads(message.value() or b"")
+        source = (message.partition(), record["source"])
+        if record["offset"] > seen[source]:
+            seen[source] = record["offset"]
+            kept.append(record)
+    return kept
+
+
+def test_after_kills_nothing_is_missing_and_repeats_are_in_order(deploy: Deploy) -> None:
+    shop = deploy(agents="ingest", instance="one")
+    total, sent = 30_000, threading.Event()
+
+    def send() -> None:
+        for start in range(0, total, 1_000):
+            shop.send(*(event(number) for number in range(start, start + 1_000)))
+            if sent.wait(0.05):
+                return
+
+    shop.worker().ready()
+    sender = threading.Thread(target=send)
+    sender.start()
+    try:
+        for kill in range(2):
+            worker = shop.workers[-1]
+            wait_for(lambda: worker.metric('rtcdp_events_in_total{agent="ingest"}') > 2_000, what=f"work before kill {kill}")
+            worker.end(signal.SIGKILL)
+            shop.worker().ready()
+        sender.join(60)
+    finally:
+        sent.set()
+    wait_for(lambda: all_done(shop), 60.0, "everything done")
+    messages = events_in_log(shop)
+    ids = [record["id"] for record in dropping_repeats(messages)]
+    assert len(ids) == total, f"{len(messages)} records in the log"
+    assert len(set(ids)) == total
+    assert shop.workers[-1].end() == 0
+
+
+def test_another_tracking_plan_counts_from_a_recorded_offset(deploy: Deploy) -> None:
+    shop = deploy(agents="ingest")
+    worker = shop.worker().ready()
+    old = "features: {a: {count: Seen}}\n"
+    new = old + "tracking: {events: {Seen: {properties: {price: number}}}}\n"
+    shop.send(*(event(number, properties={"price": "1.5"}) for number in range(100)))
+    wait_for(lambda: all_done(shop))
+    (shop.definitions / "shop.yaml").write_text(new, "utf-8")
+    topic = DefinitionsTopic(shop.settings.kafka(), shop.settings.definitions_topic, "test")
+    topic.read()
+    definitions = load(shop.definitions)
+    assert apply(topic, definitions)
+    sources, version = source_ends(shop.settings.kafka(), [shop.source]), IngestPlan.of(definitions).version
+
+    def announced() -> dict[str, int]:
+        points = {source: progress(shop)[source].versions[-1] for source in sources}
+        return {source: point.offset for source, point in points.items() if point.version == version}
+
+    wait_for(lambda: len(announced()) == len(sources), what="the announced versions")
+    assert announced() == sources
+    shop.send(*(event(number, properties={"price": "1.5"}) for number in range(100, 200)))
+    wait_for(lambda: all_done(shop))
+    prices = {record["id"]: record["properties"]["price"] for record in map(json.loads, map(Message.value, events_in_log(shop)))}
+    assert {prices[f"m{number}"] for number in range(100)} == {"1.5"}
+    assert {prices[f"m{number}"] for number in range(100, 200)} == {1.5}
+    assert worker.end() == 0
+
+
+def test_a_source_with_transactions_does_not_hold_time_back(deploy: Deploy) -> None:
+    shop = deploy(agents="ingest")
+    worker = shop.worker().ready()
+    producer = Producer({"bootstrap.servers": shop.settings.bootstrap, "transactional.id": shop.name})
+    producer.init_transactions(30)
+    producer.begin_transaction()
+    for number in range(10):
+        producer.produce(shop.source, json.dumps(event(number)).encode(), partition=number % 2)
+    producer.commit_transaction(30)
+    wait_for(lambda: all_done(shop), what="the markers passed")
+    first = min(one.watermark for one in progress(shop).values())
+    wait_for(lambda: min(one.watermark for one in progress(shop).values()) > first, what="time going on")
+    assert len(events_in_log(shop)) == 10
+    assert worker.end() == 0
+
+
+def test_records_of_any_size(deploy: Deploy) -> None:
+    shop = deploy(agents="ingest")
+    worker = shop.worker().ready()
+    large = json.dumps(event(1, properties={"note": "x" * 600_000})).encode()
+    wide = json.dumps(event(2, properties={f"k{number}": number for number in range(30_000)})).encode()
+    noise = bytes(range(256)) * 3_800
+    shop.send(event(0), large, wide, noise, event(3))
+    wait_for(lambda: all_done(shop))
+    letters = {letter["length"]: letter for letter in shop.records(shop.settings.events_dlq)}
+    assert letters[len(large)]["reason"] == "too_large"
+    assert letters[len(noise)]["reason"] == "too_large"
+    ids = {json.loads(message.value() or b"")["id"] for message in events_in_log(shop)}
+    assert {"m0", "m3"} <= ids
+    assert len(ids) + len(letters) == 5
+    assert worker.end() == 0
