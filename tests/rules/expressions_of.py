@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from rtcdp.rules.expressions import Type, quote
 from rtcdp.rules.names import EVENT_FIELDS, EVENT_ROOTS
-from rtcdp.rules.parsing import Defined, Scope
+from rtcdp.rules.scope import Defined, Scope
 
 NAMES = {
     "orders": Defined("feature", Type.NUMBER),

@@ -23,7 +23,8 @@ from rtcdp.rules.expressions import (
     unparse,
     walk,
 )
-from rtcdp.rules.parsing import ExpressionErrors, Scope, parse, parse_condition
+from rtcdp.rules.parsing import ExpressionErrors, parse, parse_condition
+from rtcdp.rules.scope import Scope
 from rtcdp.rules.signatures import SIGNATURES
 from rtcdp.rules.tokens import LONGEST_TEXT
 

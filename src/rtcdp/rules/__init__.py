@@ -1,1 +1,1 @@
-"""The definitions language: from YAML to checked trees (`loading`, `check`), from trees to what the engine runs (`compiler`)."""
+"""The definitions language: YAML to checked trees (`loading`, `check`), trees to what the engine runs (`compiler`)."""

@@ -10,7 +10,7 @@ import orjson
 from rtcdp.errors import DefinitionError, DefinitionErrors
 from rtcdp.rules import normal, plans
 from rtcdp.rules.definitions import Definitions, IdentityPlan, TrackingPlan
-from rtcdp.rules.documents import Entry, Mapping, Scalar, Value, from_plain, read_yaml
+from rtcdp.rules.documents import LARGEST_FILE, Entry, Mapping, Scalar, Value, from_plain, read_yaml
 from rtcdp.rules.names import BUILT_IN_FEATURES, did_you_mean, fault_of_name, listed
 from rtcdp.rules.options import SECTIONS
 from rtcdp.rules.reading import Reader
@@ -69,7 +69,8 @@ def read_folder(folder: Path) -> Loaded:
     total = 0
     for name in files:
         try:
-            content = (folder / name).read_bytes()
+            with (folder / name).open("rb") as file:
+                content = file.read(LARGEST_FILE + 1)
         except OSError as error:
             reader.errors.append(DefinitionError(name, 1, 1, f"the file cannot be read: {error.strerror}"))
             continue

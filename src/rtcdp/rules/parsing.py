@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import ast
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Any, cast
 from typing import Literal as OneOf
 
@@ -35,6 +34,7 @@ from rtcdp.rules.expressions import (
 )
 from rtcdp.rules.inference import ORDERED, ConstantFault, arithmetic, common, comparable, fold, shown
 from rtcdp.rules.names import EVENT_FIELDS, EVENT_ROOTS, did_you_mean, listed
+from rtcdp.rules.scope import Scope
 from rtcdp.rules.signatures import SIGNATURES
 from rtcdp.rules.tokens import FAN_OUT, Problem, Rewritten, Unreadable, rewrite
 
@@ -50,54 +50,6 @@ class ExpressionErrors(ValueError):
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = sorted(problems, key=lambda problem: (problem.start, problem.end))
         super().__init__("; ".join(problem.message for problem in self.problems))
-
-
-def unplanned(_root: str, _parts: tuple[str, ...]) -> Type:
-    """Types of paths without a tracking plan."""
-    return Type.ANY
-
-
-@dataclass(frozen=True, slots=True)
-class Defined:
-    """A name that an expression may use.
-
-    followed: where it holds a time: the engine wakes a profile when `since()` of it crosses a constant.
-    """
-
-    kind: OneOf["feature", "tag", "segment", "list"]
-    type: Type
-    followed: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """What an expression can see.
-
-    sees:       in a message: `the profile`.
-    roots:      `traits`, `properties`, `context`: as many as can be read here.
-    fields:     fields of the event itself.
-    names:      the definitions that can be read here.
-    hidden:     definitions that exist but cannot be read here, each with the reason.
-    planned:    the type of a path (root, parts) by the tracking plan; ANY where it says nothing.
-    continuous: the value is kept up to date as time passes, so `since()` may only be compared with constants.
-    events:     the events that can be looked at, where they are known.
-    """
-
-    sees: str
-    roots: tuple[str, ...] = ()
-    fields: tuple[str, ...] = ()
-    names: Mapping[str, Defined] = field(default_factory=dict)
-    hidden: Mapping[str, str] = field(default_factory=dict)
-    planned: Callable[[str, tuple[str, ...]], Type] = unplanned
-    continuous: bool = False
-    events: tuple[str, ...] = ()
-
-    @property
-    def expected(self) -> str:
-        """What a name may be here, for messages."""
-        kinds = sorted({defined.kind for defined in self.names.values()})
-        found = ["a " + kind for kind in kinds] + [f"{root}.NAME" for root in self.roots] + list(self.fields)
-        return listed(found)
 
 
 def parse(text: str, scope: Scope) -> Node:

@@ -12,7 +12,8 @@ from rtcdp.rules.documents import Entry, Mapping, Scalar, Sequence, Value
 from rtcdp.rules.expressions import Literal, Node, Type
 from rtcdp.rules.names import did_you_mean, fault_of_event, listed
 from rtcdp.rules.options import Option
-from rtcdp.rules.parsing import ExpressionErrors, Scope, parse, parse_condition
+from rtcdp.rules.parsing import ExpressionErrors, parse, parse_condition
+from rtcdp.rules.scope import Scope
 
 LONGEST_DURATION = 3650 * 86_400_000
 MOST_ERRORS = 500

@@ -27,8 +27,8 @@ from rtcdp.rules.inference import shown
 from rtcdp.rules.names import BUILT_IN_FEATURES, EVENT_FIELDS, EVENT_ROOTS, PROFILE_ROOTS, did_you_mean, listed
 from rtcdp.rules.normal import aggregate_normal
 from rtcdp.rules.options import AGGREGATES, CAP, FEATURE, ON, SEGMENT, TAG, TRIGGER, UNLESS
-from rtcdp.rules.parsing import Defined, Scope
 from rtcdp.rules.reading import Reader
+from rtcdp.rules.scope import Defined, Scope
 
 MOST_CAPS = 8
 MOST_TIMES = 1_000
