@@ -23,7 +23,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import folding, streaming
+from benchmarks import clickstream, folding, streaming
 from benchmarks.peers import BOTH, PROFILE, STATE, TXN, Peer
 from benchmarks.restoring import restore
 from benchmarks.streaming import Stage
@@ -88,10 +88,13 @@ def _options() -> argparse.Namespace:
 
 
 def _throughput(options: argparse.Namespace, stage: Stage) -> tuple[dict[str, Any], list[Row]]:
-    expected = {segments: streaming.reference(options.events, segments) for segments in {STATE.segments, PROFILE.segments}}
+    expected = {
+        segments: streaming.reference(clickstream.events(options.events), segments)
+        for segments in {STATE.segments, PROFILE.segments}
+    }
     warm = min(options.events, 50_000)
     for peer in (STATE, TXN):  # the broker's own first run is slow
-        streaming.throughput(stage, peer, warm, streaming.reference(warm, peer.segments))
+        streaming.throughput(stage, peer, warm, streaming.reference(clickstream.events(warm), peer.segments))
     rounds: list[dict[str, streaming.Throughput]] = []
     for number in range(options.rounds):
         found = {}

@@ -94,11 +94,11 @@ class Process:
         return held / 2**20
 
 
-def reference(count: int, segments: frozenset[str]) -> set[Output]:
+def reference(events: Iterable[clickstream.Event], segments: frozenset[str]) -> set[Output]:
     """The outputs of the hand-written job."""
     states: dict[str, dict[str, object]] = {}
     found: set[Output] = set()
-    for event in clickstream.events(count):
+    for event in events:
         state = states.get(event["user_id"])
         if state is None:
             state = states[event["user_id"]] = job.new()
