@@ -8,7 +8,7 @@ from benchmarks import clickstream, folding, job, peers, streaming
 from rtcdp.rules.loading import load
 
 EVENTS = 6_000
-USERS = 40
+USERS = 8
 
 
 def test_rtcdp_finds_exactly_what_the_hand_written_job_finds() -> None:
