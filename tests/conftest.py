@@ -12,12 +12,16 @@ from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
+from hypothesis import HealthCheck, settings
 
 from rtcdp import brokers
 from rtcdp.errors import ClusterError
 from rtcdp.redis_server import RedisServer
 
 MakeTopic = Callable[..., str]
+
+# `pytest --hypothesis-profile=thorough` looks much further than an everyday run.
+settings.register_profile("thorough", max_examples=3000, deadline=None, suppress_health_check=list(HealthCheck))
 
 _missing: list[str] = []
 

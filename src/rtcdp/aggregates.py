@@ -25,6 +25,7 @@ from xxhash import xxh3_64_intdigest
 NEVER = 1 << 62
 SCALE = 1_000_000
 _WHOLE = 2.0**53  # floats from here on are whole, and times SCALE they may be too large for a float
+_FLOAT_BITS = 1000  # numbers beyond are near the end of what a float can hold
 MAX_ENTRIES = 256
 MAX_VALUES = 256
 _KEPT = MAX_VALUES + 1  # one more tells that there are more
@@ -68,7 +69,7 @@ def scaled(number: float) -> int:
 def unscaled(units: int) -> float | int:
     """Back from `scaled`: an int where it is whole."""
     whole, rest = divmod(units, SCALE)
-    return whole if not rest else units / SCALE
+    return whole if not rest or whole.bit_length() > _FLOAT_BITS else units / SCALE
 
 
 def plain(number: float) -> float | int:

@@ -63,8 +63,7 @@ class Engine:
             starts: Starts = []
             if touched:
                 self._evaluate(profile, touched, outbox, starts)
-            if not event.historical:
-                self._trigger(profile, event, plan, starts, outbox)
+            self._trigger(profile, event, plan, starts, outbox)
         return profile.wake_at
 
     def _fold(self, event: str) -> Fold:
@@ -128,6 +127,8 @@ class Engine:
         """Cancel, start and decide triggers after an event."""
         for trigger in plan.cancels:
             triggers.cancel(profile, trigger, event, outbox)
+        if event.historical:
+            return  # it may call off, but never starts; and nothing has fallen due since the profile was advanced
         entry = (profile.now, event.received)  # a membership changes when the event is folded, however late it is
         for trigger in starts:
             triggers.start(profile, trigger, event, ("event", event.id), entry, outbox)
@@ -136,14 +137,18 @@ class Engine:
             if trigger.where is None or trigger.where(None, event):
                 triggers.start(profile, trigger, event, ("event", event.id), times, outbox)
         if profile.waiting:
-            revealed = profile.now if event.simulated else event.received
-            triggers.decide(profile, self.compiled.by_key, revealed, outbox)
+            triggers.decide(profile, self.compiled.by_key, event.received, outbox)
 
     def advance(self, profile: Profile, until: int, outbox: Outbox, *, simulated: bool) -> None:
         """Pass every instant up to and including `until` (ms) at which something changes by time alone.
 
         simulated: what falls due is revealed at its due instant, not at `until`: nothing is too old.
         """
+        if profile.failures and profile.wake_at <= until:  # it was put off: first what it may have missed meanwhile
+            profile.failures = 0
+            outbox.begin("time")
+            rules = tuple(range(len(self._rules)))
+            self._settle(profile, rules, outbox, "time", profile.now if simulated else until)
         while profile.wake_at <= until:
             now = max(profile.wake_at, profile.now)
             profile.now = now
@@ -185,8 +190,12 @@ class Engine:
         """
         compiled = self.compiled
         outbox.begin("definitions")
-        for key in [key for key in profile.slots if key in old.leaves and key not in compiled.leaves]:
-            del profile.slots[key]
+        for key in [key for key in profile.slots if key in old.leaves]:
+            leaf = compiled.leaves.get(key)
+            if leaf is None:
+                del profile.slots[key]
+            else:
+                profile.slots[key] = leaf.adapt(profile.slots[key])
         keys = {rule.key for rule in compiled.rules}
         for rule in old.rules:
             if rule.key in keys:
@@ -196,8 +205,12 @@ class Engine:
             elif not rule.is_segment and rule.key in profile.tags:
                 outbox.change(profile, "tag", rule.name, old=profile.tags.pop(rule.key))
         for trigger in old.triggers:
-            if trigger.key in profile.waiting and trigger.key not in compiled.by_key:
-                del profile.waiting[trigger.key]
+            new = compiled.by_key.get(trigger.key)
+            if new is not None:
+                triggers.migrate(profile, trigger, new)
+                continue
+            profile.triggers.pop(trigger.key, None)
+            if profile.waiting.pop(trigger.key, None) is not None:
                 outbox.change(profile, "not_sent", trigger.name, reason="withdrawn")
         self._settle(profile, tuple(range(len(compiled.rules))), outbox, "definitions", revealed)
 
@@ -210,7 +223,8 @@ def _interpreted(plan: Plan) -> Fold:
         for update in plan.updates:
             touched += update(profile, event)
         for read, table in plan.tables:
-            for update in table.get(read(event), ()):
+            value = read(event)
+            for update in table.get(value, ()) if type(value) is str else ():
                 touched += update(profile, event)
         return touched
 

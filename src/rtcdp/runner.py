@@ -150,6 +150,7 @@ class PartitionRunner:
         try:
             return _Batch(self, careful=False).run(records)
         except RtcdpError:
+            self._cache.clear()  # it holds profiles that the batch has changed
             raise
         except Exception:  # noqa: BLE001  whatever a record made the engine raise: done again, a snapshot before each
             self._cache.clear()
@@ -294,7 +295,21 @@ class _Batch:
             self._cache[key] = profile
         self._touched[key] = profile
         if profile.switch != self._switch:
+            profile = self._pass_safely(profile, key)
+        return profile
+
+    def _pass_safely(self, profile: Profile, key: bytes) -> Profile:
+        """Pass the switches; what raises leaves the profile as it was, to be looked at again under the new version."""
+        snapshot, kept = profiles.encode(profile), len(self._outbox.items)
+        try:
             self._pass_switches(profile)
+        except RtcdpError:
+            raise
+        except Exception:  # noqa: BLE001  one profile's fault does not stop the partition
+            del self._outbox.items[kept:]
+            profile = self._put_back(key, snapshot)
+            profile.switch = self._switch
+            self._put_off(profile, self._position.switches[-1].time)
         return profile
 
     def _pass_switches(self, profile: Profile) -> None:
@@ -322,11 +337,17 @@ class _Batch:
         kept = len(self._outbox.items)
         try:
             self._engine.apply(profile, record, self._outbox)
-            profiles.encode(profile)
+            self._check(profile, kept)
         except Exception as error:  # noqa: BLE001  one record's fault, whatever it is, is one dead letter
             del self._outbox.items[kept:]
             self._put_back(key, snapshot)
             self._refuse("fold_failed", f"{type(error).__name__}: {error}", offset, key, value)
+
+    def _check(self, profile: Profile, kept: int) -> None:
+        """Raise now where the profile, or what it has put out since, cannot be written."""
+        profiles.encode(profile)
+        for item in self._outbox.items[kept:]:
+            outputs.encode(item)
 
     def _put_back(self, key: bytes, snapshot: bytes | None) -> Profile:
         name = key.decode("utf-8", "replace")
@@ -371,14 +392,18 @@ class _Batch:
         try:
             self._engine.advance(profile, tick.time, self._outbox, simulated=tick.simulated)
             profile.now = max(profile.now, tick.time)
-            profile.failures = 0
+            if self._careful:
+                self._check(profile, kept)
         except Exception:  # noqa: BLE001  a profile that cannot be woken is put off; the others go on
             del self._outbox.items[kept:]
-            profile = self._put_back(key, snapshot)
-            profile.failures += 1
-            profile.wake_at = tick.time + min(RETRY_WAKE_MOST_MS, RETRY_WAKE_MS << min(profile.failures - 1, 20))
-            self._fold.counts["wakes_failed"] += 1
+            self._put_off(self._put_back(key, snapshot), tick.time)
         self._fold.counts["wakes"] += 1
+
+    def _put_off(self, profile: Profile, now: int) -> None:
+        """Wake a profile later: 1 min, doubling, up to a day."""
+        profile.failures += 1
+        profile.wake_at = now + min(RETRY_WAKE_MOST_MS, RETRY_WAKE_MS << min(profile.failures - 1, 20))
+        self._fold.counts["wakes_failed"] += 1
 
     def _visit(self, tick: Tick) -> None:
         """Take the next profiles, in key order, past the switches."""
@@ -402,8 +427,9 @@ class _Batch:
         position.switches.append(SwitchPoint(record.number, record.version, record.time))
         position.cursor = b""
         self._begin()
-        for profile in self._touched.values():
-            self._pass_switches(profile)
+        for key, profile in list(self._touched.items()):
+            if not profile.fresh:
+                self._pass_safely(profile, key)
 
     # ---- the end -----------------------------------------------------------------------------------------------
 
@@ -421,7 +447,8 @@ class _Batch:
         fold = self._fold
         self._flush()
         dump = profiles.encode
-        fold.state = {key: dump(profile) for key, profile in self._touched.items()}
+        # one that is still fresh saw only a record that raised: it is not there
+        fold.state = {key: dump(profile) for key, profile in self._touched.items() if not profile.fresh}
         fold.position = positions.encode(self._position)
         fold.next_position = self._position
         fold.counts["changes"] = len(fold.changes)

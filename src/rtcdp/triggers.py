@@ -74,7 +74,7 @@ def start(
     occurred, received = times
     same = _same(trigger, event)
     memory = profile.triggers.get(trigger.key)
-    if memory is not None and trigger.has_unless:
+    if memory is not None and trigger.unless is not None:
         latest = memory[_CANCELLED].get(same) if trigger.same else memory[_CANCELLED]
         if latest is not None and latest > occurred:
             outbox.change(profile, "not_sent", trigger.name, reason="cancelled")
@@ -97,17 +97,19 @@ def decide(
     revealed: time (ms) of the record or tick that shows what is due; where time is simulated, the profile's own.
     """
     now = profile.now
-    due = sorted((waiting[0], key) for key, waiting in profile.waiting.items() if waiting[0] <= now)
+    due = [(waiting[0], key) for key, waiting in profile.waiting.items() if waiting[0] <= now]
+    if len(due) > 1:
+        due.sort(key=lambda entry: (entry[0], triggers[entry[1]].index if entry[1] in triggers else -1))
     for instant, key in due:
         waiting = profile.waiting.pop(key)
         trigger = triggers.get(key)
         if trigger is None:
             continue
-        if trigger.condition is not None and not trigger.condition(profile, waiting[5]):
+        if revealed - instant > trigger.max_age:
+            outbox.change(profile, "not_sent", trigger.name, reason="max_age")
+        elif trigger.condition is not None and not trigger.condition(profile, waiting[5]):
             _memory(profile, trigger)[_FALSE] += 1
             outbox.condition_false(trigger)
-        elif revealed - instant > trigger.max_age:
-            outbox.change(profile, "not_sent", trigger.name, reason="max_age")
         elif _capped(profile, trigger):
             outbox.change(profile, "not_sent", trigger.name, reason="cap")
         else:
@@ -127,3 +129,17 @@ def _send(profile: Profile, trigger: CompiledTrigger, waiting: list[Any], outbox
         memory = _memory(profile, trigger)
         keep = max(cap.times for cap in trigger.caps)
         memory[_SENT] = [*memory[_SENT], profile.now][-keep:]
+
+
+def migrate(profile: Profile, old: CompiledTrigger, new: CompiledTrigger) -> None:
+    """Take a trigger over from other definitions: what waits keeps its due instant and what both captured."""
+    waiting, memory = profile.waiting.get(new.key), profile.triggers.get(new.key)
+    if waiting is not None and old.captured != new.captured and waiting[5]:
+        held = dict(zip(old.captured, waiting[5], strict=False))
+        waiting[5] = [held.get(text) for text in new.captured]
+    if old.unless == new.unless:
+        return
+    if waiting is not None and not new.same:
+        waiting[6] = ""
+    if memory is not None:
+        memory[_CANCELLED] = {} if new.same else None

@@ -19,8 +19,9 @@ from rtcdp.rules.definitions import (
     Segment,
     Tag,
     Trigger,
+    Unless,
 )
-from rtcdp.rules.expressions import Compare, EventField, Literal, Logical, Name, Node, Path
+from rtcdp.rules.expressions import Compare, EventField, Literal, Logical, Name, Node, Path, unparse
 from rtcdp.rules.features import Leaf, Update
 from rtcdp.rules.gates import Rules
 from rtcdp.rules.interpreter import Closure, closure, condition, walk
@@ -57,8 +58,9 @@ class CompiledTrigger:
     """A trigger, ready to be run. Durations in ms.
 
     where:    on the starting event.
-    unless:   on a cancelling event; `same` are getters whose values must be equal in both events.
-    captures: getters of what the payload reads of the starting event, in the order of the captured list.
+    unless:   what calls it off; `unless_where` is its condition, `same` are getters whose values must be equal.
+    captures: getters of what the payload reads of the starting event, in the order of the captured list;
+              `captured` are their texts.
     payload:  name -> `(profile, captured) -> value`.
     """
 
@@ -68,13 +70,14 @@ class CompiledTrigger:
     after: int
     where: Closure | None
     condition: Closure | None
-    has_unless: bool
+    unless: Unless | None
     unless_where: Closure | None
     same: tuple[Closure, ...]
     caps: tuple[Cap, ...]
     max_age: int
     channel: str
     captures: tuple[Closure, ...]
+    captured: tuple[str, ...]
     payload: tuple[tuple[str, Closure], ...]
 
 
@@ -195,18 +198,20 @@ class _PayloadReader(_ProfileReader):
     def __init__(self, compiler: _Compiler) -> None:
         super().__init__(compiler)
         self.captures: list[Closure] = []
+        self.captured: list[str] = []
         self._event = _EventReader(compiler)
 
-    def _captured(self, read: Closure) -> Closure:
+    def _capture(self, node: Node, read: Closure) -> Closure:
         place = len(self.captures)
         self.captures.append(read)
+        self.captured.append(unparse(node))
         return lambda profile, captured: captured[place] if captured else None
 
     def path(self, node: Path) -> Closure:
-        return super().path(node) if node.root == "traits" else self._captured(self._event.path(node))
+        return super().path(node) if node.root == "traits" else self._capture(node, self._event.path(node))
 
     def field(self, node: EventField) -> Closure:
-        return self._captured(self._event.field(node))
+        return self._capture(node, self._event.field(node))
 
 
 class _Compiler:
@@ -326,13 +331,14 @@ class _Compiler:
             after=trigger.after,
             where=condition(trigger.on.where, event),
             condition=fires,
-            has_unless=unless is not None,
+            unless=unless,
             unless_where=condition(unless.where, event) if unless else None,
             same=tuple(closure(node, event) for node in unless.same) if unless else (),
             caps=trigger.caps,
             max_age=trigger.max_age,
             channel=trigger.channel,
             captures=tuple(payload.captures),
+            captured=tuple(payload.captured),
             payload=values,
         )
 
@@ -423,9 +429,9 @@ def _rule_order(definitions: Definitions) -> list[Tag | Segment]:
 
 
 def _initial(rules: tuple[Rule, ...]) -> Rules:
-    """Rules to look at when a profile is first seen: all that hold of an empty one."""
+    """Rules to look at when a profile is first seen: all that hold of an empty one, and those that read them."""
     empty = Profile("")
-    held = []
+    initial: set[int] = set()
     for rule in rules:
         value = rule.value(empty, None)
         if rule.is_segment:
@@ -437,8 +443,10 @@ def _initial(rules: tuple[Rule, ...]) -> Rules:
             if holds:
                 empty.tags[rule.key] = value
         if holds:
-            held.append(rule.index)
-    return tuple(held)
+            initial.add(rule.index)
+        if rule.index in initial:  # the first event may undo it before anybody has seen it
+            initial.update(rule.dependents)
+    return tuple(sorted(initial))
 
 
 def _told_apart(where: Node | None) -> tuple[tuple[str, tuple[str, ...]], str] | None:

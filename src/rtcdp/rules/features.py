@@ -20,6 +20,7 @@ from rtcdp.aggregates import (
     MostFrequent,
     Sum,
     WindowAtLeast,
+    WindowCount,
     make,
     packed_up_to,
     scaled,
@@ -83,6 +84,13 @@ class Leaf:
         value = aggregate.value
         return lambda profile, event: value(profile.slots.get(key), profile.now)
 
+    def adapt(self, slot: Any) -> Any:
+        """Take over the slot of the same feature from other definitions: counts of a window come in two forms."""
+        aggregate = self.aggregate
+        if isinstance(aggregate, WindowAtLeast):
+            return (slot if type(slot) is bytes else slot[0])[-6 * aggregate.keep :]
+        return [slot, {}] if isinstance(aggregate, WindowCount) and type(slot) is bytes else slot
+
     def next(self, slot: Any, now: int) -> int:
         """When time alone may next change what some rule sees (ms), or NEVER."""
         aggregate = self.aggregate
@@ -102,7 +110,9 @@ class Leaf:
         if isinstance(self.aggregate, ExtremeTime):
             return self.since.flips.get(now - slot, NOTHING)
         before, after = self.aggregate.value(slot, now - 1), self.aggregate.value(slot, now)
-        return NOTHING if before == after else self.readers + self._crossed(before, after)
+        if before == after and type(before) is type(after):
+            return NOTHING
+        return self.readers + self._crossed(before, after)
 
     def _crossed(self, before: Any, after: Any) -> Rules:
         gates = self.gates

@@ -24,9 +24,9 @@ def moment(value: Any) -> datetime | None:
     if type(value) is str:
         try:
             parsed = datetime.fromisoformat(value)
-        except ValueError:
+            return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
+        except (ValueError, OverflowError):  # not a time, or in UTC before the year 1 or after 9999
             return None
-        return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
     return None
 
 
@@ -43,8 +43,10 @@ def _text(read: Callable[[str], Any]) -> Callable[[Any], Any]:
 
 
 def contains(whole: Any, part: Any) -> bool:
-    """Whether a text contains a text, or a list an item."""
+    """Whether a text contains a text, or a list (a frozenset where it is one of `lists:`) an item."""
     if type(whole) is str:
+        return type(part) is str and part in whole
+    if isinstance(whole, frozenset):
         return type(part) is str and part in whole
     return isinstance(whole, list | tuple) and any(same(item, part) for item in whole)
 

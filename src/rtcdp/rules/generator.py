@@ -13,7 +13,7 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
-from rtcdp.aggregates import LATEST, ONE, SCALE, Count, ExtremeTime, MostFrequent, Sum, WindowAtLeast, packed_up_to
+from rtcdp.aggregates import LATEST, ONE, SCALE, Count, ExtremeTime, MostFrequent, Sum, WindowAtLeast, packed_up_to, scaled
 from rtcdp.profile import Profile, slot_key
 from rtcdp.rules.compiler import Compiled, Plan, Rule
 from rtcdp.rules.expressions import Call, Compare, Literal, Logical, Name, Node, Not
@@ -165,7 +165,8 @@ def _call(writer: _Writer, leaf: Leaf) -> None:
 
 def _tables(writer: _Writer, plan: Plan) -> None:
     for read, table in plan.tables:
-        writer.add(1, f"for update in {writer.object(table)}.get({writer.object(read)}(event), ()):")
+        writer.add(1, f"v = {writer.object(read)}(event)")
+        writer.add(1, f"for update in {writer.object(table)}.get(v, ()) if type(v) is str else ():")
         writer.add(2, "touched += update(profile, event)")
 
 
@@ -195,7 +196,7 @@ def _sum(writer: _Writer, leaf: Leaf) -> None:
     key, value = repr(leaf.key), f"{writer.object(leaf.value_of, 'value')}(None, event)"
     writer.add(1, f"v = {value}")
     writer.add(1, f"if {_NUMBER.format('v')}:")
-    writer.add(2, f"v = v * {SCALE} if type(v) is int else round(v * {SCALE})")
+    writer.add(2, f"v = v * {SCALE} if type(v) is int else {writer.object(scaled, 'scaled')}(v)")
     writer.add(2, "if v:")
     writer.add(3, f"b = slots.get({key}, 0); slots[{key}] = b + v")
     if leaf.readers:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
+from math import isfinite
 from typing import Any, Protocol
 
 import re2
@@ -199,9 +200,10 @@ def _arithmetic(node: Arithmetic, reader: Reader) -> Closure:
         one, other = left(profile, event), right(profile, event)
         if is_number(one) and is_number(other):
             try:
-                return apply(one, other)
+                found = apply(one, other)
             except OverflowError:
                 return None
+            return found if type(found) is not float or isfinite(found) else None
         if joins and type(one) is str and type(other) is str:
             return one + other
         return None
