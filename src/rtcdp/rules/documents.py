@@ -171,7 +171,7 @@ class _Reader:
             mark = error.problem_mark or error.context_mark
             context = f" {error.context}" if error.context else ""
             message = f"this is not YAML: {error.problem or 'it cannot be read'}{context}"
-            raise _Stop(message, mark.index if mark else index) from None
+            raise _Stop(message, mark.index if mark else index, _advice(message)) from None
         except YAMLError as error:
             raise _Stop("this is not YAML: a character is not allowed", getattr(error, "position", index)) from None
         except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError):
@@ -255,6 +255,13 @@ class _Reader:
 
     def _error(self, message: str, value: Value, hint: str = "") -> None:
         self._errors.append(DefinitionError(self._source.file, *value.place(), message, hint))
+
+
+def _advice(message: str) -> str:
+    """What people most often forget, by what the parser stumbled over."""
+    if "flow mapping" in message:
+        return "in { }, a text with a comma, [, ], {, } or ': ' needs quotes"
+    return "a text with ': ' needs quotes" if "mapping values are not allowed" in message else ""
 
 
 def _raw_offset(raw: str, text: str, offset: int) -> int:
