@@ -176,20 +176,34 @@ class Deployment:
         admin.delete_topics([self.source, *self.settings.own_topics().values()])
 
 
-@pytest.fixture
-def deploy(kafka: str, tmp_path: Path) -> Iterator[Callable[..., Deployment]]:
-    """`deploy(**flags)` makes a deployment on the real Kafka; its processes and topics go at the end."""
+Deploy = Callable[..., Deployment]
+
+
+def deployments(bootstrap: str, folder: Path) -> Iterator[Deploy]:
+    """A function that makes deployments; their processes and topics go at the end."""
     made: list[Deployment] = []
 
     def make(**flags: Any) -> Deployment:
-        folder = tmp_path / str(len(made))
-        folder.mkdir()
-        made.append(Deployment(flags.pop("bootstrap", kafka), folder, **flags))
+        place = folder / str(len(made))
+        place.mkdir()
+        made.append(Deployment(flags.pop("bootstrap", bootstrap), place, **flags))
         return made[-1]
 
-    for name in list(os.environ):
+    for name in os.environ:
         if name.startswith("RTCDP_") and not name.startswith("RTCDP_TEST_"):
             pytest.fail(f"{name} is set: it would change what the tests start")
     yield make
     for deployment in made:
         deployment.close()
+
+
+@pytest.fixture
+def deploy(kafka: str, tmp_path: Path) -> Iterator[Deploy]:
+    """`deploy(**flags)` makes a deployment on the real Kafka."""
+    yield from deployments(kafka, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def deploy_once(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deploy]:
+    """As `deploy`, for what all tests of a file share."""
+    yield from deployments(kafka, tmp_path_factory.mktemp("shared"))

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Callable
 from typing import Any
 
 from rtcdp.commands import tick
-from tests.worker.conftest import Deployment, wait_for
-
-Deploy = Callable[..., Deployment]
+from tests.worker.conftest import Deploy, wait_for
 
 
 def event(user: int, name: str = "Page Seen", **fields: Any) -> dict[str, Any]:
