@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from rtcdp import position as positions
-from rtcdp.errors import Fenced, Stalled
+from rtcdp.errors import ClusterError, Fenced, Stalled
 from rtcdp.metrics import Metrics
 from rtcdp.position import POSITION_KEY, Position, SwitchPoint
 from rtcdp.records import SWITCH_KEY, TICK_KEY, Switch, decode
@@ -42,6 +42,10 @@ class FakeBatch:
     def __init__(self, first: int, keys: Iterable[bytes]) -> None:
         self.messages = [FakeMessage(first + number, key) for number, key in enumerate(keys)]
         self.over = asyncio.Event()
+
+    @property
+    def waiting(self) -> int:
+        return len(self.messages)
 
     def take(self, records: int, size: int) -> list[FakeMessage]:
         taken, self.messages = self.messages[:records], self.messages[records:]
@@ -109,6 +113,7 @@ class Given:
             watermark=lambda: self.watermark,
             version=lambda: self.version,
             records=3,
+            limits={"changes": 1_000, "changelog": 2_000},
         )
         self.partition = ProfilePartition(7, self.runner, self.producer, work, -1, 1)  # type: ignore[arg-type] # fakes
 
@@ -222,3 +227,28 @@ def test_stop_during_an_abort_leaves_the_batch_to_the_successor() -> None:
 
     asyncio.run(check())
     assert (given.producer.committed, given.done) == ([], [])
+
+
+class LargeRunner(ToyRunner):
+    """Makes an output and a state as large as the key says."""
+
+    def fold(self, records: Any) -> ToyFold:
+        fold = super().fold(records)
+        fold.changes = [(key, b"x" * int(key)) for key, _ in fold.changes]
+        fold.state = {key: b"x" * int(key) for key in fold.state}
+        return fold
+
+
+def test_output_too_large_becomes_a_dead_letter() -> None:
+    given = Given(runner=LargeRunner)
+    given.process(FakeBatch(4, [b"10", b"900"]))
+    assert given.written("changes") == [(None, b"10", b"x" * 10)]
+    [(_, key, value)] = given.written("letters")
+    assert (key, b'"too_large"' in (value or b"")) == (b"log/7/4", True)
+
+
+def test_profile_too_large_for_its_changelog_is_said_and_not_lost() -> None:
+    given = Given(runner=LargeRunner)
+    with pytest.raises(ClusterError, match=r"the profile 1900 has 1900 bytes.*changelog"):
+        given.process(FakeBatch(0, [b"1900"]))
+    assert given.producer.committed == []

@@ -1,6 +1,5 @@
 """Where partitions begin and end."""
 
-
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping

@@ -3,7 +3,6 @@
 Written against faust-streaming 0.15 and aiokafka 0.14; every override names what it replaces and why.
 """
 
-
 from __future__ import annotations
 
 import asyncio

@@ -1,6 +1,5 @@
 """What a Kafka error means for this process: fenced, refused for good, or unable to go on."""
 
-
 from __future__ import annotations
 
 from confluent_kafka import KafkaError, KafkaException

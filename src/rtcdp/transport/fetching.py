@@ -5,7 +5,6 @@ gets a turn; what arrives while a turn lasts waits in the lane and is taken at o
 is handed over as soon as it is there, and at high rates one hand-over carries thousands.
 """
 
-
 from __future__ import annotations
 
 import asyncio

@@ -37,6 +37,11 @@ class Batch:
         """The partition."""
         return self._tp.partition
 
+    @property
+    def waiting(self) -> int:
+        """How many records have been fetched and not been taken."""
+        return self._fetching.waiting(self._tp)
+
     def take(self, records: int = 2_000, size: int = 8 << 20) -> list[Message]:
         """The records that have been fetched by now, in order: at most `records` and about `size` bytes of values."""
         return self._fetching.take(self._tp, self.epoch, records, size)

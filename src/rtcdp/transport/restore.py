@@ -1,6 +1,5 @@
 """Reading one partition of a compacted topic to its end, in bulk: what a table is rebuilt from."""
 
-
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, MutableMapping

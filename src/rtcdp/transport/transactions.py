@@ -37,7 +37,13 @@ class TransactionalProducer:
     def __init__(self, kafka: Mapping[str, Any], transactional_id: str, extra: Mapping[str, Any] | None = None) -> None:
         self.transactional_id = transactional_id
         self.failed_delivery = ""
-        options = {**transactional_conf(kafka, transactional_id), "on_delivery": self._on_failure, **(extra or {})}
+        self._fatal: KafkaError | None = None
+        options = {
+            **transactional_conf(kafka, transactional_id),
+            "on_delivery": self._on_failure,
+            "error_cb": self._on_error,
+            **(extra or {}),
+        }
         self._producer: Producer | None = Producer(options)
         self._open = False
 
@@ -131,6 +137,9 @@ class TransactionalProducer:
 
     def _classified(self, exception: KafkaException, doing: str) -> RtcdpError:
         error = cause(exception)
+        if error.code() == KafkaError._FATAL and self._producer is not None:
+            self._producer.poll(0)  # which tells what it was that had become fatal
+            error = self._fatal or error
         text = f"{self.transactional_id}: {doing}: {error.str()} ({error.name()})"
         if error.code() in FENCED:
             return Fenced(text)
@@ -139,6 +148,10 @@ class TransactionalProducer:
         if error.txn_requires_abort():
             return Aborted(text)
         return Stalled(text)
+
+    def _on_error(self, error: KafkaError) -> None:
+        if error.fatal():
+            self._fatal = error
 
     def _on_failure(self, error: KafkaError | None, message: Any) -> None:
         if error is not None:

@@ -50,6 +50,7 @@ def build(  # noqa: PLR0913 - what a worker is put together from
     new_runner: NewRunner | None = None,
     ingest: Callable[[App], IngestAgent] | None = None,
     metrics: Metrics | None = None,
+    limits: Mapping[str, int] | None = None,
     watermark: Callable[[], int | None] = lambda: None,
     version: Callable[[], str | None] = lambda: None,
     fatal: Callable[[BaseException], None] = leave,
@@ -60,6 +61,7 @@ def build(  # noqa: PLR0913 - what a worker is put together from
     topic_ids:  topic name to id, from preflight.
     new_runner: makes a partition's runner; needed for the agent `profile`.
     ingest:     makes the ingest agent, which then owns the sources and `commands`; needed for the agent `ingest`.
+    limits:     `max.message.bytes` by topic, from preflight; absent: Kafka's default.
     watermark:  the low watermark in ms for ticks; None while there is none.
     version:    version of the definitions that is current; None while it is not known.
     fatal:      what ends the process.
@@ -98,6 +100,7 @@ def build(  # noqa: PLR0913 - what a worker is put together from
             version=version,
             records=settings.batch_records,
             size=settings.batch_bytes,
+            limits=limits,
         )
         app.own(topic, worker.profiles)
         app.agent(_raw(app, topic), name="profile")(worker.profiles.agent)

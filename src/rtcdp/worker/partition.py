@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Protocol
 
@@ -18,10 +18,12 @@ from confluent_kafka import Message
 
 from rtcdp.errors import Stalled
 from rtcdp.metrics import Metrics, now_ms
+from rtcdp.outputs import Origin
 from rtcdp.position import POSITION_KEY, Position
 from rtcdp.records import SWITCH_KEY, TICK_KEY, Switch, encode
 from rtcdp.transport.owner import Batch
 from rtcdp.transport.transactions import Aborted, TransactionalProducer
+from rtcdp.worker.sizes import fit
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +31,11 @@ ATTEMPTS = 8
 """How often a batch is done again before the process gives up: a transaction that is always aborted has a lasting cause."""
 PAUSE = 0.1
 """Between two attempts (s), growing."""
+
+SETTLE = 0.002
+"""Least time between the end of a commit and the next transaction of a partition (s)."""
+SMALL = 200
+"""Records below which folding takes less time than that."""
 
 Entry = tuple[bytes, bytes]
 Record = tuple[int, bytes | None, bytes | None]
@@ -87,6 +94,7 @@ class Work:
     """What all partitions of the profile agent share.
 
     records, size: most that one transaction takes (records, bytes of values).
+    limits:        `max.message.bytes` by topic.
     watermark:     the low watermark in ms; None where there is none: no tick is proposed.
     version:       the version of the definitions that is `current`; None where it is not known: no switch is proposed.
     done:          told the offset up to which a partition is done, and the epoch of that.
@@ -100,6 +108,7 @@ class Work:
     version: Callable[[], str | None]
     records: int = 2_000
     size: int = 8 << 20
+    limits: Mapping[str, int] = field(default_factory=dict)
 
 
 class ProfilePartition:
@@ -122,6 +131,7 @@ class ProfilePartition:
         self._poked = False
         self._stopping = False
         self._wakeup: asyncio.Future[None] | None = None
+        self._committed_at = 0.0
         self._tick_out = False
         self._switch_out: tuple[int, str] | None = None
         self._switch_made: tuple[int, str] | None = None
@@ -153,6 +163,7 @@ class ProfilePartition:
     async def process(self, batch: Batch | None) -> None:
         """One batch, exactly once. Does nothing where there are neither records nor anything to append."""
         work, runner, producer, topics = self._work, self.runner, self.producer, self._work.topics
+        await self._settle(batch)
         # 1. Take what has been fetched; nothing fetched is a batch too when a tick or switch is to be appended.
         records = _records(batch.take(work.records, work.size)) if batch is not None else []
         proposals = self._proposals()
@@ -163,6 +174,7 @@ class ProfilePartition:
             # 2. Fold: pure, and in an overlay over the state.
             started = perf_counter()
             fold = runner.fold(records)
+            self._fit(fold, records)
             folded, folded_at = perf_counter(), now_ms()
             # 3. Begin; produce outputs, dead letters, records for the log, state and position; commit.
             try:
@@ -182,11 +194,22 @@ class ProfilePartition:
                 if await self._again(attempt, reason):
                     continue
                 return
+            self._committed_at = perf_counter()
             # 4. Adopt the overlay, and say that the batch is done.
             runner.adopt(fold)
             self._adopted(records, proposals, batch)
             self._observe(fold, len(records), folded - started, perf_counter() - folded, folded_at)
             return
+
+    async def _settle(self, batch: Batch | None) -> None:
+        """Leave the broker a moment between two small transactions.
+
+        The coordinator answers a commit before it has written the markers. Until they are written it refuses the next
+        transaction of that producer, and librdkafka asks again only after 20 ms. Folding a large batch takes longer.
+        """
+        wait = self._committed_at + SETTLE - perf_counter()
+        if wait > 0 and (batch is None or batch.waiting < SMALL):
+            await asyncio.sleep(wait)
 
     async def _woken(self) -> bool:
         """Wait for a turn or a poke; false when told to stop."""
@@ -198,6 +221,12 @@ class ProfilePartition:
     def _turn(self) -> Batch | None:
         batch, self._batch, self._poked = self._batch, None, False
         return batch
+
+    def _fit(self, fold: Folded, records: Sequence[Record]) -> None:
+        topics, limits = self._work.topics, self._work.limits
+        first = records[0][0] if records else self.offset
+        origin = Origin(topic=topics.profile_events, partition=self.number, offset=first)
+        fit(fold, topics.profile_changes, topics.triggers, topics.letters, topics.changelog, limits, origin)
 
     async def _blocking(self, call: Callable[[], None]) -> None:
         await asyncio.get_running_loop().run_in_executor(self._work.executor, call)

@@ -43,6 +43,7 @@ class ProfileAgent:
     watermark:  the low watermark in ms, None where there is none yet.
     version:    version of the definitions that is current, None where it is not known.
     records, size: most that one transaction takes (records, bytes of values).
+    limits:     `max.message.bytes` by topic, from preflight.
     """
 
     def __init__(  # noqa: PLR0913 # hooks, each with its own meaning
@@ -58,6 +59,7 @@ class ProfileAgent:
         version: Callable[[], str | None] = lambda: None,
         records: int = 2_000,
         size: int = 8 << 20,
+        limits: Mapping[str, int] | None = None,
     ) -> None:
         self._app = app
         self._topics = topics
@@ -79,6 +81,7 @@ class ProfileAgent:
             version=version,
             records=records,
             size=size,
+            limits=limits or {},
         )
 
     @property
