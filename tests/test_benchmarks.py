@@ -8,12 +8,14 @@ from benchmarks import clickstream, folding, job, peers, streaming
 from rtcdp.rules.loading import load
 
 EVENTS = 6_000
-USERS = 8
 
 
 def test_rtcdp_finds_exactly_what_the_hand_written_job_finds() -> None:
     runner = folding.new_runner(load(folding.DEFINITIONS))
-    events = [{**event, "user_id": f"u{number % USERS}"} for number, event in enumerate(clickstream.events(EVENTS))]
+    users = [
+        place % 4 if place % 2 else place % 200 for place in range(EVENTS)
+    ]  # two with very many events, a hundred with few
+    events = [{**event, "user_id": f"u{user}"} for user, event in zip(users, clickstream.events(EVENTS), strict=True)]
     rows = [(offset, *clickstream.as_log(event)) for offset, event in enumerate(events)]
     found: list[peers.Output] = []
     for start in range(0, EVENTS, 500):
