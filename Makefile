@@ -24,7 +24,7 @@ lint: .venv/synced  ## ruff, mypy --strict and the import contracts
 	$(RUN) mypy
 	$(RUN) lint-imports --no-logo
 
-bench: .venv/synced  ## The benchmarks on a Kafka of their own: a table and benchmarks/results.json (about an hour; quick look: BENCH=--quick)
+bench: .venv/synced  ## The benchmarks on a Kafka of their own: a table and benchmarks/results.json (about 45 minutes; a quick look: BENCH=--quick)
 	@$(RUN) python -m benchmarks $(BENCH)
 
 schemas: .venv/synced  ## Write schemas/ anew from the code's own types

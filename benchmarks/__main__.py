@@ -10,6 +10,7 @@ import argparse
 import json
 import platform
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
@@ -34,7 +35,7 @@ RATE = 500
 PARTS = ("throughput", "latency", "engine", "rules", "state", "restore", "memory")
 Row = tuple[str, str, str]  # what, figure, wanted
 
-console = Console(highlight=False)
+console = Console(highlight=False, width=None if sys.stdout.isatty() else 132)
 
 
 def main() -> None:
