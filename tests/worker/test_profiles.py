@@ -156,27 +156,34 @@ def test_paused_owner_is_fenced(deployment: Deployment) -> None:
     assert first.wait(15) != 0
 
 
-def test_changelog_without_position_is_refused(deployment: Deployment) -> None:
+def work_and_stop(deployment: Deployment) -> None:
     deployment.send(1_000)
     worker = deployment.start("a")
     deployment.read(1_000)
     worker.send_signal(signal.SIGTERM)
     assert worker.wait(10) == 0
+
+
+def make_again(deployment: Deployment, topic: str) -> None:
     admin = AdminClient({"bootstrap.servers": deployment.bootstrap})
-    admin.delete_topics([deployment.changelog])[deployment.changelog].result(10)
+    admin.delete_topics([topic])[topic].result(10)
     deadline = time.monotonic() + 10
-    while deployment.changelog in admin.list_topics(timeout=5).topics:
+    while topic in admin.list_topics(timeout=5).topics:
         assert time.monotonic() < deadline
-    admin.create_topics([NewTopic(deployment.changelog, PARTITIONS, 1)])[deployment.changelog].result(10)
+    admin.create_topics([NewTopic(topic, PARTITIONS, 1)])[topic].result(10)
+
+
+def test_changelog_without_position_is_refused(deployment: Deployment) -> None:
+    work_and_stop(deployment)
+    make_again(deployment, deployment.changelog)
     assert deployment.start("a").wait(20) == 2
     assert "has no position" in deployment.log(1)
 
 
-def test_another_topic_id_is_refused(deployment: Deployment) -> None:
-    deployment.send(1_000)
-    worker = deployment.start("a")
-    deployment.read(1_000)
-    worker.send_signal(signal.SIGTERM)
-    assert worker.wait(10) == 0
+def test_log_made_again_is_refused(deployment: Deployment) -> None:
+    work_and_stop(deployment)
     assert deployment.start("a", TOY_TOPIC_ID="another").wait(20) == 2
     assert "deleted and made again" in deployment.log(1)
+    make_again(deployment, f"{deployment.app}-log")
+    assert deployment.start("a").wait(20) == 2  # the same id, as where a broker knows none
+    assert "has lost records" in deployment.log(2)

@@ -21,7 +21,7 @@ from mode import Service
 from rtcdp.errors import ClusterError
 from rtcdp.transport.bounds import bounds
 from rtcdp.transport.fetching import Fetching
-from rtcdp.transport.owner import Batch
+from rtcdp.transport.owner import Batch, Owner
 from rtcdp.transport.restore import Stopped
 
 if TYPE_CHECKING:
@@ -80,10 +80,8 @@ class Consumer(driver.Consumer):
             self.busy_since = monotonic()
             starts: dict[TP, int | None] = dict.fromkeys(assigned)
             try:
-                for topic, owner in app.owners.items():
-                    mine = {tp.partition for tp in assigned if tp.topic == topic}
-                    found = await owner.take_over(mine, generation)
-                    starts.update({TP(topic, partition): offset for partition, offset in found.items()})
+                for found in await self._all_take_over(assigned, generation):
+                    starts.update(found)
                 if generation == app.consumer_generation_id:
                     self._starts = await self._checked(starts)
             except Stopped:
@@ -92,6 +90,20 @@ class Consumer(driver.Consumer):
                 app.fatal(error)
                 raise
             return generation == app.consumer_generation_id
+
+    async def _all_take_over(self, assigned: set[TP], generation: int) -> list[dict[TP, int | None]]:
+        """The owners take over beside each other; none is left running when one fails."""
+
+        async def one(topic: str, owner: Owner) -> dict[TP, int | None]:
+            found = await owner.take_over({tp.partition for tp in assigned if tp.topic == topic}, generation)
+            return {TP(topic, partition): offset for partition, offset in found.items()}
+
+        owners = self._owning_app.owners
+        results = await asyncio.gather(*(one(*owned) for owned in owners.items()), return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+        return [result for result in results if not isinstance(result, BaseException)]
 
     async def _checked(self, starts: Mapping[TP, int | None]) -> dict[TP, int]:
         """Where to start, as numbers: the owner's word, else the group's offset, else the beginning."""
