@@ -115,7 +115,7 @@ class Stage:
         self.bootstrap = bootstrap
         self.broker_pid = broker_pid
         self._logs = logs
-        self._admin = AdminClient({"bootstrap.servers": bootstrap})
+        self._admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 2})
 
     @contextmanager
     def run(self, linger_ms: float = 5) -> Iterator[Run]:
@@ -169,6 +169,7 @@ class Stage:
         return Producer(
             {
                 "bootstrap.servers": self.bootstrap,
+                "log_level": 2,
                 "enable.idempotence": True,
                 "linger.ms": linger_ms,
                 "queue.buffering.max.messages": 500_000,
