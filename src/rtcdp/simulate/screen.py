@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,7 +33,7 @@ def draw(board: Board) -> RenderableType:
 
 def save_picture(board: Board, path: Path) -> None:
     """Save the view as SVG."""
-    console = Console(record=True, width=WIDTH, file=Path("/dev/null").open("w", encoding="utf-8"), force_terminal=True)  # noqa: SIM115
+    console = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True)
     console.print(draw(board))
     console.save_svg(str(path), title="rtcdp demo")
 

@@ -170,7 +170,7 @@ def read_topic(bootstrap: str, topic: str) -> list[LogRecord]:
                 if error is None:
                     key, value = message.key(), message.value()
                     found.append(LogRecord(message.partition() or 0, message.offset() or 0, _text(key), _text(value)))
-                elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - the library's own name for it
+                elif error.code() == KafkaError._PARTITION_EOF:
                     left.discard(message.partition() or 0)
                 else:
                     raise ClusterError(f"{topic} cannot be read: {error}")
