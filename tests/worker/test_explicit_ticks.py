@@ -24,7 +24,7 @@ def bury(unfit: Unfit) -> None:
 
 def test_a_tick_waits_for_the_ends_and_goes_to_every_partition() -> None:
     producer = Recording()
-    ticks = ExplicitTicks("c/1", producer, "log", 3, frozenset({"s/0", "s/1"}))
+    ticks = ExplicitTicks("c/1", producer, "log", 3, frozenset({"s"}))
     ticks.take(7, encode(TickCommand(time=1_000, ends={"s/0": 5, "s/1": 0, "elsewhere/0": 99})), bury)
     assert ticks.carry_out(lambda source: 4) == 0
     assert producer.records == []
@@ -39,7 +39,7 @@ def test_a_tick_waits_for_the_ends_and_goes_to_every_partition() -> None:
 
 def test_what_is_no_command_waits_for_its_turn() -> None:
     producer, buried = Recording(), list[Unfit]()
-    ticks = ExplicitTicks("c/0", producer, "log", 1, frozenset({"s/0"}))
+    ticks = ExplicitTicks("c/0", producer, "log", 1, frozenset({"s"}))
     ticks.take(0, encode(TickCommand(time=1, ends={"s/0": 5})), bury)
     for offset, value in enumerate((b"{", b'{"kind": "erase"}', None, b"[]"), 1):
         ticks.take(offset, value, buried.append)

@@ -16,7 +16,7 @@ from rtcdp.rules.loading import load
 from rtcdp.worker.ingest_versions import IngestPlan
 from rtcdp.worker.progress import Progress, decode
 from rtcdp.worker.versions import DefinitionsTopic, apply
-from tests.worker.conftest import Deploy, Deployment, wait_for
+from tests.worker.conftest import Deploy, Deployment, WorkerProcess, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +36,10 @@ def progress(shop: Deployment) -> dict[str, Progress]:
     for message in shop.read(shop.settings.ingest_progress):
         found[(message.key() or b"").decode()] = decode(message.value() or b"")
     return found
+
+
+def taken(worker: WorkerProcess) -> float:
+    return worker.metric('rtcdp_events_in_total{agent="ingest"}')
 
 
 def all_done(shop: Deployment) -> bool:
@@ -82,9 +86,8 @@ def test_after_kills_nothing_is_missing_and_repeats_are_in_order(deploy: Deploy)
     sender.start()
     try:
         for kill in range(2):
-            worker = shop.workers[-1]
-            wait_for(lambda: worker.metric('rtcdp_events_in_total{agent="ingest"}') > 2_000, what=f"work before kill {kill}")
-            worker.end(signal.SIGKILL)
+            wait_for(lambda: taken(shop.workers[-1]) > 2_000, what=f"work before kill {kill}")
+            shop.workers[-1].end(signal.SIGKILL)
             shop.worker().ready()
         sender.join(60)
     finally:

@@ -36,15 +36,15 @@ class ExplicitTicks:
 
     source:     `<topic id>/<partition>`, the origin of what they make.
     target:     `profile-events`; partitions: how many it has: the tick goes to each.
-    sources:    source partitions that this deployment reads; ends of others are not waited for.
+    topics:     ids of the source topics that this deployment reads; ends of others are not waited for.
     """
 
-    def __init__(self, source: str, producer: Producing, target: str, partitions: int, sources: frozenset[str]) -> None:
+    def __init__(self, source: str, producer: Producing, target: str, partitions: int, topics: frozenset[str]) -> None:
         self._source = source
         self._producer = producer
         self._target = target
         self._partitions = partitions
-        self._sources = sources
+        self._topics = topics
         self._waiting: deque[tuple[int, TickCommand | Callable[[], None]]] = deque()
 
     def __len__(self) -> int:
@@ -59,7 +59,7 @@ class ExplicitTicks:
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             unfit = Unfit("malformed_json", str(error)[:200])
         else:
-            strange = sorted(set(command.ends) - self._sources)
+            strange = [source for source in command.ends if not self._read_here(source)]
             if strange:
                 logger.warning("a tick command names %s, which is no source here: it is not waited for", strange[0])
             self._waiting.append((offset, command))
@@ -75,7 +75,7 @@ class ExplicitTicks:
         while self._waiting:
             offset, command = self._waiting[0]
             if isinstance(command, TickCommand):
-                if any(done(source) < end for source, end in command.ends.items() if source in self._sources):
+                if any(done(source) < end for source, end in command.ends.items() if self._read_here(source)):
                     break
                 self._tick(command, offset)
                 count += 1
@@ -83,6 +83,9 @@ class ExplicitTicks:
                 command()
             self._waiting.popleft()
         return count
+
+    def _read_here(self, source: str) -> bool:
+        return source.rpartition("/")[0] in self._topics
 
     def _tick(self, command: TickCommand, offset: int) -> None:
         record = encode(Tick(time=command.time, wake=WAKES, simulated=True, source=self._source, offset=offset))

@@ -163,8 +163,9 @@ class Ingest:
                 announced.append(lane)
             self._lanes[tp] = lane
             if tp.topic == self._settings.commands:
+                topics = frozenset(self._cluster.topic_ids[topic] for topic in self._sources)
                 self._commands[tp] = ExplicitTicks(
-                    source, self._producer, self._target, self._cluster.partitions[self._target], self._known_sources()
+                    source, self._producer, self._target, self._cluster.partitions[self._target], topics
                 )
         await self._announce(announced)
         return starts
@@ -214,15 +215,15 @@ class Ingest:
             self._producer.poll(0)
             await asyncio.sleep(0.002)
         self._advance()
-        if not leaving:
-            return
-        if self._serving is not None:
-            self._serving.cancel()
-            self._serving = None
-            await asyncio.to_thread(self._ends.close)
-        for tp, lane in list(self._lanes.items()):
-            if tp.topic == topic:
-                self._writer.publish(lane.source, lane.progress())
+        mine = [tp for tp in self._lanes if tp.topic == topic]
+        for tp in mine:  # whoever comes next begins there, whatever the group has been told
+            self._writer.publish(self._lanes[tp].source, self._lanes[tp].progress())
+        if leaving:
+            if self._serving is not None:
+                self._serving.cancel()
+                self._serving = None
+                await asyncio.to_thread(self._ends.close)
+            for tp in mine:
                 self._forget(tp)
         await asyncio.to_thread(self._writer.flush, 2.0)
 
@@ -445,6 +446,3 @@ class Ingest:
         elif self._done != before:
             self._health.moved(ACKNOWLEDGEMENTS)
         self._moving = waiting
-
-    def _known_sources(self) -> frozenset[str]:
-        return frozenset(name for topic in self._sources for name in self._cluster.sources(topic))

@@ -88,6 +88,7 @@ class Assembly:
             metrics=self.metrics,
             watermark=self.watermark.now,
             version=lambda: versions.current,
+            limits=cluster.max_message_bytes,
             fatal=fatal,
             # The embedded broker does not end a long poll when records come: there every fetch would wait in full.
             fetch_wait_ms=EMBEDDED_POLL_MS if cluster.embedded else LONG_POLL_MS,
