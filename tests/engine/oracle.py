@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import lru_cache
 from typing import Any
@@ -87,3 +87,408 @@ def aggregate(kind: str, entries: Sequence[Entry]) -> Any:
         best = min(kinds, key=lambda text: (-len(kinds[text]), max(entry.at for entry in kinds[text]), text))
         return kinds[best][0].value
     raise ValueError(kind)
+
+
+# ---- definitions -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class FeatureSpec:
+    """events: names, or ("*",). value: a property; "name[]" fans out. within in ms."""
+
+    kind: str
+    events: tuple[str, ...]
+    value: str | None = None
+    where: Expression | None = None
+    within: int | None = None
+
+
+@dataclass(frozen=True)
+class TriggerSpec:
+    """on: (event | entered | exited, name). same: a property. caps: (times, per ms). Durations in ms."""
+
+    on: tuple[str, str]
+    where: Expression | None = None
+    after: int = 0
+    unless: tuple[str, ...] = ()
+    unless_where: Expression | None = None
+    same: str | None = None
+    condition: Expression | None = None
+    caps: tuple[tuple[int, int], ...] = ()
+    max_age: int = DAY
+    payload: dict[str, Expression] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Spec:
+    """tags: name -> (value, when). segments: a segment reads only those before it."""
+
+    features: dict[str, FeatureSpec]
+    tags: dict[str, tuple[Expression, Expression | None]] = field(default_factory=dict)
+    segments: dict[str, Expression] = field(default_factory=dict)
+    triggers: dict[str, TriggerSpec] = field(default_factory=dict)
+
+
+def text(expression: Expression) -> str:
+    """An expression as the language writes it."""
+    kind, *rest = expression
+    if kind in ("feature", "tag", "segment"):
+        return str(rest[0])
+    if kind == "trait":
+        return f"traits.{rest[0]}"
+    if kind == "property":
+        return f"properties.{rest[0]}"
+    if kind in ("since", "missing"):
+        return f"{kind}({rest[0] if kind == 'since' else text(rest[0])})"
+    if kind == "constant":
+        value = rest[0]
+        return ("true" if value else "false") if isinstance(value, bool) else repr(value)
+    if kind == "duration":
+        return f"{rest[0]}ms"
+    if kind == "compare":
+        return f"({text(rest[1])} {rest[0]} {text(rest[2])})"
+    if kind == "not":
+        return f"(not {text(rest[0])})"
+    if kind == "if":
+        return f"({text(rest[1])} if {text(rest[0])} else {text(rest[2])})"
+    return "(" + f" {kind} ".join(text(item) for item in rest) + ")"
+
+
+def texts(spec: Spec) -> dict[str, Any]:
+    """The sections of a definitions folder."""
+    features: dict[str, Any] = {}
+    for name, feature in spec.features.items():
+        events = list(feature.events) if len(feature.events) > 1 else feature.events[0]
+        written: dict[str, Any] = {feature.kind: events}
+        if feature.value is not None:
+            written = {feature.kind: f"properties.{feature.value}", "of": events}
+        if feature.where is not None:
+            written["where"] = text(feature.where)
+        if feature.within is not None:
+            written["within"] = f"{feature.within}ms"
+        features[name] = written
+    tags = {
+        name: {"value": text(value)} | ({"when": text(when)} if when is not None else {})
+        for name, (value, when) in spec.tags.items()
+    }
+    return {
+        "features": features,
+        "tags": tags,
+        "segments": {name: {"if": text(condition)} for name, condition in spec.segments.items()},
+        "triggers": {name: _trigger_text(trigger) for name, trigger in spec.triggers.items()},
+    }
+
+
+def _trigger_text(trigger: TriggerSpec) -> dict[str, Any]:
+    on: dict[str, Any] = {trigger.on[0]: trigger.on[1]}
+    if trigger.where is not None:
+        on["where"] = text(trigger.where)
+    written: dict[str, Any] = {"on": on, "after": f"{trigger.after}ms", "max_age": f"{trigger.max_age}ms"}
+    if trigger.unless:
+        written["unless"] = {"event": list(trigger.unless)}
+        if trigger.unless_where is not None:
+            written["unless"]["where"] = text(trigger.unless_where)
+        if trigger.same is not None:
+            written["unless"]["same"] = f"properties.{trigger.same}"
+    if trigger.condition is not None:
+        written["if"] = text(trigger.condition)
+    if trigger.caps:
+        written["cap"] = [{"times": times, "per": f"{per}ms"} for times, per in trigger.caps]
+    if trigger.payload:
+        written["payload"] = {name: text(value) for name, value in trigger.payload.items()}
+    return written
+
+
+# ---- one profile -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Happened:
+    """One event of a profile; times in ms."""
+
+    profile: str
+    received: int
+    occurred: int
+    id: str
+    event: str
+    properties: dict[str, Any]
+    traits: dict[str, Any] = field(default_factory=dict)
+    simulated: bool = False
+    historical: bool = False
+
+
+@dataclass(frozen=True)
+class Ticked:
+    """Time, for every profile that is due."""
+
+    time: int
+    simulated: bool = False
+
+
+@dataclass
+class Wait:
+    """A trigger that has been started."""
+
+    due: int
+    occurred: int
+    received: int
+    cause: str
+    message_id: str
+    start: Happened | None
+
+
+Output = dict[str, Any]
+
+
+def find(value: Any, path: str) -> Any:
+    """A property; `name[]` gives the list, without what is missing."""
+    found = value.get(path.removesuffix("[]"))
+    if path.endswith("[]"):
+        return [item for item in found if item is not None] if isinstance(found, list) else None
+    return found
+
+
+class Oracle:
+    """One profile. dense: look at every millisecond, instead of at the instants at which something could change."""
+
+    def __init__(self, spec: Spec, key: str, *, dense: bool = False) -> None:
+        self.spec = spec
+        self.key = key
+        self.dense = dense
+        self.now = 0
+        self.events: list[Happened] = []
+        self.seen: list[tuple[str, int]] = []
+        self.members: set[str] = set()
+        self.tags: dict[str, Any] = {}
+        self.waiting: dict[str, Wait] = {}
+        self.sent: dict[str, list[int]] = {}
+        self.outputs: list[Output] = []
+
+    # what holds now
+
+    def feature(self, name: str) -> Any:
+        spec = self.spec.features[name]
+        entries: list[Entry] = []
+        for event in self.events:
+            if spec.events != ("*",) and event.event not in spec.events:
+                continue
+            if spec.within is not None and not self.now - spec.within < event.occurred <= self.now:
+                continue
+            if spec.where is not None and self.value(spec.where, event) is not True:
+                continue
+            if spec.value is None:
+                entries.append(Entry(event.occurred, event.id, 0, None))
+                continue
+            found = find(event.properties, spec.value)
+            items = found if isinstance(found, list) else [] if found is None else [found]
+            entries += [Entry(event.occurred, event.id, place, item) for place, item in enumerate(items)]
+        return aggregate(spec.kind, entries)
+
+    def trait(self, name: str) -> Any:
+        given = [
+            (event.occurred, repr(event.traits[name]), event.traits[name]) for event in self.events if name in event.traits
+        ]
+        return max(given, key=lambda entry: entry[:2])[2] if given else None
+
+    def value(self, expression: Expression, event: Happened | None = None) -> Any:
+        """The value of an expression; None is missing."""
+        kind, *rest = expression
+        if kind == "feature":
+            return self.feature(rest[0])
+        if kind == "since":
+            then = self.feature(rest[0])
+            return None if then is None else self.now - then
+        if kind in ("constant", "duration"):
+            return rest[0]
+        if kind == "trait":
+            return self.trait(rest[0])
+        if kind == "tag":
+            return self.tags.get(rest[0])
+        if kind == "segment":
+            return rest[0] in self.members
+        if kind == "property":
+            return None if event is None else find(event.properties, rest[0])
+        if kind == "missing":
+            return self.value(rest[0], event) is None
+        if kind == "not":
+            return self.value(rest[0], event) is not True
+        if kind == "and":
+            return all([self.value(item, event) is True for item in rest])
+        if kind == "or":
+            return any([self.value(item, event) is True for item in rest])
+        if kind == "if":
+            return self.value(rest[1] if self.value(rest[0], event) is True else rest[2], event)
+        if kind == "compare":
+            return compare(rest[0], self.value(rest[1], event), self.value(rest[2], event))
+        return arithmetic(kind, self.value(rest[0], event), self.value(rest[1], event))
+
+    # what happens
+
+    def receive(self, event: Happened) -> None:
+        if event.received > self.now:
+            self.pass_time(event.received, simulated=event.simulated)
+        self.seen = [entry for entry in self.seen if entry[1] > self.now - DAY][-SEEN_MOST:]
+        if any(entry[0] == event.id for entry in self.seen):
+            return
+        self.seen.append((event.id, self.now))
+        self.events.append(event)
+        started = self.look(("event", event.id), historical=event.historical)
+        self.cancel(event)
+        if event.historical:
+            return
+        for name, trigger in self.spec.triggers.items():
+            if trigger.on in started:
+                self.start(name, Wait(0, self.now, event.received, "event", event.id, event))
+            elif trigger.on == ("event", event.event) and (trigger.where is None or self.value(trigger.where, event) is True):
+                self.start(name, Wait(0, event.occurred, event.received, "event", event.id, event))
+        self.decide(("event", event.id), event.received)
+
+    def pass_time(self, until: int, *, simulated: bool) -> None:
+        """Everything that falls due up to and including `until`, in order."""
+        while (instant := self.next_instant(until)) is not None:
+            self.now = instant
+            started = self.look(("time", ""))
+            for name, trigger in self.spec.triggers.items():
+                if trigger.on in started:
+                    self.start(name, Wait(0, instant, instant, "time", "", None))
+            self.decide(("time", ""), instant if simulated else until)
+        self.now = max(self.now, until)
+
+    def next_instant(self, until: int) -> int | None:
+        """The next instant after now, up to `until`, at which something could change."""
+        if not self.events:
+            return None
+        if self.dense:
+            return self.now + 1 if self.now < until else None
+        return min((instant for instant in self.candidates() if self.now < instant <= until), default=None)
+
+    def candidates(self) -> Iterator[int]:
+        yield from (wait.due for wait in self.waiting.values())
+        withins = {spec.within for spec in self.spec.features.values() if spec.within is not None}
+        constants = set()
+        for condition in [*self.spec.segments.values(), *(item for pair in self.spec.tags.values() for item in pair if item)]:
+            constants |= durations(condition)
+        for event in self.events:
+            for length in withins | constants:
+                yield event.occurred + length
+                yield event.occurred + length + 1
+
+    def look(self, cause: tuple[str, str], *, historical: bool = False) -> list[tuple[str, str]]:
+        """Tags, then segments; returns what may start triggers."""
+        for name, (expression, when) in self.spec.tags.items():
+            value = self.value(expression) if when is None or self.value(when) is True else None
+            old = self.tags.get(name)
+            if value != old or type(value) is not type(old):
+                self.tags[name] = value
+                self.put("tag", name, cause, old=old, new=value, historical=historical)
+        started = []
+        for name, condition in self.spec.segments.items():
+            holds = self.value(condition) is True
+            if holds != (name in self.members):
+                (self.members.add if holds else self.members.discard)(name)
+                kind = "entered" if holds else "exited"
+                self.put(kind, name, cause, old=not holds, new=holds, historical=historical)
+                started.append((kind, name))
+        return started
+
+    def put(self, kind: str, name: str, cause: tuple[str, str], **more: Any) -> None:
+        more = {key: value for key, value in more.items() if value not in (None, "", False) or key == "payload"}
+        self.outputs.append({"kind": kind, "name": name, "at": self.now, "cause": cause[0], "message_id": cause[1]} | more)
+
+    # triggers
+
+    def cancels(self, trigger: TriggerSpec, event: Happened, start: Happened | None, occurred: int) -> bool:
+        """Whether an event calls off what was started by `start`, or by time, at `occurred`."""
+        if event.event not in trigger.unless and "*" not in trigger.unless:
+            return False
+        if event.occurred <= occurred:
+            return False
+        if trigger.unless_where is not None and self.value(trigger.unless_where, event) is not True:
+            return False
+        if trigger.same is None or start is None:
+            return True
+        return spell(event.properties.get(trigger.same)) == spell(start.properties.get(trigger.same))
+
+    def cancel(self, event: Happened) -> None:
+        for name, trigger in self.spec.triggers.items():
+            wait = self.waiting.get(name)
+            if wait is not None and self.cancels(trigger, event, wait.start, wait.occurred):
+                del self.waiting[name]
+                self.put("not_sent", name, ("event", event.id), reason="cancelled", historical=event.historical)
+
+    def start(self, name: str, wait: Wait) -> None:
+        trigger = self.spec.triggers[name]
+        if any(self.cancels(trigger, event, wait.start, wait.occurred) for event in self.events):
+            self.put("not_sent", name, ("event", wait.message_id), reason="cancelled")
+            return
+        before = self.waiting.get(name)
+        if before is None or before.occurred <= wait.occurred:
+            wait.due = wait.occurred + trigger.after
+            self.waiting[name] = wait
+
+    def decide(self, cause: tuple[str, str], revealed: int) -> None:
+        """Everything that is due. revealed: the time of what shows it."""
+        due = sorted((wait.due, name) for name, wait in self.waiting.items() if wait.due <= self.now)
+        for instant, name in due:
+            trigger, wait = self.spec.triggers[name], self.waiting.pop(name)
+            sent = self.sent.setdefault(name, [])
+            if revealed - instant > trigger.max_age:
+                self.put("not_sent", name, cause, reason="max_age")
+            elif trigger.condition is not None and self.value(trigger.condition, wait.start) is not True:
+                pass
+            elif any(sum(1 for at in sent if at > self.now - per) >= times for times, per in trigger.caps):
+                self.put("not_sent", name, cause, reason="cap")
+            else:
+                sent.append(self.now)
+                payload = {key: self.value(value, wait.start) for key, value in trigger.payload.items()}
+                self.put(
+                    "trigger",
+                    name,
+                    (wait.cause, wait.message_id),
+                    occurred=wait.occurred,
+                    received=wait.received,
+                    due=instant,
+                    expires=instant + trigger.max_age,
+                    payload=payload,
+                )
+
+
+def compare(operator: str, one: Any, other: Any) -> bool:
+    """A comparison; types never coerce, and with something missing it is false."""
+    if one is None or other is None:
+        return False
+    alike = (number(one) and number(other)) or type(one) is type(other)
+    if operator == "==":
+        return alike and bool(one == other)
+    if operator == "!=":
+        return alike and bool(one != other)
+    if not alike or isinstance(one, bool | list | dict):
+        return False
+    return {"<": one < other, "<=": one <= other, ">": one > other, ">=": one >= other}[operator]
+
+
+def arithmetic(operator: str, one: Any, other: Any) -> Any:
+    if not number(one) or not number(other) or (operator == "/" and other == 0):
+        return None
+    return {"+": lambda: one + other, "-": lambda: one - other, "*": lambda: one * other, "/": lambda: one / other}[operator]()
+
+
+def durations(expression: Expression) -> set[int]:
+    """Every constant duration of an expression."""
+    if expression[0] == "duration":
+        return {expression[1]}
+    return {found for item in expression if isinstance(item, tuple) for found in durations(item)}
+
+
+def run(spec: Spec, stream: Sequence[Happened | Ticked], *, dense: bool = False) -> dict[str, list[Output]]:
+    """Every profile's outputs, in order."""
+    profiles: dict[str, Oracle] = {}
+    for record in stream:
+        if isinstance(record, Ticked):
+            for profile in profiles.values():
+                profile.pass_time(record.time, simulated=record.simulated)
+        else:
+            if record.profile not in profiles:
+                profiles[record.profile] = Oracle(spec, record.profile, dense=dense)
+            profiles[record.profile].receive(record)
+    return {key: profile.outputs for key, profile in profiles.items()}
