@@ -73,7 +73,8 @@ class ProgressWriter:
     kafka: librdkafka's options for reaching the cluster.
     topic: `ingest-progress`.
 
-    Not thread-safe. `difference_ms` is the brokers' clock minus this one's at the last record, None before that.
+    Not thread-safe. `difference_ms` is by how much at least the brokers' clock was ahead of this machine's (or behind it,
+    negative) at the last record; 0 where both may be the same; None before the first.
     """
 
     def __init__(self, kafka: Mapping[str, Any], topic: str) -> None:
@@ -89,8 +90,9 @@ class ProgressWriter:
 
         def report(error: KafkaError | None, message: Message) -> None:
             if error is None:
-                # The broker stamped it somewhere between sending and now: the middle is off by half of that at most.
-                self.difference_ms = message.timestamp()[1] - (sent + now_ms()) // 2
+                # The broker stamped it some time between sending and now: only what lies outside is a difference.
+                stamped = message.timestamp()[1]
+                self.difference_ms = max(0, stamped - now_ms()) or min(0, stamped - sent)
             else:
                 self.failed = error
             if delivered is not None:
