@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rtcdp import triggers
 from rtcdp.aggregates import NEVER
+from rtcdp.rules.functions import same
 from rtcdp.rules.gates import Rules
 from rtcdp.rules.generator import Fold, Generator, Holds
 
@@ -246,7 +247,7 @@ def _move(profile: Profile, rule: Rule, outbox: Outbox, starts: Starts, *, holds
 def _look_at_tag(profile: Profile, rule: Rule, outbox: Outbox) -> bool:
     value = None if rule.when is not None and not rule.when(profile, None) else rule.value(profile, None)
     old = profile.tags.get(rule.key)
-    if value == old and type(value) is type(old):
+    if same(value, old) or (value is None and old is None):
         return False
     if value is None:
         del profile.tags[rule.key]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -116,6 +117,7 @@ class Partition:
         return outputs(self.changes, self.triggers)
 
 
+_WHOLE = re.compile(r"(?<=[ \[])(-?\d+)\.0(?=[,\]}])")
 RANK = {"tag": 0, "entered": 1, "exited": 1}
 
 
@@ -137,5 +139,5 @@ def moments(items: Sequence[Output]) -> list[list[Output]]:
 
 
 def settled(items: Sequence[Output]) -> list[list[str]]:
-    """The same, comparable."""
-    return [sorted(json.dumps(item, sort_keys=True) for item in moment) for moment in moments(items)]
+    """The same, comparable; 1.0 is 1."""
+    return [sorted(_WHOLE.sub(r"\1", json.dumps(item, sort_keys=True)) for item in moment) for moment in moments(items)]

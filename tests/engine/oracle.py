@@ -12,7 +12,7 @@ as the sections of a definitions folder. Expressions are nested tuples:
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import lru_cache
@@ -378,7 +378,7 @@ class Oracle:
         for name, (expression, when) in self.spec.tags.items():
             value = self.value(expression) if when is None or self.value(when) is True else None
             old = self.tags.get(name)
-            if value != old or type(value) is not type(old):
+            if spell(value) != spell(old):
                 self.tags[name] = value
                 self.put("tag", name, cause, old=old, new=value, historical=historical)
         started = []
