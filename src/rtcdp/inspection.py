@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from aiokafka.partitioner import murmur2  # type: ignore[import-untyped]  # aiokafka ships no types
+from aiokafka.partitioner import murmur2
 from confluent_kafka import Consumer, KafkaException
 from rich.console import Console
 from rich.table import Table

@@ -1,0 +1,61 @@
+"""The shop's definitions use the whole language, and the generated shop sets every one of them off."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import orjson
+import pytest
+
+from rtcdp.rules.definitions import Definitions
+from rtcdp.rules.loading import load
+from rtcdp.simulate.demo import AFTERWARDS_MS, shop_definitions
+from rtcdp.simulate.replay import replay
+from rtcdp.simulate.shop import Shop
+
+AGGREGATES = {"count", "sum", "min", "max", "avg", "first", "last", "first_time", "last_time", "unique", "most_frequent"}
+
+
+@pytest.fixture(scope="module")
+def definitions() -> Definitions:
+    return load(shop_definitions())
+
+
+def test_each_construct_is_used(definitions: Definitions) -> None:
+    features, triggers = definitions.features.values(), definitions.triggers.values()
+    assert {feature.aggregate for feature in features} == AGGREGATES
+    assert any(feature.within for feature in features)
+    assert any(feature.where for feature in features)
+    assert any(tag.when for tag in definitions.tags.values())
+    assert {trigger.on.kind for trigger in triggers} == {"event", "entered", "exited"}
+    for part in ("after", "unless", "condition", "caps", "payload", "channel"):
+        assert any(getattr(trigger, part) for trigger in triggers), part
+    assert any(trigger.unless and trigger.unless.same for trigger in triggers)
+    assert any(trigger.on.where for trigger in triggers)
+    assert definitions.lists
+    assert definitions.tracking.events
+    assert definitions.tracking.traits
+    assert definitions.identity.namespaces
+    assert definitions.identity.blocked
+
+
+def test_everything_is_described(definitions: Definitions) -> None:
+    built_in = {"first_seen", "last_seen"}
+    own = [one for name, one in definitions.features.items() if name not in built_in]
+    for one in (*own, *definitions.tags.values(), *definitions.segments.values(), *definitions.triggers.values()):
+        assert one.description, one.name
+
+
+def test_the_generated_shop_sets_everything_off(definitions: Definitions) -> None:
+    shop = Shop()
+    seen: Counter[str] = Counter()
+    values = [value for _, value in shop.records(20_000)]
+    for output in replay(values, definitions, shop.now + AFTERWARDS_MS):
+        body = orjson.loads(output.value)
+        if output.topic == "profile-changes":
+            seen[f"{body['kind']} {body['name']}"] += 1
+        elif output.topic == "triggers":
+            seen[f"sent {body['data']['trigger']}"] += 1
+    expected = {f"entered {name}" for name in definitions.segments} | {f"tag {name}" for name in definitions.tags}
+    expected |= {f"sent {name}" for name in definitions.triggers}
+    assert expected <= set(seen), expected - set(seen)
