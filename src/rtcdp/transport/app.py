@@ -50,6 +50,7 @@ class App(faust.App):
         self.owners: dict[str, Owner] = {}
         self.fatal = fatal
         self._stop_s = stop
+        self._ending: threading.Timer | None = None
         self._watchdog = Watchdog(stall, self._busy_for, fatal)
         servers = str(kafka["bootstrap.servers"]).split(",")
         super().__init__(
@@ -82,10 +83,16 @@ class App(faust.App):
         if self._consumer is not None:
             await self.members.leave()
             # Leaving the group can wait for a rebalance that others hold up; there is nothing left to lose by going.
-            ending = threading.Timer(self._stop_s, os._exit, (0,))
-            ending.daemon = True
-            ending.start()
+            self._ending = threading.Timer(self._stop_s, os._exit, (0,))
+            self._ending.daemon = True
+            self._ending.start()
         await super().on_stop()
+
+    async def on_shutdown(self) -> None:
+        """Everything has ended by itself."""
+        if self._ending is not None:
+            self._ending.cancel()
+        await super().on_shutdown()
 
     def _busy_for(self) -> float:
         """How long what should be short has been going on: a rebalance, a takeover, a partition's turn."""
