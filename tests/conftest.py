@@ -20,8 +20,10 @@ from rtcdp.redis_server import RedisServer
 
 MakeTopic = Callable[..., str]
 
-# `pytest --hypothesis-profile=thorough` looks much further than an everyday run.
+# `pytest --hypothesis-profile=thorough` looks much further than an everyday run. No deadlines: the machine may be busy.
+settings.register_profile("everyday", deadline=None)
 settings.register_profile("thorough", max_examples=3000, deadline=None, suppress_health_check=list(HealthCheck))
+settings.load_profile("everyday")
 
 _missing: list[str] = []
 

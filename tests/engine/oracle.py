@@ -285,42 +285,40 @@ class Oracle:
         return aggregate(spec.kind, entries)
 
     def trait(self, name: str) -> Any:
-        given = [
-            (event.occurred, repr(event.traits[name]), event.traits[name]) for event in self.events if name in event.traits
-        ]
-        return max(given, key=lambda entry: entry[:2])[2] if given else None
+        given = [event for event in self.events if name in event.traits]
+        return max(given, key=lambda event: (event.occurred, repr(event.traits[name]))).traits[name] if given else None
 
     def value(self, expression: Expression, event: Happened | None = None) -> Any:
         """The value of an expression; None is missing."""
         kind, *rest = expression
-        if kind == "feature":
-            return self.feature(rest[0])
-        if kind == "since":
-            then = self.feature(rest[0])
-            return None if then is None else self.now - then
-        if kind in ("constant", "duration"):
-            return rest[0]
-        if kind == "trait":
-            return self.trait(rest[0])
-        if kind == "tag":
-            return self.tags.get(rest[0])
-        if kind == "segment":
-            return rest[0] in self.members
-        if kind == "property":
-            return None if event is None else find(event.properties, rest[0])
-        if kind == "missing":
-            return self.value(rest[0], event) is None
-        if kind == "not":
-            return self.value(rest[0], event) is not True
-        if kind == "and":
-            return all([self.value(item, event) is True for item in rest])
-        if kind == "or":
-            return any([self.value(item, event) is True for item in rest])
+        if kind in ("feature", "since", "constant", "duration", "trait", "tag", "segment", "property"):
+            return self.leaf(kind, rest[0], event)
         if kind == "if":
             return self.value(rest[1] if self.value(rest[0], event) is True else rest[2], event)
         if kind == "compare":
             return compare(rest[0], self.value(rest[1], event), self.value(rest[2], event))
-        return arithmetic(kind, self.value(rest[0], event), self.value(rest[1], event))
+        values = [self.value(item, event) for item in rest]
+        if kind == "missing":
+            return values[0] is None
+        if kind == "not":
+            return values[0] is not True
+        if kind in ("and", "or"):
+            truths = [value is True for value in values]
+            return all(truths) if kind == "and" else any(truths)
+        return arithmetic(kind, *values)
+
+    def leaf(self, kind: str, name: Any, event: Happened | None) -> Any:
+        """What is read from the profile or the event."""
+        if kind == "since":
+            then = self.feature(name)
+            return None if then is None else self.now - then
+        if kind == "property":
+            return None if event is None else find(event.properties, name)
+        if kind in ("constant", "duration"):
+            return name
+        if kind == "segment":
+            return name in self.members
+        return {"feature": self.feature, "trait": self.trait, "tag": self.tags.get}[kind](name)
 
     # what happens
 

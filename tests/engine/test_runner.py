@@ -149,7 +149,14 @@ def faulty() -> Partition:
 
 def test_a_fold_that_raises_is_one_dead_letter_and_leaves_everybody_as_they_were() -> None:
     partition, sound = faulty(), Partition(compiled(BUYERS))
-    log = [order("1", 1000), order("2", 1001), order("1", 1002, "bad"), order("3", 1003, "bad"), order("1", 1004), order("2", 1005)]
+    log = [
+        order("1", 1000),
+        order("2", 1001),
+        order("1", 1002, "bad"),
+        order("3", 1003, "bad"),
+        order("1", 1004),
+        order("2", 1005),
+    ]
     fold = partition.feed(log)
     sound.feed([log[0], log[1]])
     sound.offset = 3
@@ -343,7 +350,8 @@ def test_a_switch_keeps_what_did_not_change_and_tells_only_real_differences() ->
     partition.feed_records([(3, *switch(2, new.version, 2000))])
     visit(partition, 2000, 3)
     found = {
-        name: sorted((item["kind"], item["name"]) for item in items[before[name] :]) for name, items in partition.outputs.items()
+        name: sorted((item["kind"], item["name"]) for item in items[before[name] :])
+        for name, items in partition.outputs.items()
     }
     assert found == {
         "1": [("exited", "active"), ("exited", "buyers")],
@@ -579,7 +587,12 @@ def test_a_discarded_batch_need_not_come_again() -> None:
 def test_a_restart_from_the_state_and_the_position_goes_on_as_if_nothing_had_been() -> None:
     definitions = compiled(BUYERS)
     whole, first = Partition(definitions), Partition(definitions)
-    log: list[Happened | Ticked] = [order("1", 1000), order("2", 2000), order("1", 5000, occurred=1500), Ticked(1000 + 11 * MINUTE)]
+    log: list[Happened | Ticked] = [
+        order("1", 1000),
+        order("2", 2000),
+        order("1", 5000, occurred=1500),
+        Ticked(1000 + 11 * MINUTE),
+    ]
     log += [order("2", HOUR), Ticked(3 * DAY)]
     whole.feed(log)
     for cut in range(1, len(log)):
