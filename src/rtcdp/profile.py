@@ -136,6 +136,8 @@ class Profile:
     def _forget(self) -> bytes:
         """Drop the message ids of more than a day ago; returns the others."""
         seen, oldest = self.seen, self.now - SEEN_FOR_MS
+        if int.from_bytes(seen[-6:], "big") <= oldest:
+            seen = b""
         while seen and int.from_bytes(seen[8:_SEEN_ENTRY], "big") <= oldest:
             seen = seen[_SEEN_ENTRY:]
         self.seen = seen

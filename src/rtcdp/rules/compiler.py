@@ -251,6 +251,7 @@ class _Compiler:
         readers: dict[str, set[int]] = defaultdict(set)
         gated: dict[str, list[tuple[str, float, int]]] = defaultdict(list)
         since: dict[str, list[tuple[str, float, int]]] = defaultdict(list)
+        named: dict[str, list[tuple[str, int]]] = defaultdict(list)
         normal = {name: feature.normal for name, feature in self.definitions.features.items()}
         for index, reads in enumerate(self.reads):
             for name in reads.features:
@@ -259,7 +260,9 @@ class _Compiler:
                 gated[normal[name]].append((operator, constant, index))
             for name, operator, constant in reads.since:
                 since[normal[name]].append((operator, constant, index))
-        values = self._read_whole()
+            for name, value in reads.named:
+                named[normal[name]].append((value, index))
+        whole = {normal[name] for name in self._read_whole()}
         reader = _EventReader(self)
         leaves: dict[str, Leaf] = {}
         made: dict[str, Leaf] = {}
@@ -267,15 +270,18 @@ class _Compiler:
             text = feature.normal
             if text not in made:
                 read, gates = readers[text], gated[text]
-                if feature.aggregate not in ("count", "sum", "unique") or values & _names(normal, text):
+                if feature.aggregate not in ("count", "sum", "unique") or text in whole:
                     # only where every reader compares with constants may a window keep less than it holds
                     read = read | {rule for _, _, rule in gates}
                     gates = []
+                if feature.aggregate != "most_frequent" or feature.within is not None:
+                    read = read | {rule for _, rule in named.pop(text, ())}
                 made[text] = Leaf(
                     feature,
                     tuple(sorted(read)),
                     gates,
                     since[text],
+                    named[text],
                     condition(feature.where, reader),
                     None if feature.value is None else closure(feature.value, reader),
                 )
@@ -351,15 +357,21 @@ class _Compiler:
             names.update([trigger.on.name] if trigger.on.kind == "event" else ())
         plans = {name: Plan() for name in names if name != ANY_EVENT}
         features = {slot_key(feature.normal): feature for feature in self.definitions.features.values()}
-        for name, plan in [*plans.items(), (ANY_EVENT, rest)]:
-            wanted = {name, ANY_EVENT}
-            mine = [leaf for leaf in leaves.values() if wanted & set(leaf.events)]
-            self._dispatch(plan, mine, features)
-            for trigger in self.definitions.triggers.values():
-                if trigger.unless and wanted & set(trigger.unless.events):
-                    plan.cancels.append(triggers[trigger.name])
-                if trigger.on.kind == "event" and trigger.on.name in wanted:
-                    plan.starts.append(triggers[trigger.name])
+        by_event: dict[str, list[tuple[int, Leaf]]] = defaultdict(list)
+        for place, leaf in enumerate(leaves.values()):
+            for name in set(leaf.events):
+                by_event[name].append((place, leaf))
+        everything = [*plans.items(), (ANY_EVENT, rest)]
+        for name, plan in everything:
+            mine = dict([*by_event[name], *by_event[ANY_EVENT]])
+            self._dispatch(plan, [mine[place] for place in sorted(mine)], features)
+        for trigger in self.definitions.triggers.values():
+            compiled = triggers[trigger.name]
+            for name in _concerned(trigger.unless.events if trigger.unless else (), plans):
+                plans.get(name, rest).cancels.append(compiled)
+            for name in _concerned((trigger.on.name,) if trigger.on.kind == "event" else (), plans):
+                plans.get(name, rest).starts.append(compiled)
+        for _, plan in everything:
             plan.triggers = bool(plan.cancels or plan.starts)
         return plans
 
@@ -396,8 +408,10 @@ def compile_definitions(definitions: Definitions) -> Compiled:
     return _Compiler(definitions).compile()
 
 
-def _names(normal: dict[str, str], text: str) -> set[str]:
-    return {name for name, value in normal.items() if value == text}
+def _concerned(events: Iterable[str], plans: dict[str, Plan]) -> set[str]:
+    """Names of the plans that these event names concern: any event concerns all of them."""
+    found = set(events)
+    return found | set(plans) if ANY_EVENT in found else found
 
 
 def _identity(rule: Tag | Segment) -> tuple[str, str]:

@@ -41,9 +41,10 @@ class Leaf:
     readers: rules for which any change of the value matters.
     gates:   rules that compare the value with constants; integer points (scaled for sums).
     since:   rules that compare `since()` of it with constants; points in ms.
+    named:   text -> rules that only ask whether the value is that text.
     """
 
-    __slots__ = ("aggregate", "events", "gates", "key", "readers", "since", "timed", "update", "value_of", "where")
+    __slots__ = ("aggregate", "events", "gates", "key", "named", "readers", "since", "timed", "update", "value_of", "where")
 
     def __init__(
         self,
@@ -51,16 +52,20 @@ class Leaf:
         readers: Rules,
         gated: list[tuple[str, float, int]],
         since: list[tuple[str, float, int]],
+        named: list[tuple[str, int]],
         where: Closure | None,
         value_of: Closure | None,
     ) -> None:
-        """Gated, since: (operator, constant, rule)."""
+        """Gated, since: (operator, constant, rule); named: (text, rule)."""
         self.key = slot_key(feature.normal)
         self.events = feature.events
         self.readers = readers
         scale = SCALE if feature.aggregate == "sum" and feature.within is None else 1
         self.gates = Gates((p, rule) for op, constant, rule in gated for p in points(op, constant, scale))
         self.since = Gates((p, rule) for op, constant, rule in since for p in points(op, constant))
+        self.named: dict[str, Rules] = {}
+        for text, rule in named:
+            self.named[text] = (*self.named.get(text, ()), rule)
         keep = None
         if feature.aggregate == "count" and not readers and self.gates.points:
             keep = max(1, *self.gates.points)
@@ -209,8 +214,7 @@ class Leaf:
         return at
 
     def _most_frequent(self) -> Update:
-        key, value_of, update = self.key, self.value_of, self.aggregate.update
-        whole = tuple(sorted({*self.readers, *self.gates.every()}))
+        key, value_of, update, moved = self.key, self.value_of, self.aggregate.update, self.moved
         assert value_of is not None  # noqa: S101  the loader lets no most_frequent without a value through
 
         def most(profile: Profile, event: Any) -> Rules:
@@ -220,17 +224,21 @@ class Leaf:
             slots = profile.slots
             slot = slots.get(key)
             top = slot[0] if slot is not None else None
-            if type(value) is list:
-                for item in value:
-                    slot = update(slot, event.occurred, "", item, 0)
-                if slot is None:
-                    return NOTHING
-            else:
-                slot = update(slot, event.occurred, "", value, 0)
+            for item in value if type(value) is list else (value,):
+                slot = update(slot, event.occurred, "", item, 0)
+            if slot is None:
+                return NOTHING
             slots[key] = slot
-            return NOTHING if slot[0] == top else whole
+            return NOTHING if slot[0] == top else moved(top, slot[0])
 
         return most
+
+    def moved(self, before: str | None, after: str) -> Rules:
+        """Rules that may change when the most frequent value's text goes from `before` to `after`."""
+        named = self.named
+        if not named:
+            return self.readers
+        return self.readers + named.get(before or "", NOTHING) + named.get(after, NOTHING)
 
     def _window_count(self) -> Update:
         key, aggregate, flips = self.key, self.aggregate, self.gates.flips

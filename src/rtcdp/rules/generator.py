@@ -208,8 +208,7 @@ def _sum(writer: _Writer, leaf: Leaf) -> None:
 
 
 def _most_frequent(writer: _Writer, leaf: Leaf) -> None:
-    key, whole = repr(leaf.key), tuple(sorted({*leaf.readers, *leaf.gates.every()}))
-    update = writer.object(leaf.aggregate.update, "update")
+    key, update = repr(leaf.key), writer.object(leaf.aggregate.update, "update")
     writer.add(1, f"v = {writer.object(leaf.value_of, 'value')}(None, event)")
     writer.add(1, "if type(v) is str:")
     writer.add(2, f"s = slots.get({key})")
@@ -219,8 +218,8 @@ def _most_frequent(writer: _Writer, leaf: Leaf) -> None:
     writer.add(2, "else:")
     writer.add(3, "b = s[0] if s is not None else None")
     writer.add(3, f"slots[{key}] = s = {update}(s, at, '', v, now)")
-    if whole:
-        writer.add(3, f"if s[0] != b: touched += {whole!r}")
+    if leaf.readers or leaf.named:
+        writer.add(3, f"if s[0] != b: touched += {writer.object(leaf.moved, 'moved')}(b, s[0])")
     writer.add(1, f"elif v is not None: touched += {writer.object(leaf.update, 'update')}(profile, event)")
 
 

@@ -31,6 +31,7 @@ class Reads:
     features: read in a way that any change may matter.
     gated:    feature, operator, constant: read only in that comparison.
     since:    the same for `since(feature)`; constants in ms.
+    named:    feature, text: read only in `feature == 'text'`.
     names:    tags and segments, as (kind, name).
     traits:   names of traits (the first part of the path; `groups.<id>` for group traits).
     """
@@ -38,6 +39,7 @@ class Reads:
     features: set[str] = field(default_factory=set)
     gated: list[tuple[str, str, float]] = field(default_factory=list)
     since: list[tuple[str, str, int]] = field(default_factory=list)
+    named: list[tuple[str, str]] = field(default_factory=list)
     names: set[tuple[str, str]] = field(default_factory=set)
     traits: set[str] = field(default_factory=set)
 
@@ -74,6 +76,8 @@ def every_node(node: Node) -> Iterator[Node]:
 def collect(node: Node | None, into: Reads) -> Reads:
     """Add what `node` reads."""
     match node:
+        case Compare(operator="==", left=Name(kind="feature", name=name), right=Literal(value=str(text))):
+            into.named.append((name, text))
         case Compare(operator=operator, left=left, right=right):
             if operator not in _MIRROR or not (
                 _gate(left, operator, right, into) or _gate(right, _MIRROR[operator], left, into)
