@@ -27,16 +27,17 @@ OPERATORS = ["<", "<=", ">", ">=", "==", "!="]
 # ---- definitions -----------------------------------------------------------------------------------------------------
 
 event_names = st.lists(st.sampled_from(EVENTS), min_size=1, max_size=2, unique=True).map(tuple) | st.just(("*",))
+by_category = st.sampled_from("abc").map(lambda value: ("compare", "==", ("property", "cat"), ("constant", value)))
 wheres = st.none() | st.one_of(
     st.tuples(st.sampled_from(OPERATORS), st.sampled_from([1, 2, 3.5])).map(
         lambda pair: ("compare", pair[0], ("property", "price"), ("constant", pair[1]))
     ),
-    st.sampled_from("abc").map(lambda value: ("compare", "==", ("property", "cat"), ("constant", value))),
+    by_category,
 )
 
 
 @st.composite
-def features(draw: st.DrawFn, unit: int) -> FeatureSpec:
+def features(draw: st.DrawFn, unit: int, where: Any) -> FeatureSpec:
     kind = draw(st.sampled_from(("count", *NUMBERS, *TIMES, "first", "last", "most_frequent")))
     value = None
     if kind in ("sum", "min", "max", "avg"):
@@ -48,7 +49,7 @@ def features(draw: st.DrawFn, unit: int) -> FeatureSpec:
     within = draw(st.none() | st.sampled_from(LENGTHS).map(lambda length: length * unit))
     if kind in TIMES and draw(st.integers(0, 3)):
         within = None
-    return FeatureSpec(kind, draw(event_names), value, draw(wheres), within)
+    return FeatureSpec(kind, draw(event_names), value, draw(where), within)
 
 
 @st.composite
@@ -124,7 +125,15 @@ def triggers(draw: st.DrawFn, about: Any, segments: list[str], unit: int) -> Tri
 
 @st.composite
 def specs(draw: st.DrawFn, unit: int) -> Spec:
-    found = {f"f{place}": draw(features(unit)) for place in range(draw(st.integers(1, 5)))}
+    apart = draw(st.integers(0, 3)) == 0  # many that one property tells apart are looked up by its value
+    where = (
+        st.one_of(by_category, by_category.map(lambda one: ("and", ("missing", ("property", "gone")), one)))
+        if apart
+        else wheres
+    )
+    found = {
+        f"f{place}": draw(features(unit, where)) for place in range(draw(st.integers(4, 7) if apart else st.integers(1, 5)))
+    }
     tags: dict[str, Any] = {}
     for place in range(draw(st.integers(0, 2))):
         when = draw(st.none() | conditions(found, [], [], unit, depth=1))
