@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from rtcdp.rules.compiler import CompiledTrigger
 
 Cause = Literal["event", "time", "definitions"]
-_DAY_MS = 86_400_000
+_TWO = tuple(f"{number:02d}" for number in range(100))
+_THREE = tuple(f"{number:03d}" for number in range(1000))
 
 
 @lru_cache(maxsize=4096)
@@ -30,13 +31,17 @@ def _date(days: int) -> str:
     return f"{year_of_era + era * 400 + (month <= 2):04d}-{month:02d}-{day:02d}"
 
 
+@lru_cache(maxsize=65_536)
+def _minute(minutes: int) -> str:
+    """Minutes since 1970 as `YYYY-MM-DDTHH:MM:`."""
+    days, minute = divmod(minutes, 1440)
+    return f"{_date(days)}T{_TWO[minute // 60]}:{_TWO[minute % 60]}:"
+
+
 def rfc3339(ms: int) -> str:
     """Milliseconds since 1970 as RFC 3339 in UTC with milliseconds."""
-    days, rest = divmod(ms, _DAY_MS)
-    seconds, millis = divmod(rest, 1000)
-    minutes, second = divmod(seconds, 60)
-    hour, minute = divmod(minutes, 60)
-    return f"{_date(days)}T{hour:02d}:{minute:02d}:{second:02d}.{millis:03d}Z"
+    minutes, rest = divmod(ms, 60_000)
+    return f"{_minute(minutes)}{_TWO[rest // 1000]}.{_THREE[rest % 1000]}Z"
 
 
 class Outbox:
@@ -55,6 +60,7 @@ class Outbox:
         self._ordinal = 0
         self._instant = -1
         self._text = ""
+        self._fold = ""
 
     def begin(self, cause: Cause, message_id: str = "", *, historical: bool = False) -> None:
         """What follows has this cause. A fold of one record begins with the record's own."""
@@ -70,13 +76,13 @@ class Outbox:
         return self._text
 
     def _identity(self, profile: Profile, name: str, kind: str) -> str:
-        """Count the output in, and return its id."""
-        profile.seq = max(profile.seq + 1, profile.now)
+        """Count the output in, and return its id: the hash of what holds for the whole fold, of what it is, its ordinal."""
+        now, seq = profile.now, profile.seq + 1
+        profile.seq = seq if seq > now else now
+        if not self._ordinal:
+            self._fold = f"{profile.key}\0{self.version}\0{now}\0{self._cause}\0{self._message_id}"
         self._ordinal += 1
-        return xxh3_128_hexdigest(
-            f"{profile.key}\0{name}\0{self.version}\0{kind}\0{profile.now}\0{self._cause}\0"
-            f"{self._message_id}\0{self._ordinal}".encode()
-        )
+        return xxh3_128_hexdigest(f"{self._fold}\0{kind}\0{name}\0{self._ordinal}".encode())
 
     def change(
         self,
