@@ -27,7 +27,7 @@ def draw(board: Board) -> RenderableType:
     body = Table.grid(expand=True, padding=(0, 1))
     body.add_column(ratio=11)
     body.add_column(ratio=10)
-    body.add_row(_segments(board), _triggers(board.triggers))
+    body.add_row(_segments(board), _triggers(list(board.triggers)))
     return Group(_head(board), body, Text(board.note or " ", style="dim"))
 
 
@@ -77,25 +77,23 @@ def _segments(board: Board) -> RenderableType:
     return Panel(table, title="segments", border_style="magenta", height=SEGMENTS + 2)
 
 
-def _triggers(triggers: Sequence[Mapping[str, Any]] | Any) -> RenderableType:
-    table = Table.grid(padding=(0, 1))
-    table.add_column(no_wrap=True)
+def _triggers(triggers: Sequence[Mapping[str, Any]]) -> RenderableType:
+    table = Table.grid()
     table.add_column(no_wrap=True, overflow="ellipsis")
-    for trigger in reversed(list(triggers)):
+    for trigger in reversed(triggers):
         data = trigger["data"]
         payload = "  ".join(f"{value}" for value in data.get("payload", {}).values() if value is not None)
-        table.add_row(Text(data["trigger"], style="bold yellow"), Text(data["profile"].partition(":")[2], style="dim"))
-        table.add_row("", payload)
+        table.add_row(Text.assemble((data["trigger"], "bold yellow"), (f"  {data['profile'].partition(':')[2]}", "dim")))
+        table.add_row(f"  {payload}")
     return Panel(table, title="last triggers", border_style="yellow", height=SEGMENTS + 2)
 
 
-def sparkline(values: Sequence[int] | Any) -> str:
+def sparkline(values: Sequence[int]) -> str:
     """Bars, one character each, the highest value the full height."""
-    numbers = list(values)
-    top = max(numbers, default=0)
+    top = max(values, default=0)
     if not top:
-        return " " * len(numbers)
-    return "".join(_SPARKS[-(-value * (len(_SPARKS) - 1) // top)] for value in numbers)
+        return " " * len(values)
+    return "".join(_SPARKS[-(-value * (len(_SPARKS) - 1) // top)] for value in values)
 
 
 def _clock(ms: int) -> str:
