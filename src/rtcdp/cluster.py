@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from time import monotonic, sleep
 from typing import Any
 
-from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from rtcdp.errors import ClusterError
@@ -80,6 +81,21 @@ def ends(admin: AdminClient, partitions: Iterable[tuple[str, int]]) -> dict[tupl
         except KafkaException:
             continue
     return found
+
+
+def first_offset(consumer: Consumer, topic: str, partition: int, seconds: float = 10.0) -> int:
+    """Offset of a partition's first record. Blocks; asks again for `seconds`, since a new topic is not known everywhere.
+
+    Raises KafkaException where there is no answer until then.
+    """
+    deadline = monotonic() + seconds
+    while True:
+        try:
+            return consumer.get_watermark_offsets(TopicPartition(topic, partition), seconds)[0]
+        except KafkaException:
+            if monotonic() > deadline:
+                raise
+            sleep(0.05)
 
 
 def source_ends(kafka: Mapping[str, Any], topics: Iterable[str]) -> dict[str, int]:

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
-from rtcdp.cluster import cause
+from rtcdp.cluster import cause, first_offset
 from rtcdp.errors import ClusterError
 from rtcdp.metrics import now_ms
 
@@ -193,7 +193,7 @@ class ProgressTable:
 
     def _assign(self, consumer: Consumer) -> Iterable[int]:
         numbers = range(self._partitions)
-        lows = [consumer.get_watermark_offsets(TopicPartition(self._topic, number), READ_S)[0] for number in numbers]
+        lows = [first_offset(consumer, self._topic, number) for number in numbers]
         # Numbers, not OFFSET_BEGINNING: that costs half a second on a cold client.
         consumer.assign([TopicPartition(self._topic, number, low) for number, low in zip(numbers, lows, strict=True)])
         return numbers

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import msgspec
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
-from rtcdp.cluster import Cluster, cause
+from rtcdp.cluster import Cluster, cause, first_offset
 from rtcdp.config import Settings
 from rtcdp.errors import ClusterError, DefinitionErrors, SettingError
 from rtcdp.rules.compiler import Compiled, compile_definitions
@@ -130,7 +130,7 @@ class DefinitionsTopic:
         )
 
     def _assign(self, consumer: Consumer) -> None:
-        low, _ = consumer.get_watermark_offsets(TopicPartition(self._topic, PARTITION), READ_S)
+        low = first_offset(consumer, self._topic, PARTITION)
         consumer.assign([TopicPartition(self._topic, PARTITION, low)])
 
     def _put(self, message: Message) -> str:
