@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from engine.harness import Partition, compiled
 from engine.oracle import Happened, Ticked
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rtcdp.aggregates import NEVER
+from rtcdp.outbox import rfc3339
+from rtcdp.timers import Timers
 
 DAY = 86_400_000
 
@@ -159,3 +165,24 @@ def test_a_put_off_window_is_left_at_the_instant_of_the_event_that_keeps_it() ->
     partition.feed([happened(T + place * 1000, name=str(place)) for place in range(8)])
     partition.feed([happened(T + 6_500, T + 8_000, "late"), Ticked(T + DAY)])
     assert moves(partition) == [("entered", T + 2_000), ("exited", T + 16_000)]
+
+
+@given(st.integers(-62_135_596_800_000, 253_402_300_799_999))
+def test_times_are_written_as_the_calendar_says(instant: int) -> None:
+    days, rest = divmod(instant, DAY)
+    then = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(days=days, milliseconds=rest)
+    assert rfc3339(instant) == then.strftime("%Y").zfill(4) + then.strftime("-%m-%dT%H:%M:%S.") + f"{rest % 1000:03d}Z"
+
+
+@given(st.lists(st.tuples(st.sampled_from([b"a", b"b", b"c", b"d"]), st.integers(0, 20)), max_size=300), st.integers(1, 5))
+def test_timers_find_who_is_due_first(changes: list[tuple[bytes, int]], most: int) -> None:
+    wakes: dict[bytes, int] = {}
+    timers = Timers(lambda key: wakes.get(key, NEVER))
+    for key, wake in changes:
+        wakes[key] = NEVER if wake == 20 else wake
+        timers.add(wakes[key], key)
+        due = sorted((at, name) for name, at in wakes.items() if at < NEVER)
+        assert timers.next() == (due[0][0] if due else NEVER)
+        for until in (5, 19):
+            assert timers.due(until, most) == [name for at, name in due if at <= until][:most]
+    assert len(timers) <= 64 + 5 * max(1, 4 * len(wakes))
