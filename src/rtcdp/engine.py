@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rtcdp.outbox import Cause, Outbox
     from rtcdp.profile import Profile
     from rtcdp.rules.compiler import Compiled, CompiledTrigger, Plan, Rule
+    from rtcdp.rules.features import Leaf
 
 Starts = list["CompiledTrigger"]
 MAX_TRAITS = 512
@@ -33,7 +34,7 @@ class Engine:
         self._plans = compiled.plans
         self._plan = compiled.plan
         self._generator = Generator(compiled) if generated else None
-        self._folds: dict[str, Fold] = {}
+        self._folds: dict[str, tuple[Fold, Plan]] = {}
         self._holds: list[Holds | None] = [None] * len(compiled.rules)
         self._timed = compiled.timed
         self._rules = compiled.rules
@@ -50,15 +51,13 @@ class Engine:
             profile.now = received
         if not profile.see(event.id):
             return profile.wake_at
-        name = event.event
-        fold = self._folds.get(name) or self._fold(name)
+        fold, plan = self._folds.get(event.event) or self._fold(event.event)
         touched = fold(profile, event)
         if event.traits:
             touched += self._set_traits(profile, event)
         if profile.fresh:
             profile.fresh = False
             touched += self.compiled.initial
-        plan = self._plans.get(name, self._plan)
         if touched or profile.waiting or plan.triggers:
             outbox.begin("event", event.id, historical=event.historical)
             starts: Starts = []
@@ -67,16 +66,15 @@ class Engine:
             self._trigger(profile, event, plan, starts, outbox)
         return profile.wake_at
 
-    def _fold(self, event: str) -> Fold:
-        """Make the function that folds events of this name into features. Names without a plan share one."""
+    def _fold(self, event: str) -> tuple[Fold, Plan]:
+        """Make what folds events of this name into features. Names without a plan share one."""
         if event not in self._plans:
             event = ""
-        fold = self._folds.get(event)
-        if fold is None:
+        found = self._folds.get(event)
+        if found is None:
             plan = self._plans.get(event, self._plan)
-            fold = self._generator.fold(event) if self._generator else _interpreted(plan)
-            self._folds[event] = fold
-        return fold
+            found = self._folds[event] = (self._generator.fold(event) if self._generator else _interpreted(plan), plan)
+        return found
 
     def _hold(self, rule: Rule) -> Holds:
         """Make the function that says whether a segment's condition holds."""
@@ -155,11 +153,8 @@ class Engine:
             profile.now = now
             outbox.begin("time")
             touched: Rules = ()
-            timed = self._timed
-            for key, slot in profile.slots.items():
-                leaf = timed.get(key)
-                if leaf is not None:
-                    touched += leaf.woken(slot, now)
+            for leaf, slot in self._timed_slots(profile):
+                touched += leaf.woken(slot, now)
             self._settle(profile, touched, outbox, "time", now if simulated else until)
 
     def _settle(self, profile: Profile, touched: Rules, outbox: Outbox, cause: Cause, revealed: int) -> None:
@@ -175,13 +170,19 @@ class Engine:
 
     def next_wake(self, profile: Profile) -> int:
         """When something may next change by time alone (ms), or NEVER."""
-        now, timed = profile.now, self._timed
-        wake = min((waiting[0] for waiting in profile.waiting.values()), default=NEVER)
-        for key, slot in profile.slots.items():
-            leaf = timed.get(key)
-            if leaf is not None:
-                wake = min(wake, leaf.next(slot, now))
+        now = profile.now
+        wake = min([waiting[0] for waiting in profile.waiting.values()]) if profile.waiting else NEVER
+        for leaf, slot in self._timed_slots(profile):
+            due = leaf.next(slot, now)
+            wake = min(due, wake)
         return wake
+
+    def _timed_slots(self, profile: Profile) -> list[tuple[Leaf, Any]]:
+        """What the profile holds that time alone can change; of the definitions and the slots the fewer are gone through."""
+        slots, timed = profile.slots, self._timed
+        if len(timed) < len(slots):
+            return [(leaf, slots[key]) for key, leaf in timed.items() if key in slots]
+        return [(timed[key], slot) for key, slot in slots.items() if key in timed]
 
     def migrate(self, profile: Profile, old: Compiled, outbox: Outbox, *, revealed: int) -> None:
         """Take a profile over from the definitions `old`; it has been advanced to the switch under them.

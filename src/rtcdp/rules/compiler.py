@@ -284,6 +284,7 @@ class _Compiler:
                     named[text],
                     condition(feature.where, reader),
                     None if feature.value is None else closure(feature.value, reader),
+                    self.projection.attribute(feature.value),
                 )
                 leaves[made[text].key] = made[text]
             self.features[name] = made[text]

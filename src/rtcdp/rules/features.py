@@ -42,9 +42,26 @@ class Leaf:
     gates:   rules that compare the value with constants; integer points (scaled for sums).
     since:   rules that compare `since()` of it with constants; points in ms.
     named:   text -> rules that only ask whether the value is that text.
+    attribute: of the projected event, where the value is no more than that.
+    update, next, woken: see the module.
     """
 
-    __slots__ = ("aggregate", "events", "gates", "key", "named", "readers", "since", "timed", "update", "value_of", "where")
+    __slots__ = (
+        "aggregate",
+        "attribute",
+        "events",
+        "gates",
+        "key",
+        "named",
+        "next",
+        "readers",
+        "since",
+        "timed",
+        "update",
+        "value_of",
+        "where",
+        "woken",
+    )
 
     def __init__(
         self,
@@ -55,6 +72,7 @@ class Leaf:
         named: list[tuple[str, int]],
         where: Closure | None,
         value_of: Closure | None,
+        attribute: str = "",
     ) -> None:
         """Gated, since: (operator, constant, rule); named: (text, rule)."""
         self.key = slot_key(feature.normal)
@@ -73,6 +91,9 @@ class Leaf:
         self.timed = self.aggregate.timed or bool(self.since.points)
         self.where = where
         self.value_of = value_of
+        self.attribute = attribute
+        self.next = self._next()
+        self.woken = self._woken()
         self.update = self._updater()
 
     def value(self, profile: Profile) -> Any:
@@ -96,28 +117,44 @@ class Leaf:
             return (slot if type(slot) is bytes else slot[0])[-6 * aggregate.keep :]
         return [slot, {}] if isinstance(aggregate, WindowCount) and type(slot) is bytes else slot
 
-    def next(self, slot: Any, now: int) -> int:
-        """When time alone may next change what some rule sees (ms), or NEVER."""
+    def _next(self) -> Callable[[Any, int], int]:
+        """Make `next(slot, now)`: when time alone may next change what some rule sees (ms), or NEVER."""
         aggregate = self.aggregate
         if isinstance(aggregate, ExtremeTime):
-            place = bisect_right(self.since.points, now - slot)
-            return int(slot + self.since.points[place]) if place < len(self.since.points) else NEVER
-        if isinstance(aggregate, WindowAtLeast):
-            place = bisect_right(self.gates.points, aggregate.value(slot, now))
-            floor = self.gates.points[place - 1] if place else 0
-            return aggregate.next_below(slot, now, floor) if floor > 0 else NEVER
-        if not self.readers and not self.gates.points:
-            return NEVER
-        return aggregate.next_change(slot, now)
+            arm = self.since.points
 
-    def woken(self, slot: Any, now: int) -> Rules:
-        """Rules that time alone may have changed exactly at `now`."""
+            def next_since(slot: Any, now: int) -> int:
+                place = bisect_right(arm, now - slot)
+                return int(slot + arm[place]) if place < len(arm) else NEVER
+
+            return next_since
+        if isinstance(aggregate, WindowAtLeast):
+            points, value, next_below = self.gates.points, aggregate.value, aggregate.next_below
+
+            def next_fall(slot: Any, now: int) -> int:
+                place = bisect_right(points, value(slot, now))
+                floor = points[place - 1] if place else 0
+                return next_below(slot, now, floor) if floor > 0 else NEVER
+
+            return next_fall
+        if not self.readers and not self.gates.points:
+            return lambda slot, now: NEVER
+        return aggregate.next_change
+
+    def _woken(self) -> Callable[[Any, int], Rules]:
+        """Make `woken(slot, now)`: rules that time alone may have changed exactly at `now`."""
         if isinstance(self.aggregate, ExtremeTime):
-            return self.since.flips.get(now - slot, NOTHING)
-        before, after = self.aggregate.value(slot, now - 1), self.aggregate.value(slot, now)
-        if before == after and type(before) is type(after):
-            return NOTHING
-        return self.readers + self._crossed(before, after)
+            flips = self.since.flips
+            return lambda slot, now: flips.get(now - slot, NOTHING)
+        value, readers, crossed = self.aggregate.value, self.readers, self._crossed
+
+        def expired(slot: Any, now: int) -> Rules:
+            before, after = value(slot, now - 1), value(slot, now)
+            if before == after and type(before) is type(after):
+                return NOTHING
+            return readers + crossed(before, after)
+
+        return expired
 
     def _crossed(self, before: Any, after: Any) -> Rules:
         gates = self.gates

@@ -159,6 +159,13 @@ def _compare_feature(writer: _Writer, leaf: Leaf, operator: str, constant: Any) 
     return None
 
 
+def _value(writer: _Writer, leaf: Leaf) -> str:
+    """What the leaf aggregates: an attribute of the projected event, or what its closure says."""
+    if leaf.attribute:
+        return f"event.{leaf.attribute}"
+    return f"{writer.object(leaf.value_of, 'value')}(None, event)"
+
+
 def _call(writer: _Writer, leaf: Leaf) -> None:
     writer.add(1, f"touched += {writer.object(leaf.update, 'update')}(profile, event)")
 
@@ -193,8 +200,8 @@ def _time(writer: _Writer, leaf: Leaf, *, last: bool) -> None:
 
 
 def _sum(writer: _Writer, leaf: Leaf) -> None:
-    key, value = repr(leaf.key), f"{writer.object(leaf.value_of, 'value')}(None, event)"
-    writer.add(1, f"v = {value}")
+    key = repr(leaf.key)
+    writer.add(1, f"v = {_value(writer, leaf)}")
     writer.add(1, f"if {_NUMBER.format('v')}:")
     writer.add(2, f"v = v * {SCALE} if type(v) is int else {writer.object(scaled, 'scaled')}(v)")
     writer.add(2, "if v:")
@@ -209,7 +216,7 @@ def _sum(writer: _Writer, leaf: Leaf) -> None:
 
 def _most_frequent(writer: _Writer, leaf: Leaf) -> None:
     key, update = repr(leaf.key), writer.object(leaf.aggregate.update, "update")
-    writer.add(1, f"v = {writer.object(leaf.value_of, 'value')}(None, event)")
+    writer.add(1, f"v = {_value(writer, leaf)}")
     writer.add(1, "if type(v) is str:")
     writer.add(2, f"s = slots.get({key})")
     writer.add(2, "if s is not None and v == s[0] and at > 0:  # the top rises: it stays the top")

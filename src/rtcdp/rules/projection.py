@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from rtcdp.records import Switch, Tick
+from rtcdp.rules.expressions import Node, Path
 from rtcdp.rules.interpreter import walk
 
 
@@ -65,6 +66,13 @@ class Projection:
         if not rest:
             return _attribute("context", field)
         return lambda event: walk(getattr(event.context, field), rest)
+
+
+    def attribute(self, node: Node | None) -> str:
+        """The dotted attribute of a projected event that a plain path is; "" for anything else."""
+        if isinstance(node, Path) and node.root != "traits" and len(node.parts) == 1:
+            return f"{node.root}.{self._fields[node.root][node.parts[0]]}"
+        return ""
 
 
 def _attribute(root: str, field: str) -> Callable[[Any], Any]:
