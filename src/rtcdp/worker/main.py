@@ -6,6 +6,7 @@ Exit codes: 0 an orderly stop, 1 it cannot go on (start it again), 2 a setting, 
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -190,10 +191,18 @@ def run(settings: Settings) -> int:
     except RtcdpError as error:
         _say(f"rtcdp: {type(error).__name__}: {error}")
         return CANNOT_GO_ON
+    _settle_collector()
     try:
         return _run_until_stopped(assembly)
     finally:
         assembly.close()
+
+
+def _settle_collector() -> None:
+    """Profiles in memory are no garbage: going through them all again and again costs throughput and long pauses."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 50, 1_000)
 
 
 def _run_until_stopped(assembly: Assembly) -> int:
