@@ -309,9 +309,7 @@ def unknown_variables(env: Mapping[str, str]) -> list[str]:
     """
     known = [ENV_PREFIX + name.upper() for name in Settings.model_fields] + [ENV_PREFIX + "CONFIG"]
     return sorted(
-        name
-        for name in env
-        if name.startswith(ENV_PREFIX) and name not in known and get_close_matches(name, known, 1, 0.9)
+        name for name in env if name.startswith(ENV_PREFIX) and name not in known and get_close_matches(name, known, 1, 0.9)
     )
 
 

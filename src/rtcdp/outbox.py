@@ -113,9 +113,7 @@ class Outbox:
             )
         )
 
-    def trigger(
-        self, profile: Profile, trigger: CompiledTrigger, waiting: list[Any], payload: dict[str, Any]
-    ) -> None:
+    def trigger(self, profile: Profile, trigger: CompiledTrigger, waiting: list[Any], payload: dict[str, Any]) -> None:
         """Put out a trigger event. `waiting` is the start that fires: see `rtcdp.triggers`."""
         due, occurred, received, cause, message_id = waiting[:5]
         identity = self._identity(profile, trigger.name, "trigger")

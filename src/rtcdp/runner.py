@@ -38,9 +38,7 @@ LogRecord = tuple[int, bytes | None, bytes | None]
 class DeadLetters(Protocol):
     """Makes a dead letter of a log record that cannot be folded: (key, value) for the dead-letter topic."""
 
-    def __call__(
-        self, reason: str, detail: str, origin: Origin, key: bytes | None, value: bytes | None
-    ) -> tuple[bytes, bytes]:
+    def __call__(self, reason: str, detail: str, origin: Origin, key: bytes | None, value: bytes | None) -> tuple[bytes, bytes]:
         """Build it."""
 
 
@@ -202,9 +200,7 @@ class PartitionRunner:
         return encode(Tick(time=time, wake=TICK_WAKES, simulated=simulated))
 
 
-def _plain_letter(
-    reason: str, detail: str, origin: Origin, key: bytes | None, value: bytes | None
-) -> tuple[bytes, bytes]:
+def _plain_letter(reason: str, detail: str, origin: Origin, key: bytes | None, value: bytes | None) -> tuple[bytes, bytes]:
     """Make a dead letter where nothing better was given (replay, tests)."""
     name = f"{origin.topic}/{origin.partition}/{origin.offset}"
     body = {"reason": reason, "detail": detail, "origin": origin, "key": key, "original": value}

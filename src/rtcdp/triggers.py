@@ -89,9 +89,7 @@ def start(
         profile.wake_at = due
 
 
-def decide(
-    profile: Profile, triggers: Mapping[str, CompiledTrigger], revealed: int, outbox: Outbox
-) -> None:
+def decide(profile: Profile, triggers: Mapping[str, CompiledTrigger], revealed: int, outbox: Outbox) -> None:
     """Decide everything that is due at the profile's time, in the order of the due instants.
 
     revealed: time (ms) of the record or tick that shows what is due; where time is simulated, the profile's own.

@@ -59,9 +59,7 @@ def test_a_folder_is_proposed_once(define: Define, definitions_topic: Callable[[
     assert named(definitions_topic().entries, CURRENT) == old.version
 
 
-def test_versions_are_compiled_when_asked_for(
-    define: Define, definitions_topic: Callable[[], DefinitionsTopic]
-) -> None:
+def test_versions_are_compiled_when_asked_for(define: Define, definitions_topic: Callable[[], DefinitionsTopic]) -> None:
     old, new = define("features: {a: {count: A}}"), define("features: {a: {count: B}}")
     topic = definitions_topic()
     with pytest.raises(SettingError, match="definitions"):

@@ -249,4 +249,3 @@ def _window(writer: _Writer, leaf: Leaf) -> None:
     writer.add(5, "if w < profile.wake_at: profile.wake_at = w")
     writer.add(2, f"else: touched += {update}(profile, event)")
     writer.add(1, f"else: touched += {update}(profile, event)")
-

@@ -27,9 +27,7 @@ class Projection:
         wanted: dict[str, set[str]] = {"properties": set(), "context": set()}
         for root, parts in paths:
             wanted[root].add(parts[0])
-        self._fields = {
-            root: {name: f"f{place}" for place, name in enumerate(sorted(names))} for root, names in wanted.items()
-        }
+        self._fields = {root: {name: f"f{place}" for place, name in enumerate(sorted(names))} for root, names in wanted.items()}
         structs = {root: _struct(root, fields) for root, fields in self._fields.items()}
         event = msgspec.defstruct(
             "Event",
@@ -66,7 +64,6 @@ class Projection:
         if not rest:
             return _attribute("context", field)
         return lambda event: walk(getattr(event.context, field), rest)
-
 
     def attribute(self, node: Node | None) -> str:
         """The dotted attribute of a projected event that a plain path is; "" for anything else."""

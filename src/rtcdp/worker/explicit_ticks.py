@@ -90,6 +90,4 @@ class ExplicitTicks:
     def _tick(self, command: TickCommand, offset: int) -> None:
         record = encode(Tick(time=command.time, wake=WAKES, simulated=True, source=self._source, offset=offset))
         for partition in range(self._partitions):
-            self._producer.produce(
-                self._target, TICK_KEY, record, source=self._source, offset=offset, partition=partition
-            )
+            self._producer.produce(self._target, TICK_KEY, record, source=self._source, offset=offset, partition=partition)

@@ -318,9 +318,7 @@ class Ingest:
             self._metrics.fixed(ingestor.counts)
             ingestor.counts.clear()
 
-    def _command(
-        self, commands: ExplicitTicks, tp: TP, lane: Lane, messages: Sequence[Message], dead: Counter[str]
-    ) -> None:
+    def _command(self, commands: ExplicitTicks, tp: TP, lane: Lane, messages: Sequence[Message], dead: Counter[str]) -> None:
         def bury(message: Message) -> Callable[[Unfit], None]:
             def report(unfit: Unfit) -> None:
                 dead[unfit.reason] += 1

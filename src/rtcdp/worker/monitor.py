@@ -75,9 +75,7 @@ class Monitor:
         else:
             self._health.reached(CATCHING_UP)
 
-    def _look_at(
-        self, number: int, partition: ProfilePartition, watermark: int | None, told: tuple[int, int] | None
-    ) -> None:
+    def _look_at(self, number: int, partition: ProfilePartition, watermark: int | None, told: tuple[int, int] | None) -> None:
         end = self._ends.found.get((self._topic, number))
         lag = None if end is None else max(0, end.offset - partition.offset - 1)
         if lag is not None and lag <= CAUGHT_UP:
@@ -114,5 +112,3 @@ def watch(health: Health, fatal: Callable[[BaseException], None], stopped: threa
     thread = threading.Thread(target=run, name="stalls", daemon=True)
     thread.start()
     return thread
-
-

@@ -248,9 +248,7 @@ def _check_group(admin: AdminClient, settings: Settings) -> None:
         raise ClusterError(missing)
 
 
-def _check_options(
-    admin: AdminClient, settings: Settings, wanted: Mapping[str, Wanted], metadata: Any
-) -> dict[str, int]:
+def _check_options(admin: AdminClient, settings: Settings, wanted: Mapping[str, Wanted], metadata: Any) -> dict[str, int]:
     """The largest batch that each topic takes; on the way, every option that has to have a certain value."""
     largest = {}
     resources = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in wanted]
