@@ -92,6 +92,11 @@ def test_real_kafka_commits_transactions_and_fences(kafka: str, topic: Callable[
     assert consume(kafka, name, 1) == [b"of the new owner"]
 
 
+def test_a_cluster_id_is_never_read_as_an_option() -> None:
+    assert brokers.cluster_id(b"\xf8" + bytes(15)) == "A" + "A" * 21
+    assert brokers.cluster_id(b"\x04" + bytes(15)) == "B" + "A" * 21
+
+
 def test_given_kafka_that_does_not_answer_is_one_sentence() -> None:
     address = f"127.0.0.1:{free_port()}"
     with pytest.raises(ClusterError, match=f"No Kafka answers at {re.escape(address)}"):

@@ -106,6 +106,8 @@ def test_replay_reads_standard_input(rtcdp: Rtcdp) -> None:
         (("tick", "--until", "soon", "-b", NOBODY), b"until"),
         (("profile", "u1", "-b", NOBODY), b"profile key"),
         (("replay", "-"), b"--definitions"),
+        (("dlq", "replay", "-b", NOBODY), b"--all"),
+        (("dlq", "replay", "-b", NOBODY, "--all", "--reason", "violation"), b"--all"),
         (("unknown",), b"unknown"),
     ],
 )

@@ -656,61 +656,69 @@ class WindowUnique(_Window):
 class WindowMostFrequent(_Window):
     """The value that occurs most often within a window.
 
-    Slot: [[at, value], ...] ascending, the newest MAX_ENTRIES and one more that tells that there were more: then the
-    value is that of these, and `exact` says so.
+    Slot: {text of the value: its packed times}. The newest MAX_ENTRIES are kept, and one more that tells that there
+    were more: then the value is that of these, and `exact` says so. Among equals the one whose latest event is oldest.
     """
 
     numeric = False
     zero: Any = None
-    _inner = MostFrequent()
 
     def update(self, slot: Slot, at: int, tie: str, value: Any, now: int) -> Slot:
         gone = now - self.within
         if at <= gone:
             return slot
-        if slot is None:
-            return [[at, value]]
-        self._insert(slot, [at, value])
-        if slot[0][0] <= gone:
-            del slot[: self._first(slot, now)]
-        if len(slot) > MAX_ENTRIES + 1:
-            del slot[0]
-        return slot
+        text = hashable(value)
+        slot = {} if slot is None else slot
+        slot[text] = packed_insert(slot.get(text, b""), at)
+        return self._bounded(slot, gone)
 
     @staticmethod
-    def _order(entry: list[Any]) -> tuple[int, str]:
-        return entry[0], hashable(entry[1])
-
-    def _insert(self, slot: Slot, entry: list[Any]) -> None:
-        if entry[0] > slot[-1][0]:
-            slot.append(entry)
-        else:
-            insort(slot, entry, key=self._order)
-
-    def _first(self, slot: Slot, now: int) -> int:
-        return bisect_right(slot, now - self.within, key=_instant)
+    def _bounded(slot: dict[str, bytes], gone: int) -> dict[str, bytes]:
+        """Without what has left, and without the oldest where there are too many."""
+        edge = pack(gone)
+        for text in [text for text, times in slot.items() if times[:6] <= edge]:
+            slot[text] = slot[text][packed_up_to(slot[text], gone) * 6 :]
+            if not slot[text]:
+                del slot[text]
+        if sum(map(len, slot.values())) > (MAX_ENTRIES + 1) * 6:
+            text = min(slot, key=lambda text: (slot[text][:6], text))
+            slot[text] = slot[text][6:]
+            if not slot[text]:
+                del slot[text]
+        return slot
 
     def value(self, slot: Slot, now: int) -> Any:
-        held = None
-        for at, value in slot[self._first(slot, now) :] if slot else ():
-            held = self._inner.update(held, at, "", value, now)
-        return self._inner.value(held, now)
+        gone = now - self.within
+        best: tuple[int, bytes, str] | None = None
+        for text, times in (slot or {}).items():
+            left = packed_up_to(times, gone) - len(times) // 6
+            if left and (best is None or (left, times[-6:], text) < best):
+                best = left, times[-6:], text
+        return None if best is None else unhashable(best[2])
 
     def next_change(self, slot: Slot, now: int) -> int:
         """Return when the next value leaves; the most frequent one may stay the same."""
-        if not slot:
-            return NEVER
-        place = self._first(slot, now)
-        return slot[place][0] + self.within if place < len(slot) else NEVER
+        due = NEVER
+        for times in (slot or {}).values():
+            place = packed_up_to(times, now - self.within)
+            if place < len(times) // 6:
+                due = min(due, packed_at(times, place) + self.within)
+        return due
 
     def merge(self, one: Slot, other: Slot, now: int) -> Slot:
-        if not one or not other:
-            return one or other
-        merged = sorted(one + other, key=self._order)
-        return merged[self._first(merged, now) :][-MAX_ENTRIES - 1 :] or None
+        merged: dict[str, bytes] = {}
+        newest = sorted(
+            (times[place : place + 6], text)
+            for slot in (one, other)
+            for text, times in (slot or {}).items()
+            for place in range(0, len(times), 6)
+        )
+        for time, text in newest[-MAX_ENTRIES - 1 :]:
+            merged[text] = merged.get(text, b"") + time
+        return self._bounded(merged, now - self.within) or None
 
     def exact(self, slot: Slot) -> bool:
-        return len(slot or ()) <= MAX_ENTRIES
+        return sum(map(len, (slot or {}).values())) <= MAX_ENTRIES * 6
 
 
 def _instant(entry: list[Any]) -> int:

@@ -194,7 +194,7 @@ class LocalKafka(Broker):
 
     @staticmethod
     def _format(tool: list[str], properties: Path) -> None:
-        cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        cluster = cluster_id(uuid.uuid4().bytes)
         done = subprocess.run(
             [*tool, "format", "-t", cluster, "-c", str(properties), "--standalone"], capture_output=True, text=True, check=False
         )
@@ -369,6 +369,12 @@ def java_version(java: str) -> int:
     done = subprocess.run([java, "-version"], capture_output=True, text=True, check=False)
     found = re.search(r'version "(?:1\.)?(\d+)', done.stderr)
     return int(found.group(1)) if found else 0
+
+
+def cluster_id(chance: bytes) -> str:
+    """A cluster id as Kafka writes one: 16 bytes in URL-safe base64. One that begins with `-` would be read as an option."""
+    text = urlsafe_b64encode(chance).decode().rstrip("=")
+    return "A" + text[1:] if text.startswith("-") else text
 
 
 def kafka_libs() -> Path:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rtcdp.errors import DefinitionErrors, RtcdpError
+from rtcdp.errors import DefinitionErrors, RtcdpError, SettingError
 
 if TYPE_CHECKING:
     from rtcdp.config import Settings
@@ -259,7 +259,12 @@ def dlq_list(
         print(letter.as_json() if json else letter)
 
 
-@dead_letters.command("replay", epilog=_examples("rtcdp dlq replay -b localhost:9092 --reason violation --dry-run"))
+@dead_letters.command(
+    "replay",
+    epilog=_examples(
+        "rtcdp dlq replay -b localhost:9092 --reason violation --dry-run", "rtcdp dlq replay -b localhost:9092 --all"
+    ),
+)
 def dlq_replay(
     *,
     bootstrap: BootstrapOption = None,
@@ -267,12 +272,15 @@ def dlq_replay(
     sources: SourcesOption = None,
     reason: ReasonOption = None,
     origin: OriginOption = None,
+    everything: Annotated[bool, typer.Option("--all", help="All letters, whatever their reason.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be sent, send nothing.")] = False,
     config: ConfigOption = None,
 ) -> None:
     """Send dead letters through ingest again, as they came. Exit code 1 if one cannot be."""
     from rtcdp.dlq import replay as send_again
 
+    if everything == bool(reason or origin):
+        raise SettingError("dlq replay: say which letters with --reason or --origin, or --all for every one of them")
     settings = _settings(config, bootstrap=bootstrap, app=app_name, sources=sources)
     done = send_again(settings, reason=reason, origin=origin, dry_run=dry_run)
     print(f"{'would send' if dry_run else 'sent'} again: {done}")

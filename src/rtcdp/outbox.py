@@ -2,46 +2,18 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from xxhash import xxh3_128_hexdigest
 
 from rtcdp.outputs import Change, TriggerData, TriggerEvent
+from rtcdp.timestamps import rfc3339
 
 if TYPE_CHECKING:
     from rtcdp.profile import Profile
     from rtcdp.rules.compiler import CompiledTrigger
 
 Cause = Literal["event", "time", "definitions"]
-_TWO = tuple(f"{number:02d}" for number in range(100))
-_THREE = tuple(f"{number:03d}" for number in range(1000))
-
-
-@lru_cache(maxsize=4096)
-def _date(days: int) -> str:
-    """Days since 1970 as `YYYY-MM-DD`: Howard Hinnant, `civil_from_days`, proleptic Gregorian, for any day."""
-    days += 719_468
-    era, day_of_era = divmod(days, 146_097)
-    year_of_era = (day_of_era - day_of_era // 1460 + day_of_era // 36_524 - day_of_era // 146_096) // 365
-    day_of_year = day_of_era - (365 * year_of_era + year_of_era // 4 - year_of_era // 100)
-    shifted = (5 * day_of_year + 2) // 153
-    day = day_of_year - (153 * shifted + 2) // 5 + 1
-    month = shifted + 3 if shifted < 10 else shifted - 9
-    return f"{year_of_era + era * 400 + (month <= 2):04d}-{month:02d}-{day:02d}"
-
-
-@lru_cache(maxsize=65_536)
-def _minute(minutes: int) -> str:
-    """Minutes since 1970 as `YYYY-MM-DDTHH:MM:`."""
-    days, minute = divmod(minutes, 1440)
-    return f"{_date(days)}T{_TWO[minute // 60]}:{_TWO[minute % 60]}:"
-
-
-def rfc3339(ms: int) -> str:
-    """Milliseconds since 1970 as RFC 3339 in UTC with milliseconds."""
-    minutes, rest = divmod(ms, 60_000)
-    return f"{_minute(minutes)}{_TWO[rest // 1000]}.{_THREE[rest % 1000]}Z"
 
 
 class Outbox:

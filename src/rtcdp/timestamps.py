@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import re
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MILLISECOND = timedelta(milliseconds=1)
@@ -21,6 +22,13 @@ _SECONDS_BELOW = 10**11
 _MILLISECONDS_BELOW = 10**14
 _MICROSECONDS_BELOW = 10**17
 _NANOSECONDS_BELOW = 10**20
+
+# What RFC 3339 can write: the years 1 to 9999.
+_FIRST = -62_135_596_800_000
+_END = 253_402_300_800_000
+
+_TWO = tuple(f"{number:02d}" for number in range(100))
+_THREE = tuple(f"{number:03d}" for number in range(1000))
 
 _NUMERIC = re.compile(r"[+-]?[0-9]{1,20}(?:\.[0-9]{1,20})?", re.ASCII)
 _RFC3339 = re.compile(
@@ -63,10 +71,37 @@ def has_offset(text: str) -> bool:
     return match is None or match["zone"] is not None
 
 
-def render(milliseconds: int) -> str:
-    """RFC 3339 in UTC with milliseconds. Raises OverflowError outside the years 1 to 9999."""
-    moment = EPOCH + timedelta(milliseconds=milliseconds)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{milliseconds % 1000:03d}Z".rjust(24, "0")
+def rfc3339(ms: int) -> str:
+    """Milliseconds since 1970 as RFC 3339 in UTC with milliseconds. What every output needs: fast, and for any instant."""
+    minutes, rest = divmod(ms, 60_000)
+    return f"{_minute(minutes)}{_TWO[rest // 1000]}.{_THREE[rest % 1000]}Z"
+
+
+def render(ms: int) -> str:
+    """As `rfc3339`. Raises OverflowError outside the years 1 to 9999, which no reader would take."""
+    if not _FIRST <= ms < _END:
+        raise OverflowError(ms)
+    return rfc3339(ms)
+
+
+@lru_cache(maxsize=4096)
+def _date(days: int) -> str:
+    """Days since 1970 as `YYYY-MM-DD`: Howard Hinnant, `civil_from_days`, proleptic Gregorian, for any day."""
+    days += 719_468
+    era, day_of_era = divmod(days, 146_097)
+    year_of_era = (day_of_era - day_of_era // 1460 + day_of_era // 36_524 - day_of_era // 146_096) // 365
+    day_of_year = day_of_era - (365 * year_of_era + year_of_era // 4 - year_of_era // 100)
+    shifted = (5 * day_of_year + 2) // 153
+    day = day_of_year - (153 * shifted + 2) // 5 + 1
+    month = shifted + 3 if shifted < 10 else shifted - 9
+    return f"{year_of_era + era * 400 + (month <= 2):04d}-{month:02d}-{day:02d}"
+
+
+@lru_cache(maxsize=65_536)
+def _minute(minutes: int) -> str:
+    """Minutes since 1970 as `YYYY-MM-DDTHH:MM:`."""
+    days, minute = divmod(minutes, 1440)
+    return f"{_date(days)}T{_TWO[minute // 60]}:{_TWO[minute % 60]}:"
 
 
 def _parse_unusual(text: str) -> int | None:

@@ -8,6 +8,8 @@ import pytest
 from engine.harness import Partition, compiled
 from engine.oracle import Happened, Ticked
 
+from rtcdp.timestamps import rfc3339
+
 S = 1000
 M = 60 * S
 H = 60 * M
@@ -119,7 +121,7 @@ def test_a_payload_is_of_the_start_and_of_the_profile_when_it_fires() -> None:
     found.feed([event("Added", 0, 5, "m", properties={"cart": {"id": [1, "手"]}}, traits={"name": "A"})])
     found.feed([event("Order", 30, traits={"name": "B"}), tick(100)])
     (sent,) = found.outputs["1"]
-    assert sent["payload"] == {"cart": {"id": [1, "手"]}, "n": 1, "name": "B", "when": T, "what": "Added", "id": "m"}
+    assert sent["payload"] == {"cart": {"id": [1, "手"]}, "n": 1, "name": "B", "when": rfc3339(T), "what": "Added", "id": "m"}
     assert (sent["occurred"], sent["received"], sent["due"], sent["at"]) == (T, T + 5 * S, T + 60 * S, T + 60 * S)
     assert sent["expires"] == T + 60 * S + DAY
     assert (sent["cause"], sent["message_id"]) == ("event", "m")

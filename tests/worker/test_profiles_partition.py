@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from prometheus_client import generate_latest
 
 from rtcdp import position as positions
 from rtcdp.errors import ClusterError, Fenced, Stalled
@@ -245,6 +246,9 @@ def test_output_too_large_becomes_a_dead_letter() -> None:
     assert given.written("changes") == [(None, b"10", b"x" * 10)]
     [(_, key, value)] = given.written("letters")
     assert (key, b'"too_large"' in (value or b"")) == (b"log/7/4", True)
+    shown = generate_latest(given.metrics.registry).decode()
+    assert 'rtcdp_events_dead_total{reason="too_large",stage="profile"} 1.0' in shown
+    assert 'rtcdp_records_out_total{to="events_dlq"} 1.0' in shown
 
 
 def test_profile_too_large_for_its_changelog_is_said_and_not_lost() -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections import Counter
+from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass, field
 
 from rtcdp import position as positions
@@ -23,7 +24,7 @@ class ToyFold:
     appends: list[tuple[int | None, bytes, bytes]] = field(default_factory=list)
     state: dict[bytes, bytes | None] = field(default_factory=dict)
     position: bytes = b""
-    counts: Mapping[str, int] = field(default_factory=dict)
+    counts: Counter[str] = field(default_factory=Counter)
     appended: list[int] = field(default_factory=list)
     offset: int = -1
 

@@ -21,12 +21,13 @@ from rtcdp.rules.definitions import (
     Trigger,
     Unless,
 )
-from rtcdp.rules.expressions import Compare, EventField, Literal, Logical, Name, Node, Path, unparse
+from rtcdp.rules.expressions import Compare, EventField, Literal, Logical, Name, Node, Path, Type, unparse
 from rtcdp.rules.features import Leaf, Update
 from rtcdp.rules.gates import Rules
 from rtcdp.rules.interpreter import Closure, closure, condition, walk
 from rtcdp.rules.projection import Projection
 from rtcdp.rules.reads import Reads, collect, every_node, trait_name
+from rtcdp.timestamps import render
 
 _DISPATCH_FROM = 4  # leaves told apart by one property's value, from which a table pays
 
@@ -330,7 +331,7 @@ class _Compiler:
         payload = _PayloadReader(self)
         unless = trigger.unless
         fires = condition(trigger.condition, payload)
-        values = tuple((name, closure(node, payload)) for name, node in trigger.payload.items())
+        values = tuple((name, _sent(node, closure(node, payload))) for name, node in trigger.payload.items())
         return CompiledTrigger(
             index=index,
             name=trigger.name,
@@ -407,6 +408,21 @@ class _Compiler:
 def compile_definitions(definitions: Definitions) -> Compiled:
     """Compile a checked set of definitions."""
     return _Compiler(definitions).compile()
+
+
+def _sent(node: Node, read: Closure) -> Closure:
+    """A value of a payload as it is sent: times are RFC 3339, and none where the year has not four digits."""
+    if node.type is not Type.TIME:
+        return read
+
+    def written(profile: Profile, captured: Any) -> Any:
+        value = read(profile, captured)
+        try:
+            return value if value is None else render(int(value))
+        except OverflowError:
+            return None
+
+    return written
 
 
 def _concerned(events: Iterable[str], plans: dict[str, Plan]) -> set[str]:

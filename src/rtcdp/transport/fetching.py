@@ -19,7 +19,6 @@ from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 from faust.types import TP
 
 from rtcdp.errors import ClusterError, Stalled
-from rtcdp.transport.bounds import bounds as bounds  # noqa: PLC0414  asked for beside fetching
 from rtcdp.transport.failures import DENIED
 from rtcdp.transport.settings import LONG_POLL_MS, fetch_conf
 

@@ -25,7 +25,7 @@ from rtcdp.letters import RECORD_OVERHEAD, dead_letter, record
 from rtcdp.metrics import Metrics
 from rtcdp.outputs import Origin
 from rtcdp.transport.app import App
-from rtcdp.transport.fetching import bounds
+from rtcdp.transport.bounds import bounds
 from rtcdp.transport.gapless import GaplessProducer
 from rtcdp.transport.owner import Batch, Owner
 from rtcdp.worker.explicit_ticks import ExplicitTicks

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
@@ -37,6 +38,9 @@ SETTLE = 0.002
 SMALL = 200
 """Records below which folding takes less time than that."""
 
+DEAD = "dead:"
+"""How the counts of a fold name dead letters: this, and the reason."""
+
 Entry = tuple[bytes, bytes]
 Record = tuple[int, bytes | None, bytes | None]
 
@@ -50,7 +54,7 @@ class Folded(Protocol):
     appends: list[tuple[int | None, bytes, bytes]]
     state: dict[bytes, bytes | None]
     position: bytes
-    counts: Mapping[str, int]
+    counts: Counter[str]
     appended: list[int]
 
 
@@ -226,7 +230,9 @@ class ProfilePartition:
         topics, limits = self._work.topics, self._work.limits
         first = records[0][0] if records else self.offset
         origin = Origin(topic=topics.profile_events, partition=self.number, offset=first)
+        letters = len(fold.letters)
         fit(fold, topics.profile_changes, topics.triggers, topics.letters, topics.changelog, limits, origin)
+        fold.counts[f"{DEAD}too_large"] += len(fold.letters) - letters
 
     async def _blocking(self, call: Callable[[], None]) -> None:
         await asyncio.get_running_loop().run_in_executor(self._work.executor, call)
@@ -285,8 +291,16 @@ class ProfilePartition:
         metrics.commit_time.observe(committing)
         metrics.folded(fold.appended, folded_at)
         metrics.committed(fold.appended, now_ms())
+        metrics.dead(
+            "profile", {name[len(DEAD) :]: count for name, count in fold.counts.items() if count and name.startswith(DEAD)}
+        )
         metrics.written(
-            {"profile_changes": len(fold.changes), "triggers": len(fold.triggers), "changelog": len(fold.state) + 1}
+            {
+                "profile_changes": len(fold.changes),
+                "triggers": len(fold.triggers),
+                "events_dlq": len(fold.letters),
+                "changelog": len(fold.state) + 1,
+            }
         )
 
     def _wake(self) -> None:
