@@ -31,7 +31,7 @@ class Outbox:
         self._historical = False
         self._ordinal = 0
         self._instant = -1
-        self._text = ""
+        self._at = ""
         self._fold = ""
 
     def begin(self, cause: Cause, message_id: str = "", *, historical: bool = False) -> None:
@@ -41,20 +41,16 @@ class Outbox:
         self._historical = historical
         self._ordinal = 0
 
-    def _at(self, now: int) -> str:
-        """The profile's time as text; the outputs of one fold share it."""
-        if now != self._instant:
-            self._instant, self._text = now, rfc3339(now)
-        return self._text
-
     def _identity(self, profile: Profile, name: str, kind: str) -> str:
         """Count the output in, and return its id: the hash of what holds for the whole fold, of what it is, its ordinal."""
-        now, seq = profile.now, profile.seq + 1
+        now, seq, ordinal = profile.now, profile.seq + 1, self._ordinal + 1
         profile.seq = seq if seq > now else now
-        if not self._ordinal:
+        if now != self._instant:
+            self._instant, self._at = now, rfc3339(now)
+        if ordinal == 1:
             self._fold = f"{profile.key}\0{self.version}\0{now}\0{self._cause}\0{self._message_id}"
-        self._ordinal += 1
-        return xxh3_128_hexdigest(f"{self._fold}\0{kind}\0{name}\0{self._ordinal}".encode())
+        self._ordinal = ordinal
+        return xxh3_128_hexdigest(f"{self._fold}\0{kind}\0{name}\0{ordinal}".encode())
 
     def change(
         self,
@@ -73,7 +69,7 @@ class Outbox:
                 kind,
                 profile.key,
                 name,
-                self._at(profile.now),
+                self._at,
                 self._cause,
                 self.version,
                 profile.seq,
@@ -89,7 +85,7 @@ class Outbox:
         """Put out a trigger event. `waiting` is the start that fires: see `rtcdp.triggers`."""
         due, occurred, received, cause, message_id = waiting[:5]
         identity = self._identity(profile, trigger.name, "trigger")
-        at = self._at(profile.now)
+        at = self._at
         self.items.append(
             TriggerEvent(
                 id=identity,
