@@ -162,7 +162,7 @@ def test_calls_other_than_track() -> None:
     identify = take({"type": "identify", "userId": "u", "anonymousId": "a", "traits": {"email": "a@b.c", "gone": None}})
     assert (identify.event, identify.traits) == ("identify", {"email": "a@b.c", "gone": None})
     group = take({"type": "group", "userId": "u", "groupId": 5, "traits": {"email": "info@company.cn"}})
-    assert (group.traits, group.properties) == ({}, {"groupId": "5", "traits": {"email": "info@company.cn"}})
+    assert (group.traits, group.properties) == ({"groups.5": {"email": "info@company.cn"}}, {"groupId": "5"})
     alias = take({"type": "alias", "userId": "u", "previousId": " old "})
     assert (alias.user_id, alias.properties) == ("u", {"previousId": "old"})
 
@@ -425,8 +425,8 @@ def test_any_event_is_clean_or_unfit(raw: dict[str, Any], mode: str) -> None:
         "timestamp": event.occurred,
         "receivedAt": event.received,
         "channel": event.channel,
-        "properties": {name: value for name, value in event.properties.items() if event.type != "group" or name != "traits"},
-        "traits": event.traits if event.type != "group" else event.properties.get("traits", {}),
+        "properties": event.properties,
+        "traits": event.traits if event.type != "group" else next(iter(event.traits.values()), {}),
         "context": event.context,
         "groupId": event.properties.get("groupId"),
         "previousId": event.properties.get("previousId"),

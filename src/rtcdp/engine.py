@@ -87,7 +87,7 @@ class Engine:
         """Traits by time of occurrence; of two at the same instant the larger text wins, in any order of arrival."""
         touched: Rules = ()
         at = event.occurred
-        for name, value in _named_traits(event):
+        for name, value in event.traits.items():
             entry = profile.traits.get(name)
             if entry is not None:
                 if at < entry[0] or (at == entry[0] and repr(value) <= repr(entry[1])):
@@ -256,10 +256,3 @@ def _look_at_tag(profile: Profile, rule: Rule, outbox: Outbox) -> bool:
         profile.tags[rule.key] = value
     outbox.change(profile, "tag", rule.name, old=old, new=value)
     return True
-
-
-def _named_traits(event: Any) -> list[tuple[str, Any]]:
-    """Traits of an event by the name they are kept under; a group's go under `groups.<id>`."""
-    if event.type == "group":
-        return [(f"groups.{event.group_id}", event.traits)] if event.group_id else []
-    return list(event.traits.items())

@@ -264,8 +264,8 @@ class Ingestor:
     def _special_fields(self, raw: RawEvent, kind: str, properties: Tree, traits: Tree) -> tuple[Tree, Tree]:
         """(properties, traits): what only some types carry is put where expressions can read it, in the properties.
 
-        page, screen: `name`, `category`, where the properties have none. alias: `previousId`. group: `groupId` and
-        `traits`, the group's, which are none of the profile.
+        page, screen: `name`, `category`, where the properties have none. alias: `previousId`. group: `groupId`; its
+        traits are the group's, and the profile keeps them as one trait `groups.<id>`.
         """
         if kind in {"page", "screen"}:
             found = (("name", raw.name), ("category", raw.category))
@@ -277,7 +277,7 @@ class Ingestor:
             group = self._resolver.identifier(raw.group_id, self.counts)
             if not group:
                 raise Unfit("missing_field", "a group call needs a groupId", "groupId")
-            return {**properties, "groupId": group, "traits": traits}, {}
+            return {**properties, "groupId": group}, {f"groups.{group}": traits} if traits else {}
         return properties, traits
 
     # --- trees ---

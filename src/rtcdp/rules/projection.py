@@ -46,7 +46,6 @@ class Projection:
                 ("appended", int, 0),
                 ("simulated", bool, False),
                 ("historical", bool, False),
-                ("group_id", str, ""),
             ],
             tag_field="kind",
             tag="event",
