@@ -1,7 +1,7 @@
 # Bare `make` explains the targets. Everything runs in the locked environment (.venv), made on first use.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench schemas format clean
+.PHONY: help demo picture test test-faults lint bench schemas format clean
 
 # uv from the path, else one of our own in .cache.
 UV := $(shell uv --version >/dev/null 2>&1 && command -v uv || echo .cache/uv/bin/uv)
@@ -10,13 +10,19 @@ BENCH :=
 
 help:  ## This list
 	@echo 'rtcdp: events in Kafka become profiles, segments and triggers.'
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: .venv/synced  ## A shop's clickstream turned into profiles, segments and triggers, live in the terminal
 	@$(RUN) rtcdp demo
 
-test: .venv/synced  ## All tests, against a real Apache Kafka and Redis started for the run (needs Java 17 and Maven, or Docker)
+picture: .venv/synced  ## Save the demo's last screen as the picture of the README
+	@$(RUN) rtcdp demo --picture docs/images/demo.svg
+
+test: .venv/synced  ## The everyday tests, against a real Apache Kafka and Redis started for the run (needs Java 17 and Maven, or Docker)
 	@$(RUN) pytest $(TEST)
+
+test-faults: .venv/synced  ## Processes killed, paused, restarted and rebalanced on a real Kafka, slower than `make test` allows
+	@$(RUN) pytest -m faults $(TEST)
 
 lint: .venv/synced  ## ruff, mypy --strict and the import contracts
 	$(RUN) ruff check

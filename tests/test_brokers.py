@@ -103,6 +103,7 @@ def test_given_kafka_that_does_not_answer_is_one_sentence() -> None:
         brokers.await_broker(address, 0.2)
 
 
+@pytest.mark.faults
 def test_local_kafka_keeps_its_records_and_address_over_a_restart(tmp_path: Path) -> None:
     with brokers.LocalKafka(tmp_path / "kafka") as broker:
         address, pid = broker.bootstrap, broker.pid

@@ -25,10 +25,10 @@ from rtcdp.local_process import free_port
 DEFINITIONS = """
 features:
   orders: {count: Order Completed}
-  seen_10s: {count: "*", within: 10s}
+  seen_2s: {count: "*", within: 2s}
 segments:
   buyers: orders >= 1
-  here: seen_10s >= 1
+  here: seen_2s >= 1
 """
 
 
@@ -147,6 +147,7 @@ class Deployment:
                 "enable.partition.eof": True,
                 "auto.offset.reset": "earliest",
                 "enable.auto.commit": False,
+                "fetch.wait.max.ms": 10,
             }
         )
         try:
@@ -154,7 +155,8 @@ class Deployment:
             consumer.assign([TopicPartition(topic, number, 0) for number in partitions])
             found, waiting = [], set(partitions)
             while waiting:
-                for message in consumer.consume(1000, 1.0):
+                first = consumer.poll(1.0)
+                for message in () if first is None else (first, *consumer.consume(1000, 0)):
                     error = message.error()
                     if error is None:
                         found.append(message)

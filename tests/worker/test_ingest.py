@@ -71,6 +71,7 @@ def dropping_repeats(messages: list[Message]) -> list[dict[str, Any]]:
     return kept
 
 
+@pytest.mark.faults
 def test_after_kills_nothing_is_missing_and_repeats_are_in_order(deploy: Deploy) -> None:
     shop = deploy(agents="ingest", instance="one")
     total, sent = 30_000, threading.Event()

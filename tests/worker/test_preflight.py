@@ -30,6 +30,7 @@ from rtcdp.local_process import free_port
 from rtcdp.worker import preflight as module
 from rtcdp.worker.preflight import preflight, wanted_topics
 from rtcdp.worker.versions import DefinitionsTopic, check_layout
+from tests.worker.conftest import wait_for
 
 NAMES = ("commands", "events_dlq", "profile_events", "profile_changes", "triggers", "ingest_progress")
 New = Callable[..., Settings]
@@ -144,8 +145,10 @@ def test_the_partition_count_and_the_topic_are_recorded(new: New) -> None:
     topic = DefinitionsTopic(settings.kafka(), settings.definitions_topic, "test")
     check_layout(topic, settings, preflight(settings))
     admin = AdminClient({"bootstrap.servers": settings.bootstrap})
-    for name in (settings.profile_events, settings.changelog):
+    both = (settings.profile_events, settings.changelog)
+    for name in both:
         admin.create_partitions([NewPartitions(name, 5)])[name].result(30)
+    wait_for(lambda: all(len(admin.list_topics(timeout=5).topics[name].partitions) == 5 for name in both))
     cluster = preflight(settings)
     again = DefinitionsTopic(settings.kafka(), settings.definitions_topic, "test")
     again.read()

@@ -126,6 +126,7 @@ def test_exact_after_kills(deployment: Deployment) -> None:
     deployment.assert_exact()
 
 
+@pytest.mark.faults
 def test_second_worker_joins_and_the_first_is_told_to_stop(deployment: Deployment) -> None:
     deployment.send(20_000)
     first = deployment.start(TOY_WORK="20")
@@ -142,6 +143,7 @@ def test_second_worker_joins_and_the_first_is_told_to_stop(deployment: Deploymen
     assert "partition" in deployment.log(1)
 
 
+@pytest.mark.faults
 def test_paused_owner_is_fenced(deployment: Deployment) -> None:
     """A worker that sleeps through the takeover of its partitions commits nothing afterwards."""
     deployment.send(20_000)
@@ -173,6 +175,7 @@ def make_again(deployment: Deployment, topic: str) -> None:
     admin.create_topics([NewTopic(topic, PARTITIONS, 1)])[topic].result(10)
 
 
+@pytest.mark.faults
 def test_changelog_without_position_is_refused(deployment: Deployment) -> None:
     work_and_stop(deployment)
     make_again(deployment, deployment.changelog)
@@ -180,6 +183,7 @@ def test_changelog_without_position_is_refused(deployment: Deployment) -> None:
     assert "has no position" in deployment.log(1)
 
 
+@pytest.mark.faults
 def test_log_made_again_is_refused(deployment: Deployment) -> None:
     work_and_stop(deployment)
     assert deployment.start("a", TOY_TOPIC_ID="another").wait(20) == 2

@@ -158,6 +158,7 @@ def read_topic(bootstrap: str, topic: str) -> list[LogRecord]:
         "enable.auto.commit": False,
         "enable.partition.eof": True,
         "isolation.level": "read_committed",
+        "fetch.wait.max.ms": 10,  # the end of a partition is only told when the broker stops waiting for more
     }
     consumer = Consumer(options)
     found: list[LogRecord] = []
@@ -165,7 +166,8 @@ def read_topic(bootstrap: str, topic: str) -> list[LogRecord]:
         left = set(consumer.list_topics(topic, timeout=10).topics[topic].partitions)
         consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in left])
         while left:
-            for message in consumer.consume(1_000, 1.0):
+            first = consumer.poll(1.0)
+            for message in () if first is None else (first, *consumer.consume(1_000, 0)):
                 error = message.error()
                 if error is None:
                     key, value = message.key(), message.value()

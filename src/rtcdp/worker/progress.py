@@ -172,14 +172,16 @@ class ProgressTable:
     def read(self) -> dict[str, Progress]:
         """Everything there is now, through a client of its own. Blocks. Raises ClusterError."""
         found: dict[str, Progress] = {}
-        consumer = Consumer({**self._conf, "fetch.min.bytes": 1})
+        # The end of a partition is only told when the broker stops waiting for more.
+        consumer = Consumer({**self._conf, "fetch.min.bytes": 1, "fetch.wait.max.ms": 10})
         try:
             waiting = set(self._assign(consumer))
             deadline = monotonic() + READ_S
             while waiting:
                 if monotonic() > deadline:
                     raise ClusterError(f"{self._topic} could not be read to its end within {READ_S:.0f} s")
-                for message in consumer.consume(1_000, POLL_S):
+                first = consumer.poll(POLL_S)
+                for message in () if first is None else (first, *consumer.consume(1_000, 0)):
                     error = message.error()
                     if error is None:
                         _put(found, message)

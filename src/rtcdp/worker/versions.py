@@ -30,6 +30,8 @@ CURRENT = "current"
 READ_S = 30.0
 WRITE_S = 30.0
 POLL_S = 0.5
+SOON_MS = 10
+"""A broker tells the end of a partition only when it stops waiting for more."""
 
 
 class Named(msgspec.Struct):
@@ -66,12 +68,13 @@ class DefinitionsTopic:
 
     def read(self) -> dict[str, bytes]:
         """Bring `entries` up to the topic's end. Blocks. Raises ClusterError where it cannot be read."""
-        consumer = self._consumer()
+        consumer = self._consumer({"fetch.wait.max.ms": SOON_MS})
         deadline = monotonic() + READ_S
         try:
             self._assign(consumer)
             while monotonic() < deadline:
-                for message in consumer.consume(1_000, POLL_S):
+                first = consumer.poll(POLL_S)
+                for message in () if first is None else (first, *consumer.consume(1_000, 0)):
                     error = message.error()
                     if error is None:
                         self._put(message)
@@ -117,7 +120,7 @@ class DefinitionsTopic:
         if self._thread is not None:
             self._thread.join(5.0)
 
-    def _consumer(self) -> Consumer:
+    def _consumer(self, options: Mapping[str, Any] | None = None) -> Consumer:
         return Consumer(
             {
                 **self._kafka,
@@ -126,6 +129,7 @@ class DefinitionsTopic:
                 "auto.offset.reset": "earliest",
                 "enable.partition.eof": True,
                 "log_level": 0,
+                **(options or {}),
             }
         )
 
