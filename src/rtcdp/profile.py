@@ -217,3 +217,8 @@ def decode(key: str, data: bytes) -> Profile:
 def wake_at(data: bytes) -> int:
     """When a stored profile wakes (ms), without decoding it."""
     return int.from_bytes(data[9:17], "big")
+
+
+def switch(data: bytes) -> int:
+    """Number of the last switch that a stored profile has passed, without decoding it."""
+    return int.from_bytes(data[25:29], "big")

@@ -6,10 +6,11 @@ written in a transaction, and taken over only once that has been committed.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Any, Protocol
 
 import msgspec
@@ -96,6 +97,7 @@ class PartitionRunner:
         self._cache: dict[bytes, Profile] = {}
         self.timers = Timers(self._stored_wake)
         self._tick_asked = False
+        self._behind: tuple[int, list[bytes]] | None = None
 
     # ---- state -------------------------------------------------------------------------------------------------
 
@@ -113,6 +115,14 @@ class PartitionRunner:
     def rebuild_timers(self) -> None:
         """Index the wake times of the state as it stands."""
         self.timers.fill((profiles.wake_at(value), key) for key, value in self.state.items())
+
+    def behind(self, number: int, after: bytes) -> Iterator[bytes]:
+        """Keys above `after`, in order, of the profiles that had not passed the switch `number` when it was first asked for."""
+        if self._behind is None or self._behind[0] != number:
+            keys = sorted(key for key, value in self.state.items() if profiles.switch(value) != number)
+            self._behind = (number, keys)
+        keys = self._behind[1]
+        return islice(keys, bisect_right(keys, after), None)
 
     def _stored_wake(self, key: bytes) -> int:
         value = self.state.get(key)
@@ -403,15 +413,22 @@ class _Batch:
 
     def _visit(self, tick: Tick) -> None:
         """Take the next profiles, in key order, past the switches."""
-        position = self._position
-        after = position.cursor or b""
-        keys = sorted(key for key in self._runner.state if key > after)[: tick.wake]
-        for key in keys:
-            if key not in self._touched:
+        position, touched = self._position, self._touched
+        found: list[bytes] = []
+        for key in self._runner.behind(self._switch, position.cursor or b""):
+            profile, stored = touched.get(key), self._runner.state.get(key)
+            number = profile.switch if profile is not None else self._switch if stored is None else profiles.switch(stored)
+            if number != self._switch:
+                found.append(key)
+                if len(found) > tick.wake:
+                    break
+        for key in found[: tick.wake]:
+            if key not in touched:
                 self._load(key)
-        position.cursor = keys[-1] if len(keys) == tick.wake else None
+        position.cursor = found[tick.wake - 1] if len(found) > tick.wake else None
         if position.cursor is None:
             del position.switches[:-1]
+            self._runner._behind = None
 
     def _change_version(self, record: Switch) -> None:
         position = self._position
