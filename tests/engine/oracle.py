@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from functools import lru_cache
 from typing import Any
@@ -307,6 +308,15 @@ class Oracle:
             return all(truths) if kind == "and" else any(truths)
         return arithmetic(kind, *values)
 
+    def sent(self, expression: Expression, event: Happened | None) -> Any:
+        """A value of a payload: times are texts there."""
+        value = self.value(expression, event)
+        is_time = expression[0] == "feature" and self.spec.features[expression[1]].kind in ("first_time", "last_time")
+        if value is None or not is_time:
+            return value
+        then = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=value)
+        return then.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
     def leaf(self, kind: str, name: Any, event: Happened | None) -> Any:
         """What is read from the profile or the event."""
         if kind == "since":
@@ -438,7 +448,7 @@ class Oracle:
                 self.put("not_sent", name, cause, reason="cap")
             else:
                 sent.append(self.now)
-                payload = {key: self.value(value, wait.start) for key, value in trigger.payload.items()}
+                payload = {key: self.sent(value, wait.start) for key, value in trigger.payload.items()}
                 self.put(
                     "trigger",
                     name,
