@@ -308,7 +308,7 @@ class Oracle:
             return all(truths) if kind == "and" else any(truths)
         return arithmetic(kind, *values)
 
-    def sent(self, expression: Expression, event: Happened | None) -> Any:
+    def written(self, expression: Expression, event: Happened | None) -> Any:
         """A value of a payload: times are texts there."""
         value = self.value(expression, event)
         is_time = expression[0] == "feature" and self.spec.features[expression[1]].kind in ("first_time", "last_time")
@@ -448,7 +448,7 @@ class Oracle:
                 self.put("not_sent", name, cause, reason="cap")
             else:
                 sent.append(self.now)
-                payload = {key: self.sent(value, wait.start) for key, value in trigger.payload.items()}
+                payload = {key: self.written(value, wait.start) for key, value in trigger.payload.items()}
                 self.put(
                     "trigger",
                     name,
