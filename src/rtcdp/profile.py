@@ -22,6 +22,7 @@ FORMAT = 1
 _PREFIX = struct.Struct(">BqqqI")
 _EXTRA = 1  # msgpack extension: an integer beyond 64 bits, as decimal text
 _SEEN_ENTRY = 14  # 8 bytes of hash, 6 bytes of ms
+_SEEN_FEW = 4 * _SEEN_ENTRY  # so few are kept until they are more, also when they are old
 SEEN_MOST = 64
 SEEN_FOR_MS = 86_400_000
 
@@ -78,7 +79,6 @@ class Profile:
     """
 
     __slots__ = (
-        "_forget_at",
         "consent",
         "failures",
         "fresh",
@@ -112,7 +112,6 @@ class Profile:
         self.seen = b""
         self.failures = 0
         self.fresh = True
-        self._forget_at = 0
 
     def trait(self, name: str) -> Any:
         """Value of a trait; None where it is missing or removed."""
@@ -121,38 +120,30 @@ class Profile:
 
     def see(self, message_id: str) -> bool:
         """Note a message id; False where it was seen before (the last 64 within 24 h, whichever is fewer)."""
-        digest, seen, now = xxh3_64_digest(message_id.encode()), self.seen, self.now
-        if now >= self._forget_at:
-            seen = self._forget()
-        if digest in seen and _is_entry(seen, digest):
+        digest, seen = xxh3_64_digest(message_id.encode()), self.seen
+        if digest in seen and self._holds(digest):
             return False
-        if not seen:
-            self._forget_at = now + SEEN_FOR_MS
-        elif len(seen) >= SEEN_MOST * _SEEN_ENTRY:
-            seen = seen[-(SEEN_MOST - 1) * _SEEN_ENTRY :]
-        self.seen = seen + digest + now.to_bytes(6, "big")
+        if len(seen) >= _SEEN_FEW:
+            seen = self._forget(seen)
+        self.seen = seen + digest + self.now.to_bytes(6, "big")
         return True
 
-    def _forget(self) -> bytes:
-        """Drop the message ids of more than a day ago; returns the others."""
-        seen, oldest = self.seen, self.now - SEEN_FOR_MS
-        if int.from_bytes(seen[-6:], "big") <= oldest:
-            seen = b""
-        while seen and int.from_bytes(seen[8:_SEEN_ENTRY], "big") <= oldest:
-            seen = seen[_SEEN_ENTRY:]
-        self.seen = seen
-        self._forget_at = int.from_bytes(seen[8:_SEEN_ENTRY], "big") + SEEN_FOR_MS if seen else NEVER
-        return seen
+    def _holds(self, digest: bytes) -> bool:
+        """Whether one of the places where these bytes stand is an entry of the last day."""
+        seen = self.seen
+        place = seen.find(digest)
+        while place >= 0:
+            if place % _SEEN_ENTRY == 0 and int.from_bytes(seen[place + 8 : place + 14], "big") > self.now - SEEN_FOR_MS:
+                return True
+            place = seen.find(digest, place + 1)
+        return False
 
-
-def _is_entry(seen: bytes, digest: bytes) -> bool:
-    """Whether one of the places where these bytes stand is the start of an entry."""
-    place = seen.find(digest)
-    while place >= 0:
-        if place % _SEEN_ENTRY == 0:
-            return True
-        place = seen.find(digest, place + 1)
-    return False
+    def _forget(self, seen: bytes) -> bytes:
+        """Return the entries of the last day, and of these so many that there is room for one more."""
+        oldest, place = self.now - SEEN_FOR_MS, max(0, len(seen) - (SEEN_MOST - 1) * _SEEN_ENTRY)
+        while place < len(seen) and int.from_bytes(seen[place + 8 : place + 14], "big") <= oldest:
+            place += _SEEN_ENTRY
+        return seen[place:] if place else seen
 
 
 def encode(profile: Profile) -> bytes:
