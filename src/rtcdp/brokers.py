@@ -300,10 +300,6 @@ class EmbeddedKafka(Broker):
         """Bring a broker back."""
         self._call("rd_kafka_mock_broker_set_up", broker)
 
-    def delay(self, milliseconds: int, broker: int = 1) -> None:
-        """Let every answer of a broker take that much longer."""
-        self._call("rd_kafka_mock_broker_set_rtt", broker, milliseconds)
-
     def _call(self, function: str, *args: object) -> None:
         if self._cluster is None:
             raise ClusterError("The embedded broker has not been started.")
@@ -456,7 +452,6 @@ def librdkafka() -> ctypes.CDLL:
         ("rd_kafka_mock_topic_create", integer, (handle, text, integer, integer)),
         ("rd_kafka_mock_broker_set_down", integer, (handle, ctypes.c_int32)),
         ("rd_kafka_mock_broker_set_up", integer, (handle, ctypes.c_int32)),
-        ("rd_kafka_mock_broker_set_rtt", integer, (handle, ctypes.c_int32, integer)),
         ("rd_kafka_mock_group_initial_rebalance_delay_ms", None, (handle, ctypes.c_int32)),
     ):
         function = getattr(library, name)

@@ -63,7 +63,3 @@ class Timers:
         for key, wake in found.items():
             heapq.heappush(heap, (wake, key))
         return list(found)
-
-    def count_due(self, until: int) -> int:
-        """How many entries lie at or before `until`: a figure for monitoring, stale ones included."""
-        return sum(1 for wake, _ in self._heap if wake <= until)

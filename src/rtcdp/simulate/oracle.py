@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -80,8 +79,3 @@ def memberships(outputs: Iterable[Output]) -> set[tuple[str, str]]:
         elif body["kind"] == "exited":
             inside.discard((body["profile"], body["name"]))
     return inside
-
-
-def sizes(outputs: Iterable[Output]) -> Counter[str]:
-    """How many profiles each segment holds at the end."""
-    return Counter(segment for _, segment in memberships(outputs))
