@@ -50,9 +50,16 @@ class TransactionalProducer:
     def open(self, timeout: float = 60.0) -> None:
         """Fence the id's older producers; what they left open is aborted when this returns. Blocks, at most `timeout` s."""
         self._until(monotonic() + timeout, "taking over", self._live.init_transactions)
+        self.begin()
 
     def begin(self) -> None:
-        """Begin a transaction. Does not block."""
+        """Begin a transaction, if none is open.
+
+        This waits for librdkafka's own thread: a third of an idle worker's time when the event loop does it. So `open` and
+        `commit`, which block in threads anyway, begin the next one; the broker hears of it only with its first record.
+        """
+        if self._open:
+            return
         self.failed_delivery = ""
         try:
             self._live.begin_transaction()
@@ -92,6 +99,7 @@ class TransactionalProducer:
             self.abort(max(1.0, deadline - monotonic()))
             raise Aborted(f"{reason} {self.failed_delivery}".rstrip()) from reason
         self._open = False
+        self.begin()
 
     def abort(self, timeout: float = 30.0) -> None:
         """Abort what is open, if anything. Blocks, at most `timeout` s."""
