@@ -23,6 +23,7 @@ _PREFIX = struct.Struct(">BqqqI")
 _EXTRA = 1  # msgpack extension: an integer beyond 64 bits, as decimal text
 _SEEN_ENTRY = 14  # 8 bytes of hash, 6 bytes of ms
 _SEEN_FEW = 4 * _SEEN_ENTRY  # so few are kept until they are more, also when they are old
+_SEEN_MANY = 16 * _SEEN_ENTRY  # from here on a set is faster than a search; it may hold more than `seen` does
 SEEN_MOST = 64
 SEEN_FOR_MS = 86_400_000
 
@@ -79,6 +80,7 @@ class Profile:
     """
 
     __slots__ = (
+        "_known",
         "consent",
         "failures",
         "fresh",
@@ -112,6 +114,7 @@ class Profile:
         self.seen = b""
         self.failures = 0
         self.fresh = True
+        self._known: set[bytes] | None = None
 
     def trait(self, name: str) -> Any:
         """Value of a trait; None where it is missing or removed."""
@@ -120,12 +123,18 @@ class Profile:
 
     def see(self, message_id: str) -> bool:
         """Note a message id; False where it was seen before (the last 64 within 24 h, whichever is fewer)."""
-        digest, seen = xxh3_64_digest(message_id.encode()), self.seen
-        if digest in seen and self._holds(digest):
+        digest, seen, known = xxh3_64_digest(message_id.encode()), self.seen, self._known
+        if known is None and len(seen) >= _SEEN_MANY:
+            known = self._known = {seen[place : place + 8] for place in range(0, len(seen), _SEEN_ENTRY)}
+        if digest in (seen if known is None else known) and self._holds(digest):
             return False
         if len(seen) >= _SEEN_FEW:
             seen = self._forget(seen)
         self.seen = seen + digest + self.now.to_bytes(6, "big")
+        if known is not None:
+            known.add(digest)
+            if len(known) > 2 * SEEN_MOST:
+                self._known = None
         return True
 
     def _holds(self, digest: bytes) -> bool:
