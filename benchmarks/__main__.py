@@ -41,25 +41,39 @@ console = Console(highlight=False, width=None if sys.stdout.isatty() else 132)
 def main() -> None:
     """Run what the arguments ask for."""
     options = _options()
-    results: dict[str, Any] = {"commit": _commit(), "machine": _machine(), "at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"}
-    results["options"] = {name: value for name, value in vars(options).items() if name not in {"results", "bootstrap"}}
+    results: dict[str, Any] = json.loads(options.results.read_text()) if options.results.exists() else {}
+    results |= {"commit": _commit(), "machine": _machine(), "at": _now()}
     rows: list[Row] = []
+
+    def keep(part: str, found: tuple[dict[str, Any], list[Row]]) -> None:
+        """Each part is written when it is there, and says at which commit it was measured."""
+        results[part] = found[0]
+        measured = results.setdefault("measured", {})
+        measured[part] = {"commit": results["commit"], "at": _now(), "options": _plain(options)}
+        rows.extend(found[1])
+        options.results.write_text(json.dumps(results, indent=2, default=str) + "\n")
+
     for part in ("engine", "rules", "state"):
         if part in options.only:
             console.print(f"{part} ...", style="dim")
-            results[part], more = _WITHOUT_KAFKA[part](options)
-            rows += more
+            keep(part, _WITHOUT_KAFKA[part](options))
     if {"throughput", "latency", "restore", "memory"} & set(options.only):
         with brokers.find(options.bootstrap) as broker, tempfile.TemporaryDirectory(prefix="rtcdp-bench-") as logs:
             console.print(f"Kafka: {broker.kind}, {broker.bootstrap}", style="dim")
             stage = Stage(broker.bootstrap, getattr(broker, "pid", 0), Path(options.logs or logs))
             for part in ("throughput", "latency", "restore", "memory"):
                 if part in options.only:
-                    results[part], more = _WITH_KAFKA[part](options, stage)
-                    rows += more
+                    keep(part, _WITH_KAFKA[part](options, stage))
     _show(rows, results)
-    options.results.write_text(json.dumps(results, indent=2, default=str) + "\n")
     console.print(f"written: {options.results}", style="dim")
+
+
+def _now() -> str:
+    return f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _plain(options: argparse.Namespace) -> dict[str, Any]:
+    return {name: value for name, value in vars(options).items() if name not in {"results", "bootstrap", "logs", "only"}}
 
 
 def _options() -> argparse.Namespace:
