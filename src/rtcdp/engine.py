@@ -205,7 +205,7 @@ class Engine:
             if rule.is_segment and profile.segments.pop(rule.key, None) is not None:
                 outbox.change(profile, "exited", rule.name, old=True, new=False)
             elif not rule.is_segment and rule.key in profile.tags:
-                outbox.change(profile, "tag", rule.name, old=profile.tags.pop(rule.key))
+                outbox.change(profile, "tag", rule.name, old=rule.shown(profile.tags.pop(rule.key)))
         for trigger in old.triggers:
             new = compiled.by_key.get(trigger.key)
             if new is not None:
@@ -254,5 +254,5 @@ def _look_at_tag(profile: Profile, rule: Rule, outbox: Outbox) -> bool:
         del profile.tags[rule.key]
     else:
         profile.tags[rule.key] = value
-    outbox.change(profile, "tag", rule.name, old=old, new=value)
+    outbox.change(profile, "tag", rule.name, old=rule.shown(old), new=rule.shown(value))
     return True

@@ -39,6 +39,7 @@ class Rule:
     key:        name of its place in the profile.
     value:      the tag's value, or the segment's condition: `(profile, None) -> value`.
     when:       condition of a tag.
+    shown:      a tag's value as outputs show it: times are RFC 3339.
     dependents: rules that read this one; all of them later in the order.
     entered, exited: triggers that start with it.
     """
@@ -49,6 +50,7 @@ class Rule:
     is_segment: bool
     value: Closure
     when: Closure | None
+    shown: Callable[[Any], Any]
     dependents: Rules
     entered: tuple[CompiledTrigger, ...]
     exited: tuple[CompiledTrigger, ...]
@@ -319,6 +321,7 @@ class _Compiler:
                 is_segment=isinstance(rule, Segment),
                 value=closure(rule.condition if isinstance(rule, Segment) else rule.value, reader),
                 when=condition(rule.when, reader) if isinstance(rule, Tag) else None,
+                shown=_time_as_text if isinstance(rule, Tag) and rule.value.type is Type.TIME else _as_it_is,
                 dependents=tuple(dependents[index]),
                 entered=tuple(starts["entered", rule.name]) if isinstance(rule, Segment) else (),
                 exited=tuple(starts["exited", rule.name]) if isinstance(rule, Segment) else (),
@@ -410,19 +413,23 @@ def compile_definitions(definitions: Definitions) -> Compiled:
     return _Compiler(definitions).compile()
 
 
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+def _time_as_text(value: Any) -> str | None:
+    """A time (ms) as RFC 3339; None where there is none, or where the year has not four digits."""
+    try:
+        return None if value is None else render(int(value))
+    except OverflowError:
+        return None
+
+
 def _sent(node: Node, read: Closure) -> Closure:
-    """A value of a payload as it is sent: times are RFC 3339, and none where the year has not four digits."""
+    """A value of a payload as it is sent: times are RFC 3339."""
     if node.type is not Type.TIME:
         return read
-
-    def written(profile: Profile, captured: Any) -> Any:
-        value = read(profile, captured)
-        try:
-            return value if value is None else render(int(value))
-        except OverflowError:
-            return None
-
-    return written
+    return lambda profile, captured: _time_as_text(read(profile, captured))
 
 
 def _concerned(events: Iterable[str], plans: dict[str, Plan]) -> set[str]:
