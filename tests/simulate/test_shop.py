@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from itertools import pairwise
+from random import Random
 
 import orjson
 import pytest
@@ -14,6 +15,7 @@ from rtcdp.ingestion import Accepted, Ingestor, Refused, Source
 from rtcdp.rules.definitions import IdentityPlan, TrackingPlan
 from rtcdp.simulate.flaws import HOPELESS, REPAIRABLE, TOO_LARGE
 from rtcdp.simulate.shop import Raw, Shop
+from rtcdp.simulate.visitors import HABITS, _checkout, new_visitor
 
 APPENDED = 1_790_000_000_000
 
@@ -105,6 +107,20 @@ def test_an_order_is_the_sum_of_its_products_less_a_discount(good: list[dict[str
         assert isinstance(order, dict)
         total = sum(line["price"] * line["quantity"] for line in order["products"])
         assert order["revenue"] == pytest.approx(total * (0.9 if "coupon" in order else 1), abs=0.02)
+
+
+def test_a_cart_that_another_visit_emptied_is_no_order() -> None:
+    """A visitor in the web and in the store at once: what one visit buys, the other no longer has in its cart."""
+    for seed in range(200):
+        random = Random(seed)
+        visitor = new_visitor(random, seed)
+        visitor.kind = "loyal"
+        visitor.cart.append((visitor.taste[0], 1))
+        steps = []
+        for step in _checkout(random, visitor, HABITS["loyal"]):
+            steps.append(step.event)
+            visitor.cart.clear()
+        assert "Order Completed" not in steps
 
 
 def test_nights_are_quiet() -> None:

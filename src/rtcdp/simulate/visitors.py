@@ -171,7 +171,7 @@ def _cart(visitor: Visitor) -> str:
 def _checkout(random: Random, visitor: Visitor, habit: Habit) -> Iterator[Step]:
     chance = random.random
     yield Step(8_000, "track", "Cart Viewed", {"cart_id": _cart(visitor), "items": len(visitor.cart)})
-    if chance() < 0.12:
+    if visitor.cart and chance() < 0.12:  # the same visitor may have bought it elsewhere in the meantime
         product, _ = visitor.cart.pop()
         yield Step(5_000, "track", "Product Removed", {"cart_id": _cart(visitor), "sku": product.sku})
     if not visitor.cart or chance() >= habit.buys + 0.1:
@@ -179,7 +179,7 @@ def _checkout(random: Random, visitor: Visitor, habit: Habit) -> Iterator[Step]:
     yield Step(20_000, "track", "Checkout Started", {"cart_id": _cart(visitor), "step": 1})
     if not visitor.user_id:
         yield from _sign_in(random, visitor)
-    if chance() >= habit.buys:
+    if not visitor.cart or chance() >= habit.buys:
         return
     yield from _order(random, visitor, 60_000)
 
