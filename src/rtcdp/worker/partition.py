@@ -33,7 +33,7 @@ ATTEMPTS = 8
 PAUSE = 0.1
 """Between two attempts (s), growing."""
 
-SETTLE = 0.003
+SETTLE = 0.002
 """Least time between the end of a commit and the next transaction of a partition (s)."""
 SMALL = 200
 """Records below which folding takes less time than that."""
