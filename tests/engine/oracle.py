@@ -310,12 +310,23 @@ class Oracle:
 
     def written(self, expression: Expression, event: Happened | None) -> Any:
         """A value of a payload: times are texts there."""
-        value = self.value(expression, event)
-        is_time = expression[0] == "feature" and self.spec.features[expression[1]].kind in ("first_time", "last_time")
-        if value is None or not is_time:
+        return self.shown(expression, self.value(expression, event))
+
+    def shown(self, expression: Expression, value: Any) -> Any:
+        """A value as outputs show it: times are texts."""
+        if value is None or not self.is_time(expression):
             return value
         then = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=value)
         return then.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+    def is_time(self, expression: Expression) -> bool:
+        """Whether the value of an expression is a time."""
+        kind, *rest = expression
+        if kind == "feature":
+            return self.spec.features[rest[0]].kind in ("first_time", "last_time")
+        if kind == "tag":
+            return self.is_time(self.spec.tags[rest[0]][0])
+        return kind == "if" and all(self.is_time(branch) for branch in rest[1:])
 
     def leaf(self, kind: str, name: Any, event: Happened | None) -> Any:
         """What is read from the profile or the event."""
@@ -388,7 +399,8 @@ class Oracle:
             old = self.tags.get(name)
             if spell(value) != spell(old):
                 self.tags[name] = value
-                self.put("tag", name, cause, old=old, new=value, historical=historical)
+                shown = {"old": self.shown(expression, old), "new": self.shown(expression, value)}
+                self.put("tag", name, cause, **shown, historical=historical)
         started = []
         for name, condition in self.spec.segments.items():
             holds = self.value(condition) is True
