@@ -21,12 +21,12 @@ from rtcdp.rules.definitions import (
     Trigger,
     Unless,
 )
-from rtcdp.rules.expressions import Compare, EventField, Literal, Logical, Name, Node, Path, Type, unparse
+from rtcdp.rules.expressions import Compare, EventField, Literal, Logical, Name, Node, Path, Type, unparse, walk
 from rtcdp.rules.features import Leaf, Update
 from rtcdp.rules.gates import Rules
-from rtcdp.rules.interpreter import Closure, closure, condition, walk
+from rtcdp.rules.interpreter import Closure, closure, condition, follow
 from rtcdp.rules.projection import Projection
-from rtcdp.rules.reads import Reads, collect, every_node, trait_name
+from rtcdp.rules.reads import Reads, collect, trait_name
 from rtcdp.timestamps import render
 
 _DISPATCH_FROM = 4  # leaves told apart by one property's value, from which a table pays
@@ -148,7 +148,7 @@ class _ProfileReader:
         rest = node.parts[2:] if name != node.parts[0] else node.parts[1:]
         if not rest:
             return lambda profile, event: profile.trait(name)
-        return lambda profile, event: walk(profile.trait(name), rest)
+        return lambda profile, event: follow(profile.trait(name), rest)
 
     def field(self, node: EventField) -> Closure:
         message = f"{node.name} is not readable here"
@@ -177,7 +177,7 @@ class _EventReader:
     def path(self, node: Path) -> Closure:
         if node.root == "traits":
             parts = node.parts
-            return lambda profile, event: walk(event.traits, parts)
+            return lambda profile, event: follow(event.traits, parts)
         get = self._compiler.projection.getter(node.root, node.parts)
         return lambda profile, event: get(event)
 
@@ -298,7 +298,7 @@ class _Compiler:
         reads = Reads()
         for trigger in self.definitions.triggers.values():
             for node in (trigger.condition, *trigger.payload.values()):
-                for item in every_node(node) if node is not None else ():
+                for item in walk(node) if node is not None else ():
                     if isinstance(item, Name) and item.kind == "feature":
                         reads.features.add(item.name)
         return {name for name in reads.features if self.definitions.features[name].within is not None}
@@ -509,6 +509,6 @@ def _event_paths(definitions: Definitions) -> Iterable[tuple[str, tuple[str, ...
         if trigger.unless:
             nodes += [trigger.unless.where, *trigger.unless.same]
     for node in nodes:
-        for item in every_node(node) if node is not None else ():
+        for item in walk(node) if node is not None else ():
             if isinstance(item, Path) and item.root != "traits":
                 yield item.root, item.parts

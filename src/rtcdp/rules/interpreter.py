@@ -63,7 +63,7 @@ def condition(node: Node | None, reader: Reader) -> Closure | None:
     return lambda profile, event: value(profile, event) is True
 
 
-def walk(value: Any, parts: tuple[str, ...]) -> Any:
+def follow(value: Any, parts: tuple[str, ...]) -> Any:
     """Follow a path into a JSON value; EACH fans out over an array into a flat list."""
     for place, part in enumerate(parts):
         if part == EACH:
@@ -71,7 +71,7 @@ def walk(value: Any, parts: tuple[str, ...]) -> Any:
                 return None
             found: list[Any] = []
             for item in value:
-                inner = walk(item, parts[place + 1 :])
+                inner = follow(item, parts[place + 1 :])
                 if isinstance(inner, list):
                     found += inner
                 elif inner is not None:

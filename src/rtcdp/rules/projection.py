@@ -14,7 +14,7 @@ import msgspec
 
 from rtcdp.records import Switch, Tick
 from rtcdp.rules.expressions import Node, Path
-from rtcdp.rules.interpreter import walk
+from rtcdp.rules.interpreter import follow
 
 
 class Projection:
@@ -59,10 +59,10 @@ class Projection:
         if root == "properties":
             if not rest:
                 return _attribute("properties", field)
-            return lambda event: walk(getattr(event.properties, field), rest)
+            return lambda event: follow(getattr(event.properties, field), rest)
         if not rest:
             return _attribute("context", field)
-        return lambda event: walk(getattr(event.context, field), rest)
+        return lambda event: follow(getattr(event.context, field), rest)
 
     def attribute(self, node: Node | None) -> str:
         """The dotted attribute of a projected event that a plain path is; "" for anything else."""

@@ -2,24 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from rtcdp.rules.expressions import (
-    Arithmetic,
-    Call,
-    Compare,
-    Conditional,
-    ListOf,
-    Literal,
-    Logical,
-    Name,
-    Negative,
-    Node,
-    Not,
-    Path,
-    Type,
-)
+from rtcdp.rules.expressions import Call, Compare, Literal, Name, Node, Path, Type, children
 
 _MIRROR = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "==", "!=": "!="}
 
@@ -47,30 +32,6 @@ class Reads:
 def trait_name(parts: tuple[str, ...]) -> str:
     """Name under which a profile keeps the trait of a path."""
     return ".".join(parts[:2]) if parts[0] == "groups" and len(parts) > 1 else parts[0]
-
-
-def children(node: Node) -> tuple[Node, ...]:
-    """The nodes directly below."""
-    match node:
-        case Compare(left=left, right=right) | Arithmetic(left=left, right=right):
-            return (left, right)
-        case Logical(items=items) | ListOf(items=items):
-            return items
-        case Not(item=item) | Negative(item=item):
-            return (item,)
-        case Conditional(test=test, then=then, otherwise=otherwise):
-            return (test, then, otherwise)
-        case Call(arguments=arguments):
-            return arguments
-        case _:
-            return ()
-
-
-def every_node(node: Node) -> Iterator[Node]:
-    """The node and all below it."""
-    yield node
-    for child in children(node):
-        yield from every_node(child)
 
 
 def collect(node: Node | None, into: Reads) -> Reads:
