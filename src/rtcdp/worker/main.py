@@ -8,10 +8,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import os
 import signal
 import socket
-import sys
 import threading
 from collections.abc import Callable, MutableMapping
 from functools import partial
@@ -21,9 +19,10 @@ from typing import Any, cast
 import faust
 
 from rtcdp.cluster import Cluster
-from rtcdp.config import Settings, unknown_variables
+from rtcdp.config import Settings
 from rtcdp.errors import ClusterError, DefinitionErrors, RtcdpError, SettingError, Stalled, Unfit
 from rtcdp.letters import dead_letter, record
+from rtcdp.lifecycle import CANNOT_GO_ON, CANNOT_RUN, WELL, begin, say
 from rtcdp.metrics import Metrics
 from rtcdp.outputs import Origin
 from rtcdp.position import Position, SwitchPoint
@@ -46,10 +45,7 @@ from rtcdp.worker.watermark import Ends, Watermark, expected_sources
 
 logger = logging.getLogger(__name__)
 
-WELL, CANNOT_GO_ON, CANNOT_RUN = 0, 1, 2
-LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 EMBEDDED_POLL_MS = 5
-NOISY = ("faust", "mode", "aiokafka", "asyncio")
 
 
 class Assembly:
@@ -178,18 +174,18 @@ class _FaustWorker(faust.Worker):
 
 def run(settings: Settings) -> int:
     """Run a worker until SIGTERM or SIGINT; returns the exit code. What cannot run says why in one line on stderr."""
-    _configure_logging(settings)
+    begin(settings)
     try:
         assembly = assemble(settings)
         assembly.start()
     except DefinitionErrors as errors:
-        _say(str(errors))
+        say(str(errors))
         return CANNOT_RUN
     except (SettingError, ClusterError) as error:
-        _say(f"rtcdp: {error}")
+        say(f"rtcdp: {error}")
         return CANNOT_RUN
     except RtcdpError as error:
-        _say(f"rtcdp: {type(error).__name__}: {error}")
+        say(f"rtcdp: {type(error).__name__}: {error}")
         return CANNOT_GO_ON
     _settle_collector()
     try:
@@ -229,9 +225,6 @@ def assemble(settings: Settings, *, fatal: Callable[[BaseException], None] = lea
 
     Raises SettingError, DefinitionErrors, ClusterError: what is wrong, in one sentence each.
     """
-    logger.info("settings: %s", ", ".join(f"{name}={value}" for name, value in settings.report().items() if value))
-    for name in unknown_variables(os.environ):
-        logger.warning("the variable %s is close to a setting's name, but is none", name)
     definitions = _from_folder(settings.definitions)
     cluster = preflight(settings)
     for sentence in cluster.unchecked:
@@ -258,16 +251,3 @@ def _letter(
 ) -> tuple[bytes, bytes]:
     """A dead letter of the profile stage, as the runner asks for it."""
     return record(dead_letter(Unfit(reason, detail), origin, key, value, 0, limit, stage="profile"))
-
-
-def _say(text: str) -> None:
-    sys.stderr.write(text + "\n")
-
-
-def _configure_logging(settings: Settings) -> None:
-    level = settings.log_level.upper()
-    logging.basicConfig(level=level, format=LOG_FORMAT, stream=sys.stderr)
-    if level not in ("DEBUG", "INFO"):
-        return
-    for name in NOISY:  # a line per partition and rebalance tells operators nothing
-        logging.getLogger(name).setLevel(logging.WARNING if level == "INFO" else logging.DEBUG)

@@ -1,0 +1,1 @@
+"""The HTTP processes: ASGI applications on Starlette, bodies by msgspec, served by uvicorn."""
