@@ -7,8 +7,8 @@ import threading
 import pytest
 
 from rtcdp.errors import Stalled
+from rtcdp.health import Health
 from rtcdp.worker import monitor
-from rtcdp.worker.health import Health
 from rtcdp.worker.monitor import STALLED_LOOKS, watch
 
 

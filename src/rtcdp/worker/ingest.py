@@ -20,6 +20,7 @@ from faust.types import TP, EventT
 from rtcdp.cluster import Cluster, source_name
 from rtcdp.config import Settings
 from rtcdp.errors import Stalled, Unfit
+from rtcdp.health import Health
 from rtcdp.ingestion import Accepted, Ingestor
 from rtcdp.letters import RECORD_OVERHEAD, dead_letter, record
 from rtcdp.metrics import Metrics
@@ -29,7 +30,6 @@ from rtcdp.transport.bounds import bounds
 from rtcdp.transport.gapless import GaplessProducer
 from rtcdp.transport.owner import Batch, Owner
 from rtcdp.worker.explicit_ticks import ExplicitTicks
-from rtcdp.worker.health import Health
 from rtcdp.worker.ingest_versions import IngestPlan, Plans
 from rtcdp.worker.lanes import Lane
 from rtcdp.worker.progress import Progress, ProgressTable, ProgressWriter

@@ -21,11 +21,13 @@ import faust
 from rtcdp.cluster import Cluster
 from rtcdp.config import Settings
 from rtcdp.errors import ClusterError, DefinitionErrors, RtcdpError, SettingError, Stalled, Unfit
+from rtcdp.health import Health, HealthServer
 from rtcdp.letters import dead_letter, record
 from rtcdp.lifecycle import CANNOT_GO_ON, CANNOT_RUN, WELL, begin, say
 from rtcdp.metrics import Metrics
 from rtcdp.outputs import Origin
 from rtcdp.position import Position, SwitchPoint
+from rtcdp.preflight import preflight
 from rtcdp.rules.definitions import Definitions
 from rtcdp.rules.loading import load
 from rtcdp.runner import PartitionRunner
@@ -33,12 +35,10 @@ from rtcdp.transport.app import App
 from rtcdp.transport.exits import leave
 from rtcdp.transport.settings import LONG_POLL_MS
 from rtcdp.worker.app import Worker, build
-from rtcdp.worker.health import Health, HealthServer
 from rtcdp.worker.ingest import Ingest
 from rtcdp.worker.ingest_versions import IngestPlan, Plans
 from rtcdp.worker.monitor import Monitor, watch
 from rtcdp.worker.partition import Runner
-from rtcdp.worker.preflight import preflight
 from rtcdp.worker.progress import ProgressTable
 from rtcdp.worker.versions import DefinitionsTopic, Versions, check_layout, propose
 from rtcdp.worker.watermark import Ends, Watermark, expected_sources

@@ -8,10 +8,10 @@ import threading
 from collections.abc import Callable
 
 from rtcdp.errors import Stalled
+from rtcdp.health import Health
 from rtcdp.metrics import Metrics
 from rtcdp.runner import PartitionRunner
 from rtcdp.worker.app import Worker
-from rtcdp.worker.health import Health
 from rtcdp.worker.partition import ProfilePartition
 from rtcdp.worker.watermark import Ends, Watermark
 

@@ -1,7 +1,8 @@
 """Whether the cluster is as this process needs it: checked once, before anything starts, and created where that is allowed.
 
-`preflight(settings)` returns facts (`Cluster`) or raises ClusterError with one sentence that says what to do. The
-embedded mock broker can answer few of the questions; what it could not be asked is in `Cluster.unchecked`.
+`preflight(settings)` is a worker's, `examine` any other process's. Both return facts (`Cluster`) or raise ClusterError with
+one sentence that says what to do. The embedded mock broker can answer few of the questions; what it could not be asked is
+in `Cluster.unchecked`.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ COMPACT = {"cleanup.policy": "compact"}
 DELETE = {"cleanup.policy": "delete"}
 DAY = 86_400_000
 
-_SILENT = logging.getLogger("rtcdp.worker.preflight.client")
+_SILENT = logging.getLogger("rtcdp.preflight.client")
 _SILENT.disabled = True
 
 
@@ -86,16 +87,24 @@ def wanted_topics(settings: Settings) -> dict[str, Wanted]:
 
 
 def preflight(settings: Settings) -> Cluster:
-    """Check, create what is missing and may be created, check again what there is.
+    """Check everything that a worker needs of the cluster; create what is missing and may be created, and check again.
 
     Blocks, for seconds at most. Raises ClusterError, one sentence, where the cluster cannot be used as it is, and
     SettingError where it cannot even be addressed.
+    """
+    return examine(settings, wanted_topics(settings), worker=True)
+
+
+def examine(settings: Settings, wanted: Mapping[str, Wanted], *, worker: bool = False) -> Cluster:
+    """The same for a process that only needs some topics.
+
+    wanted: of `wanted_topics`, those that it needs, with the operations that it needs.
+    worker: whether it also needs a group, transactions, and a changelog beside its log.
     """
     errors: list[KafkaError] = []
     quiet = {"log_level": 0, "error_cb": errors.append, "socket.connection.setup.timeout.ms": 5_000}
     admin = AdminClient({**settings.kafka(), **quiet})
     metadata = _connect(admin, settings, errors)
-    wanted = wanted_topics(settings)
     embedded = is_embedded(metadata)
     missing = [name for name in wanted if name not in metadata.topics]
     if missing:
@@ -106,12 +115,14 @@ def preflight(settings: Settings) -> Cluster:
             _create(admin, settings, {name: wanted[name] for name in missing}, len(metadata.brokers))
     metadata = _await_topics(admin, list(wanted))
     partitions = {name: len(metadata.topics[name].partitions) for name in wanted}
-    _check_partitions(settings, {} if embedded else wanted, partitions)
-    _check_transactions(settings)
+    if worker:
+        _check_partitions(settings, {} if embedded else wanted, partitions)
+        _check_transactions(settings)
     if embedded:
         return _embedded(wanted, partitions)
     topic_ids = _check_access(admin, wanted)
-    _check_group(admin, settings)
+    if worker:
+        _check_group(admin, settings)
     largest = _check_options(admin, settings, wanted, metadata)
     return Cluster(topic_ids, partitions, largest, len(metadata.brokers))
 

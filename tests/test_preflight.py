@@ -22,13 +22,13 @@ from confluent_kafka.admin import (
 )
 
 from rtcdp import brokers
+from rtcdp import preflight as module
 from rtcdp.brokers import EmbeddedKafka, LocalKafka
 from rtcdp.cluster import source_ends
 from rtcdp.config import Settings
 from rtcdp.errors import ClusterError
 from rtcdp.local_process import free_port
-from rtcdp.worker import preflight as module
-from rtcdp.worker.preflight import preflight, wanted_topics
+from rtcdp.preflight import preflight, wanted_topics
 from rtcdp.worker.versions import DefinitionsTopic, check_layout
 from tests.worker.conftest import wait_for
 
