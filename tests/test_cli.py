@@ -17,7 +17,7 @@ from rtcdp.cli import app, main
 from rtcdp.inspection import full_key, partition_of
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-COMMANDS = ("demo", "worker", "check", "replay", "profile", "tick", "dlq")
+COMMANDS = ("demo", "worker", "check", "replay", "profile", "why", "tick", "dlq")
 NOBODY = "127.0.0.1:1"
 
 
@@ -105,6 +105,8 @@ def test_replay_reads_standard_input(rtcdp: Rtcdp) -> None:
         (("replay", "-", "-d", str(EXAMPLES / "shop"), "--until", "soon"), b"--until"),
         (("tick", "--until", "soon", "-b", NOBODY), b"until"),
         (("profile", "u1", "-b", NOBODY), b"profile key"),
+        (("why", "u1", "buyers", "-b", NOBODY), b"profile key"),
+        (("why", "user_id:u1", "buyers", "--at", "soon", "-b", NOBODY), b"at: 'soon' is no time"),
         (("replay", "-"), b"--definitions"),
         (("dlq", "replay", "-b", NOBODY), b"--all"),
         (("dlq", "replay", "-b", NOBODY, "--all", "--reason", "violation"), b"--all"),

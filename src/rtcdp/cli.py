@@ -68,9 +68,10 @@ def _settings(config: Path | None, **flags: Any) -> Settings:
 
 
 def _print_json(value: Any) -> None:
+    import msgspec
     import orjson
 
-    print(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
+    print(orjson.dumps(value, option=orjson.OPT_INDENT_2, default=msgspec.to_builtins).decode())
 
 
 @app.command(epilog=_examples("rtcdp demo", "rtcdp demo --events 100000 --rate 5000", "rtcdp demo --events 20000 --json"))
@@ -220,6 +221,40 @@ def profile(
         _print_json(found.as_json())
     else:
         found.show()
+
+
+@app.command(
+    epilog=_examples(
+        "rtcdp why user_id:u000042 lapsed_buyers -b localhost:9092",
+        "rtcdp why user_id:u000042 trigger:win_back -b localhost:9092 --json",
+    )
+)
+def why(
+    *,
+    key: Annotated[str, typer.Argument(help="NAMESPACE:VALUE, or the whole key TENANT/NAMESPACE:VALUE.", metavar="KEY")],
+    name: Annotated[str, typer.Argument(help="A feature, tag, segment or trigger; `trigger:NAME` in doubt.", metavar="NAME")],
+    bootstrap: BootstrapOption = None,
+    definitions: Annotated[
+        Path | None, typer.Option("--definitions", "-d", help="In place of those in force.", metavar="DIR")
+    ] = None,
+    at: Annotated[
+        str | None, typer.Option(help="Answer for this time (RFC 3339, `now`), not the profile's own.", metavar="TIME")
+    ] = None,
+    app_name: AppOption = None,
+    json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Say why a profile is in a segment or not, has a tag, or got no message; and until when. Exit code 1 if there is none."""
+    from rtcdp.why import explanation_of, show
+
+    found = explanation_of(_settings(config, bootstrap=bootstrap, definitions=definitions, app=app_name), key, name, at)
+    if found is None:
+        print(f"rtcdp: there is no profile {key}", file=sys.stderr)
+        raise typer.Exit(WRONG)
+    if json:
+        _print_json(found)
+    else:
+        show(found)
 
 
 @app.command(epilog=_examples("rtcdp tick --until 2025-03-01T00:00:00Z -b localhost:9092"))

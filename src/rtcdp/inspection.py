@@ -87,6 +87,26 @@ def profile_at(settings: Settings, key: str) -> ProfileView | None:
 
     Raises SettingError for what is no key, ClusterError where the changelog cannot be read.
     """
+    found = stored_at(settings, key)
+    if found is None:
+        return None
+    return view(found.profile, definitions_of(settings, found), found.size)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A profile as it lies in the changelog, the position of its partition, and its size in bytes."""
+
+    profile: Profile
+    position: Position
+    size: int
+
+
+def stored_at(settings: Settings, key: str) -> Stored | None:
+    """Read a profile and its partition's position from the changelog; None where there is no such profile.
+
+    Raises as `profile_at`.
+    """
     full = full_key(key)
     partition = partition_of(full.encode(), _partitions(settings))
     state: dict[bytes, bytes] = {}
@@ -96,8 +116,7 @@ def profile_at(settings: Settings, key: str) -> ProfileView | None:
         return None
     found = state.get(POSITION_KEY)
     position = Position() if found is None else positions.decode(found)
-    profile = profiles.decode(full, stored)
-    return view(profile, _definitions(settings, position, profile), len(stored))
+    return Stored(profiles.decode(full, stored), position, len(stored))
 
 
 def full_key(key: str) -> str:
@@ -163,8 +182,9 @@ def _partitions(settings: Settings) -> int:
     return len(topic.partitions)
 
 
-def _definitions(settings: Settings, position: Position, profile: Profile) -> Compiled | None:
+def definitions_of(settings: Settings, stored: Stored) -> Compiled | None:
     """The definitions given, else the version that the profile was folded under, from the topic `definitions`."""
+    position, profile = stored.position, stored.profile
     if settings.definitions is not None:
         return compile_definitions(load(settings.definitions))
     passed = [switch.version for switch in position.switches if switch.number <= profile.switch]

@@ -17,6 +17,7 @@ from rtcdp.simulate.oracle import Output, compare, memberships
 from rtcdp.simulate.replay import replay_log
 from rtcdp.simulate.sources import log_records, write_record
 from rtcdp.simulate.traffic import read_topic
+from rtcdp.why import explanation_of
 
 pytestmark = pytest.mark.timeout(150)
 
@@ -48,6 +49,11 @@ def test_keyed_by_user_gives_what_the_replay_gives(
     assert set(shown.segments) == inside
     assert shown.features["purchases"] == sum(row["event"] == "purchase" for row in rows if row["user_id"] == user)
     assert profile_at(worker.settings, "user_id:nobody") is None
+
+    why = explanation_of(worker.settings, f"user_id:{user}", "buyers")
+    assert why is not None
+    assert why.value is ("buyers" in inside)
+    assert explanation_of(worker.settings, "user_id:nobody", "buyers") is None
 
 
 def test_random_keys_give_the_same_memberships_and_what_the_log_says(

@@ -6,7 +6,7 @@ event name -> the leaves that it updates -> the rules that read them -> the rule
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,7 +24,7 @@ from rtcdp.rules.definitions import (
 from rtcdp.rules.expressions import Compare, EventField, Literal, Logical, Name, Node, Path, Type, unparse, walk
 from rtcdp.rules.features import Leaf, Update
 from rtcdp.rules.gates import Rules
-from rtcdp.rules.interpreter import Closure, closure, condition, follow
+from rtcdp.rules.interpreter import Closure, Reader, closure, condition, follow
 from rtcdp.rules.projection import Projection
 from rtcdp.rules.reads import Reads, collect, trait_name
 from rtcdp.timestamps import render
@@ -123,7 +123,7 @@ class Compiled:
 class _ProfileReader:
     """Leaves of rules: features, tags, segments, traits of the profile."""
 
-    def __init__(self, compiler: _Compiler) -> None:
+    def __init__(self, compiler: _Compiler | Compiled) -> None:
         self._compiler = compiler
 
     def name(self, node: Name) -> Closure:
@@ -215,6 +215,32 @@ class _PayloadReader(_ProfileReader):
 
     def field(self, node: EventField) -> Closure:
         return self._capture(node, self._event.field(node))
+
+
+class _FiringReader(_ProfileReader):
+    """Leaves of a trigger's `if` for those who ask why: the profile, and what was captured of the start, by its text."""
+
+    def __init__(self, compiled: Compiled, captured: Mapping[str, Any]) -> None:
+        super().__init__(compiled)
+        self._captured = captured
+
+    def path(self, node: Path) -> Closure:
+        return super().path(node) if node.root == "traits" else self._of_event(node)
+
+    def field(self, node: EventField) -> Closure:
+        return self._of_event(node)
+
+    def _of_event(self, node: Node) -> Closure:
+        value = self._captured.get(unparse(node))
+        return lambda profile, event: value
+
+
+def reader_of(compiled: Compiled, captured: Mapping[str, Any] | None = None) -> Reader:
+    """Make what reads the leaves of any expression of these definitions off a profile.
+
+    captured: what a trigger's start has captured, by its text; without it an expression sees the profile alone.
+    """
+    return _ProfileReader(compiled) if captured is None else _FiringReader(compiled, captured)
 
 
 class _Compiler:

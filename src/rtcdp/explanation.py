@@ -1,0 +1,433 @@
+"""Why a definition has the value that it has for a profile, what would have to change, and until when it stays so.
+
+`explain` is pure: it works on a copy of the profile and asks nobody. The answer is made of structs that are written as
+JSON as they are; times in them are RFC 3339, durations are texts of the language.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from rtcdp import profile as profiles
+from rtcdp.aggregates import NEVER
+from rtcdp.decisions import Decision, Gate, decisions, gates, waits_until
+from rtcdp.engine import Engine
+from rtcdp.errors import RtcdpError
+from rtcdp.evidence import at_most, evidence, uncertainty
+from rtcdp.needs import Needs
+from rtcdp.outbox import Outbox
+from rtcdp.profile import Profile
+from rtcdp.rules.compiler import Compiled, reader_of
+from rtcdp.rules.definitions import Feature
+from rtcdp.rules.expressions import (
+    Call,
+    EventField,
+    Literal,
+    Logical,
+    Name,
+    Node,
+    Not,
+    Path,
+    Span,
+    Type,
+    children,
+    unparse,
+)
+from rtcdp.rules.features import Leaf
+from rtcdp.rules.functions import same
+from rtcdp.rules.interpreter import Closure, closure
+from rtcdp.rules.names import did_you_mean
+from rtcdp.rules.options import AGGREGATES
+from rtcdp.rules.wording import described, spelled
+from rtcdp.timestamps import rfc3339
+
+MOST_INSTANTS = 5_000
+TRIGGER = "trigger:"
+
+Warming = Mapping[str, int]
+"""Slot key of a feature -> the time (ms) since which it has been kept, where it has not seen all it should have."""
+
+
+class Event(msgspec.Struct, omit_defaults=True):
+    """An event that counts, as far as it is still held.
+
+    at:         when it occurred.
+    message_id: its message id; empty where only its time is held.
+    value:      what was aggregated of it.
+    """
+
+    at: str
+    message_id: str = ""
+    value: Any = None
+
+
+class Part(msgspec.Struct, omit_defaults=True):
+    """A part of an expression with its value.
+
+    text:      the part as the language spells it.
+    kind:      what it is: feature, tag, segment, trait, comparison, ...
+    value:     its value now; absent where it is missing.
+    holds:     for what is true or false: which.
+    until:     when that changes by itself if nothing arrives; empty where it does not.
+    definition: of a feature or rule: what it is.
+    precision: of a feature: `exact`, `warming since T` or how far it may be off.
+    events:    the events that count, as far as they are held, oldest first.
+    more:      how many more count of which only the number is known.
+    counts:    how many events had which value, most first.
+    parts:     what it is made of.
+    """
+
+    text: str
+    kind: str
+    value: Any = None
+    holds: bool | None = None
+    until: str = ""
+    definition: str = ""
+    precision: str = ""
+    events: list[Event] = []
+    more: int | None = None
+    counts: list[tuple[Any, int]] = []
+    parts: list[Part] = []
+
+
+class Need(msgspec.Struct, omit_defaults=True):
+    """What would have to change. Either a text, or several needs of which all or any must come about."""
+
+    text: str = ""
+    at: str = ""
+    all: list[Need] = []
+    any: list[Need] = []
+
+
+class Explanation(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """Why a definition has its value for a profile.
+
+    at:        the time of the answer.
+    value:     of a feature or tag its value, of a segment whether the profile is in it, of a trigger whether it waits.
+    since:     of a segment: when it was entered.
+    until:     when the value changes by itself if nothing arrives; empty where it does not.
+    becomes:   the value from then on.
+    precision: `exact`, `warming since T`, or how far it may be off.
+    tree:      the expression with the actual values; absent for triggers.
+    change:    what would have to change for the opposite (segments).
+    gates:     of a trigger: what stands between its start and its sending, each as it is now.
+    decisions: of a trigger: the last ones, newest first.
+    """
+
+    profile: str
+    kind: str
+    name: str
+    description: str = ""
+    version: str
+    at: str
+    value: Any = None
+    since: str = ""
+    until: str = ""
+    becomes: Any = None
+    precision: str = "exact"
+    tree: Part | None = None
+    change: Need | None = None
+    gates: list[Gate] = []
+    decisions: list[Decision] = []
+
+
+class UnknownName(RtcdpError):
+    """No definition has this name; the message suggests the nearest."""
+
+
+def explain(
+    profile: Profile, engine: Engine, name: str, *, at: int | None = None, warming: Warming | None = None
+) -> Explanation:
+    """Why `name` has its value for a profile.
+
+    profile: left as it is.
+    name:    a feature, tag, segment, or trigger; `trigger:NAME` where a segment has the same name.
+    at:      the time (ms) to answer for, where it is later than the profile's own; what time changes until then has happened.
+    warming: features that have not seen all they should have.
+
+    Raises UnknownName.
+    """
+    copy = profiles.decode(profile.key, profiles.encode(profile))
+    if at is not None and at > copy.now:
+        engine.advance(copy, at, Outbox(engine.compiled.version), simulated=True)
+        copy.now = at
+    return _Explainer(copy, engine, warming or {}).explain(name)
+
+
+@dataclass
+class _Watched:
+    """A value whose first change is looked for."""
+
+    read: Callable[[Profile], Any]
+    now: Any
+    changed: Callable[[str, Any], None]
+
+
+@dataclass
+class _Explainer:
+    """One explanation. watched: what may change by itself. precisions: of the features read."""
+
+    profile: Profile
+    engine: Engine
+    warming: Warming
+    watched: list[_Watched] = field(default_factory=list)
+    untils: dict[str, str] = field(default_factory=dict)
+    leaves: dict[str, Leaf] = field(default_factory=dict)
+    precisions: dict[str, str] = field(default_factory=dict)
+    expanded: set[str] = field(default_factory=set)
+
+    @property
+    def compiled(self) -> Compiled:
+        return self.engine.compiled
+
+    def explain(self, name: str) -> Explanation:
+        definitions = self.compiled.definitions
+        if name in definitions.features:
+            return self._feature(definitions.features[name])
+        if name in definitions.segments:
+            return self._segment(name)
+        if name in definitions.tags:
+            return self._tag(name)
+        plain = name.removeprefix(TRIGGER)
+        if plain in definitions.triggers:
+            return self._trigger(plain)
+        known = [*definitions.features, *definitions.tags, *definitions.segments, *definitions.triggers]
+        hint = did_you_mean(name, known)
+        raise UnknownName(f"no definition is called {name!r}{f' ({hint})' if hint else ''}")
+
+    def _answer(self, kind: str, name: str, description: str) -> Explanation:
+        return Explanation(
+            profile=self.profile.key,
+            kind=kind,
+            name=name,
+            description=description,
+            version=self.compiled.version,
+            at=rfc3339(self.profile.now),
+        )
+
+    # ---- the kinds of definitions ------------------------------------------------------------------------------
+
+    def _feature(self, feature: Feature) -> Explanation:
+        answer = self._answer("feature", feature.name, feature.description)
+        node = Name("feature", feature.name, _feature_type(feature), Span(0, 0))
+        answer.tree = self._part(node)
+        answer.value = answer.tree.value
+        answer.precision = answer.tree.precision
+        leaf, slot, now = self.compiled.features[feature.name], self._slot(feature.name), self.profile.now
+        value = leaf.aggregate.value(slot, now)
+        for _ in range(MOST_INSTANTS):
+            now = NEVER if slot is None else leaf.aggregate.next_change(slot, now)
+            if now >= NEVER:
+                break
+            later = leaf.aggregate.value(slot, now)
+            if not same(later, value) and later is not value:
+                answer.until, answer.becomes = rfc3339(now), self._shown(later, node.type)
+                break
+        return answer
+
+    def _segment(self, name: str) -> Explanation:
+        segment = self.compiled.definitions.segments[name]
+        answer = self._answer("segment", name, segment.description)
+        rule = next(rule for rule in self.compiled.rules if rule.is_segment and rule.name == name)
+        entered = self.profile.segments.get(rule.key)
+        answer.value = entered is not None
+        answer.since = rfc3339(entered) if entered is not None else ""
+        self.expanded.add(f"segment:{name}")
+        answer.tree = self._part(segment.condition, condition=True)
+        self._watch(lambda profile: rule.key in profile.segments, answer, lambda value: value)
+        self._look_ahead()
+        answer.precision = self._precision()
+        answer.change = self._need(segment.condition, want=not answer.value)
+        return answer
+
+    def _tag(self, name: str) -> Explanation:
+        tag = self.compiled.definitions.tags[name]
+        answer = self._answer("tag", name, tag.description)
+        rule = next(rule for rule in self.compiled.rules if not rule.is_segment and rule.name == name)
+        answer.value = rule.shown(self.profile.tags.get(rule.key))
+        self.expanded.add(f"tag:{name}")
+        answer.tree = self._tag_part(name)
+        self._watch(lambda profile: profile.tags.get(rule.key), answer, rule.shown)
+        self._look_ahead()
+        answer.precision = self._precision()
+        return answer
+
+    def _trigger(self, name: str) -> Explanation:
+        trigger = self.compiled.definitions.triggers[name]
+        compiled = next(one for one in self.compiled.triggers if one.name == name)
+        answer = self._answer("trigger", name, trigger.description)
+        due = waits_until(self.profile, compiled)
+        answer.value = due is not None
+        answer.until = rfc3339(due) if due is not None else ""
+        answer.gates = gates(self.profile, compiled, trigger)
+        answer.decisions = decisions(self.profile, compiled)
+        if trigger.condition is not None:
+            waiting = self.profile.waiting.get(compiled.key)
+            captured = dict(zip(compiled.captured, waiting[5], strict=False)) if waiting else {}
+            answer.tree = self._part(trigger.condition, captured, condition=True)
+            answer.precision = self._precision()
+        return answer
+
+    def _precision(self) -> str:
+        rough = sorted({f"{name}: {text}" for name, text in self.precisions.items() if text != "exact"})
+        return "; ".join(rough) or "exact"
+
+    # ---- the tree ----------------------------------------------------------------------------------------------
+
+    def _part(self, node: Node, captured: Mapping[str, Any] | None = None, *, condition: bool = False) -> Part:
+        """A node with its value. condition: it stands where only true counts, whatever its type."""
+        read = closure(node, reader_of(self.compiled, captured))
+        value = read(self.profile, None)
+        part = Part(unparse(node), _kind(node), self._shown(value, node.type))
+        if condition or node.type is Type.BOOLEAN:
+            part.holds = value is True
+            if captured is None and not isinstance(node, Literal):
+                self._watch_part(part, read, node)
+        match node:
+            case Name(kind="feature", name=name):
+                self._describe(part, name)
+            case Name(kind="segment", name=name):
+                part.definition = unparse(self.compiled.definitions.segments[name].condition)
+                if self._first(f"segment:{name}"):
+                    part.parts = [self._part(self.compiled.definitions.segments[name].condition, condition=True)]
+            case Name(kind="tag", name=name):
+                part.definition = unparse(self.compiled.definitions.tags[name].value)
+                if self._first(f"tag:{name}"):
+                    part.parts = self._tag_part(name).parts
+            case _:
+                part.parts = [
+                    self._part(child, captured, condition=isinstance(node, Logical | Not))
+                    for child in children(node)
+                    if not isinstance(child, Literal)
+                ]
+        return part
+
+    def _tag_part(self, name: str) -> Part:
+        """A tag: its value, and the condition under which it has one."""
+        tag = self.compiled.definitions.tags[name]
+        part = self._part(tag.value)
+        if tag.when is None:
+            return part
+        when = self._part(tag.when, condition=True)
+        value = part.value if when.holds else None
+        return Part(f"({part.text}) when {when.text}", "tag", value, parts=[part, when])
+
+    def _first(self, identity: str) -> bool:
+        """Whether a rule is met for the first time: its parts are shown once."""
+        new = identity not in self.expanded
+        self.expanded.add(identity)
+        return new
+
+    def _describe(self, part: Part, name: str) -> None:
+        """What is known of a feature: its definition, the events that count, how exact it is."""
+        feature, leaf, now = self.compiled.definitions.features[name], self.compiled.features[name], self.profile.now
+        self.leaves[name] = leaf
+        slot = self._slot(name)
+        held = evidence(leaf.aggregate, slot, now)
+        part.definition = described(feature)
+        part.events = [Event(rfc3339(event.at), event.message_id, event.value) for event in held.events]
+        part.more, part.counts = held.more, held.values
+        most = at_most(leaf.aggregate)
+        part.precision = self._feature_precision(feature, leaf, slot)
+        if most is not None and part.value == most and part.precision == "exact":
+            part.precision = f"{most} or more: no rule asks further"
+        self.precisions[name] = part.precision if most is None or part.value != most else "exact"
+
+    def _feature_precision(self, feature: Feature, leaf: Leaf, slot: Any) -> str:
+        since = self.warming.get(leaf.key)
+        if since is not None and (feature.within is None or since + feature.within > self.profile.now):
+            return f"warming since {rfc3339(since)}"
+        return uncertainty(leaf.aggregate, slot, self.profile.now) or "exact"
+
+    def _slot(self, name: str) -> Any:
+        return self.profile.slots.get(self.compiled.features[name].key)
+
+    def _shown(self, value: Any, type_: Type) -> Any:
+        if type_ is Type.TIME and isinstance(value, int):
+            return rfc3339(value)
+        if type_ is Type.DURATION and isinstance(value, int):
+            return spelled(value)
+        return f"{len(value)} texts" if isinstance(value, frozenset) else value
+
+    # ---- what time alone will change ---------------------------------------------------------------------------
+
+    def _watch(self, read: Callable[[Profile], Any], answer: Explanation, shown: Callable[[Any], Any]) -> None:
+        def changed(at: str, value: Any) -> None:
+            answer.until, answer.becomes = at, shown(value)
+
+        self.watched.append(_Watched(read, read(self.profile), changed))
+
+    def _watch_part(self, part: Part, read: Closure, node: Node) -> None:
+        def changed(at: str, _: Any) -> None:
+            part.until = self.untils[unparse(node)] = at
+
+        self.watched.append(_Watched(lambda profile: read(profile, None) is True, part.holds, changed))
+
+    def _look_ahead(self) -> None:
+        """Let a copy pass the instants to come, in order, and note when each watched value first changes."""
+        copy = profiles.decode(self.profile.key, profiles.encode(self.profile))
+        left = self.watched
+        copy.wake_at = self.engine.next_wake(copy)
+        for _ in range(MOST_INSTANTS):
+            if not left or copy.wake_at >= NEVER:
+                return
+            instant = copy.wake_at
+            self.engine.advance(copy, instant, Outbox(self.compiled.version), simulated=True)
+            copy.now = max(copy.now, instant)
+            still = []
+            for one in left:
+                value = one.read(copy)
+                if same(value, one.now) or (value is None and one.now is None):
+                    still.append(one)
+                else:
+                    one.changed(rfc3339(instant), value)
+            left = still
+
+    def _need(self, node: Node, *, want: bool) -> Need:
+        """What must come about for a condition to become what it is not."""
+        needs = Needs(self.compiled.definitions, self._value)
+        match node:
+            case Logical(operator=operator, items=items):
+                open_ = [item for item in items if (self._value(item) is True) is not want]
+                found = [self._need(item, want=want) for item in open_]
+                if len(found) == 1:
+                    return found[0]
+                return Need(all=found) if (operator == "and") is want else Need(any=found)
+            case Not(item=item):
+                return self._need(item, want=not want)
+            case Name(kind="segment", name=name):
+                inner = self._need(self.compiled.definitions.segments[name].condition, want=want)
+                return Need(needs.of(node, want=want), self.untils.get(unparse(node), ""), all=[inner])
+            case _:
+                return Need(needs.of(node, want=want), self.untils.get(unparse(node), ""))
+
+    def _value(self, node: Node) -> Any:
+        return closure(node, reader_of(self.compiled))(self.profile, None)
+
+
+def _kind(node: Node) -> str:
+    match node:
+        case Name(kind=kind):
+            return kind
+        case Path(root="traits"):
+            return "trait"
+        case Path() | EventField():
+            return "event"
+        case Logical(operator=operator):
+            return operator
+        case Call(function=function):
+            return function
+        case _:
+            return type(node).__name__.lower()
+
+
+def _feature_type(feature: Feature) -> Type:
+    """Type of a feature's value."""
+    kind = AGGREGATES.get(feature.aggregate)
+    if kind is not None and kind.result is not None:
+        return kind.result
+    return Type.ANY if feature.value is None else feature.value.type

@@ -1,0 +1,232 @@
+"""Why and until: the value is the engine's, it changes at `until`, and what is needed suffices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import pytest
+from engine.harness import Partition, compiled
+from engine.oracle import Happened, Spec, Ticked
+from engine.test_engine_oracle import cases, made
+from hypothesis import HealthCheck, given, settings
+
+from rtcdp import profile as profiles
+from rtcdp.engine import Engine
+from rtcdp.explanation import Need, Part, UnknownName, explain
+from rtcdp.outbox import Outbox
+from rtcdp.profile import Profile
+from rtcdp.records import Event, encode
+from rtcdp.timestamps import rfc3339
+
+DAY = 86_400_000
+START = 100 * DAY
+
+SHOP: dict[str, Any] = {
+    "features": {
+        "orders": {"count": "Order Completed"},
+        "views_7d": {"count": "Product Viewed", "within": "7d"},
+        "views_1d": {"count": "Product Viewed", "within": "1d"},
+        "views_30d": {"count": "Product Viewed", "within": "30d"},
+        "spend": {"sum": "properties.revenue", "of": "Order Completed"},
+        "last_order": {"last_time": "Order Completed"},
+        "first_page": {"first": "properties.page", "of": "Product Viewed"},
+        "favourite": {"most_frequent": "properties.page", "of": "Product Viewed", "within": "30d"},
+    },
+    "tags": {"band": {"value": "'high' if spend / orders >= 300 else 'low'", "when": "orders >= 2"}, "views": "views_30d"},
+    "segments": {
+        "buyers": "orders >= 1",
+        "lapsed": "buyers and since(last_order) > 30d",
+        "keen": "views_7d >= 3 and (orders == 0 or spend > 100)",
+        "busy": "views_1d >= 3",
+        "strangers": "not buyers and not traits.vip",
+    },
+    "triggers": {
+        "cart": {
+            "on": "Product Viewed",
+            "after": "1h",
+            "unless": "Order Completed",
+            "if": "views_7d >= 2 and properties.price > 3",
+            "cap": {"times": 1, "per": "1d"},
+        }
+    },
+}
+
+
+class Shopper:
+    """One profile under the shop's definitions."""
+
+    def __init__(self) -> None:
+        self.engine = Engine(compiled(SHOP))
+        self.profile = Profile("main/user_id:1")
+        self.sent = Outbox(self.engine.compiled.version)
+        self._count = 0
+
+    def does(self, at: int, event: str, **properties: Any) -> None:
+        self._count += 1
+        record = Event(
+            received=at, occurred=at, source="e/0", offset=self._count, id=f"m{self._count}", event=event, properties=properties
+        )
+        self.engine.apply(self.profile, self.engine.compiled.decode(encode(record)), self.sent)
+
+    def why(self, name: str, at: int | None = None, **options: Any) -> Any:
+        return explain(self.profile, self.engine, name, at=at, **options)
+
+
+@pytest.fixture
+def shopper() -> Shopper:
+    return Shopper()
+
+
+def parts(part: Part) -> Iterator[Part]:
+    yield part
+    for inner in part.parts:
+        yield from parts(inner)
+
+
+def part(tree: Part, text: str) -> Part:
+    return next(one for one in parts(tree) if one.text == text)
+
+
+def needed(need: Need) -> list[str]:
+    return [need.text] * bool(need.text) + [text for inner in (*need.all, *need.any) for text in needed(inner)]
+
+
+def test_a_segment_that_time_alone_changes(shopper: Shopper) -> None:
+    shopper.does(START, "Order Completed", revenue=50)
+    before = profiles.encode(shopper.profile)
+    found = shopper.why("lapsed", START + DAY)
+    turns = rfc3339(START + 30 * DAY + 1)
+    assert (found.value, found.until, found.becomes, found.precision) == (False, turns, True, "exact")
+    assert part(found.tree, "since(last_order)").value == "1d"
+    assert part(found.tree, "since(last_order) > 30d").until == turns
+    assert part(found.tree, "last_order").events[0].at == rfc3339(START)
+    assert part(found.tree, "orders").definition == "count Order Completed"
+    assert found.change == Need("29d 1ms more must pass since last_order", turns)
+    assert profiles.encode(shopper.profile) == before, "asking changes nothing"
+    later = shopper.why("lapsed", START + 40 * DAY)
+    assert (later.value, later.since, later.until) == (True, turns, "")
+    assert needed(later.change) == [
+        "the profile must leave buyers",
+        "orders must fall below 1 (now 1)",
+        "last_order must be less than 30d ago (now 40d): by Order Completed",
+    ]
+
+
+def test_what_must_change_and_that_it_suffices(shopper: Shopper) -> None:
+    shopper.does(START, "Product Viewed", page="a")
+    shopper.does(START + DAY, "Order Completed", revenue=50)
+    found = shopper.why("keen")
+    assert needed(found.change) == [
+        "views_7d must reach 3 (now 1): 2 more Product Viewed",
+        "orders must become 0 (now 1)",
+        "spend must exceed 100 (now 50): by Order Completed",
+    ]
+    for _ in range(2):
+        shopper.does(START + DAY, "Product Viewed", page="a")
+    shopper.does(START + DAY, "Order Completed", revenue=50)
+    assert not shopper.why("keen").value, "control: one hundred does not exceed one hundred"
+    shopper.does(START + DAY, "Order Completed", revenue=1)
+    found = shopper.why("keen")
+    assert found.value
+    assert found.until == rfc3339(START + 7 * DAY), "the oldest of three views leaves"
+    assert needed(shopper.why("strangers").change) == ["the profile must leave buyers", "orders must fall below 1 (now 3)"]
+
+
+def test_events_are_told_as_far_as_they_are_held(shopper: Shopper) -> None:
+    for day in range(5):
+        shopper.does(START + day * DAY, "Product Viewed", page="ab"[day % 2])
+    first = shopper.why("first_page").tree
+    assert [(event.at, event.message_id, event.value) for event in first.events] == [(rfc3339(START), "m1", "a")]
+    views = shopper.why("views_30d")
+    assert [event.at for event in views.tree.events] == [rfc3339(START + day * DAY) for day in range(5)]
+    assert (views.until, views.becomes) == (rfc3339(START + 30 * DAY), 4)
+    assert shopper.why("favourite").tree.counts == [("a", 3), ("b", 2)]
+    for _ in range(4):
+        shopper.does(START + 5 * DAY, "Product Viewed", page="a")
+    capped = shopper.why("views_1d")
+    assert (capped.value, capped.tree.precision) == (3, "3 or more: no rule asks further")
+    assert shopper.why("busy").precision == "exact", "the rule's answer is"
+
+
+def test_more_events_than_are_held_are_said_to_be_in_buckets(shopper: Shopper) -> None:
+    for place in range(400):
+        shopper.does(START + place * 1000, "Product Viewed", page="a")
+    found = shopper.why("views_30d")
+    assert found.value == 400
+    assert len(found.tree.events) + found.tree.more == 400
+    assert "more than 256 events: the older ones in buckets" in found.precision
+    assert "views_30d: more than 256 events" in shopper.why("views").precision
+
+
+def test_a_feature_that_has_not_seen_all_is_warming(shopper: Shopper) -> None:
+    shopper.does(START, "Product Viewed", page="a")
+    compiled_ = shopper.engine.compiled
+    warming = {compiled_.features["views_7d"].key: START - DAY, compiled_.features["orders"].key: START - DAY}
+    assert shopper.why("views_7d", warming=warming).precision == f"warming since {rfc3339(START - DAY)}"
+    assert f"orders: warming since {rfc3339(START - DAY)}" in shopper.why("keen", warming=warming).precision
+    assert shopper.why("views_7d", START + 6 * DAY, warming=warming).precision == "exact", "the window is full"
+    assert "warming" in shopper.why("orders", START + 6 * DAY, warming=warming).precision
+
+
+def test_a_tag_and_its_condition(shopper: Shopper) -> None:
+    shopper.does(START, "Order Completed", revenue=700)
+    found = shopper.why("band")
+    assert found.value is None
+    assert part(found.tree, "orders >= 2").holds is False
+    shopper.does(START, "Order Completed", revenue=700)
+    assert shopper.why("band").value == "high"
+    shopper.does(START, "Product Viewed", page="a")
+    views = shopper.why("views")
+    assert (views.value, views.until, views.becomes) == (1, rfc3339(START + 30 * DAY), 0)
+
+
+def test_a_trigger_tells_its_gates_and_decisions(shopper: Shopper) -> None:
+    shopper.does(START, "Product Viewed", price=5)
+    shopper.does(START + DAY, "Product Viewed", price=5)
+    waits = shopper.why("cart")
+    assert (waits.value, waits.until) == (True, rfc3339(START + DAY + 3_600_000))
+    assert [gate.gate for gate in waits.gates] == ["on", "after", "unless", "if", "cap", "max_age"]
+    assert waits.gates[0].state.endswith("by message m2")
+    assert part(waits.tree, "properties.price").value == 5
+    assert [decision.gate for decision in waits.decisions] == ["if"], "one view was not enough"
+    sent = shopper.why("trigger:cart", START + 2 * DAY)
+    assert sent.value is False
+    assert (sent.decisions[0].gate, sent.decisions[0].at) == ("sent", rfc3339(START + DAY + 3_600_000))
+    cap = next(gate for gate in shopper.why("cart", START + DAY + 7_200_000).gates if gate.gate == "cap")
+    assert (cap.state, cap.until) == ("1 of 1 used", rfc3339(START + 2 * DAY + 3_600_000))
+
+
+def test_an_unknown_name_is_answered_with_the_nearest(shopper: Shopper) -> None:
+    with pytest.raises(UnknownName, match="did you mean 'lapsed'"):
+        shopper.why("lapsd")
+
+
+@settings(suppress_health_check=list(HealthCheck), max_examples=40)
+@given(case=cases())
+def test_until_is_when_the_engine_changes_it(case: tuple[int, Spec, list[Happened | Ticked]]) -> None:
+    """Whatever the definitions and the stream: the first change after is at `until`, and there is none where that is empty."""
+    unit, spec, stream = case
+    partition = Partition(made(spec))
+    partition.feed(stream)
+    engine = Engine(partition.runner.engine(partition.runner.current.version).compiled)
+    for key, stored in partition.runner.state.items():
+        profile = profiles.decode(key.decode(), stored)
+        box = Outbox("v")
+        engine.advance(profile, profile.now, box, simulated=True)
+        ahead = profiles.decode(profile.key, profiles.encode(profile))
+        box = Outbox("v")
+        engine.advance(ahead, profile.now + 200 * unit, box, simulated=True)
+        later = {}
+        for item in box.items:
+            if getattr(item, "kind", "") in ("entered", "exited", "tag"):
+                later.setdefault(item.name, item.at)
+        for rule in engine.compiled.rules:
+            found = explain(profile, engine, rule.name)
+            assert found.until == later.get(rule.name, ""), rule.name
+            if rule.is_segment:
+                assert found.value is (rule.key in profile.segments)
+                assert found.tree is not None
+                assert found.tree.holds is found.value
+            assert msgspec.json.encode(found)
