@@ -12,7 +12,7 @@ from rtcdp.why import show
 
 def printed(shopper: Shopper, name: str, at: int | None = None) -> list[str]:
     out = io.StringIO()
-    show(shopper.why(name, at), Console(file=out, soft_wrap=True, highlight=False))
+    show(shopper.why(name, at), Console(file=out, width=120, highlight=False))
     return [line.rstrip() for line in out.getvalue().splitlines()][1:]
 
 

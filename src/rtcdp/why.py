@@ -48,7 +48,7 @@ def _instant(at: str | None) -> int | None:
 
 def show(explanation: Explanation, console: Console | None = None) -> None:
     """Print for people."""
-    out = console or Console(highlight=False, soft_wrap=True)
+    out = console or Console(highlight=False)
     one = explanation
     out.print(f"[bold]{escape(one.profile)}[/]   as of {one.at}   (definitions {one.version})")
     if one.description:
