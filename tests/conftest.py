@@ -9,14 +9,14 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 from hypothesis import HealthCheck, settings
+from servers import Elsewhere, Missing, Servers
 
 from rtcdp import brokers
-from rtcdp.errors import ClusterError
-from rtcdp.redis_server import RedisServer
 
 MakeTopic = Callable[..., str]
 
@@ -25,45 +25,80 @@ settings.register_profile("everyday", deadline=None)
 settings.register_profile("thorough", max_examples=3000, deadline=None, suppress_health_check=list(HealthCheck))
 settings.load_profile("everyday")
 
-_missing: list[str] = []
+SERVERS = pytest.StashKey[Servers | Elsewhere]()
 
 
-def _unavailable(reason: str) -> None:
-    """Fail in CI, skip elsewhere, and remember to shout at the end."""
-    if os.environ.get("CI", "").lower() in {"1", "true"}:
-        pytest.fail(f"CI does not pass without real servers: {reason}", pytrace=False)
-    if reason not in _missing:
-        _missing.append(reason)
-    pytest.skip(reason)
+def pytest_configure(config: pytest.Config) -> None:
+    """Processes of pytest-xdist use the servers of the one that controls them."""
+    given = getattr(config, "workerinput", {}).get("servers")
+    config.stash[SERVERS] = Elsewhere(*given) if given else Servers()
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell a process of pytest-xdist where the servers are."""
+    servers = node.config.stash[SERVERS]
+    assert isinstance(servers, Servers)
+    node.workerinput["servers"] = servers.listen()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Stop the servers."""
+    config.stash[SERVERS].close()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """For pytest-xdist: what shares a fixture stays in one process; what waits for servers comes first, the rest fills up."""
+    if not hasattr(config, "workerinput"):
+        return
+    for item in items:
+        definitions = item._fixtureinfo.name2fixturedefs.values()
+        shared = {each[-1].baseid for each in definitions if each[-1].scope != "function"} - {"", "tests"}
+        if shared:
+            item.add_marker(pytest.mark.xdist_group(min(shared)))
+    items.sort(key=lambda item: "kafka" not in getattr(item, "fixturenames", ()))
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Kafka starts beside the tests that do not need it."""
+    wanted = any("kafka" in getattr(item, "fixturenames", ()) for item in session.items)
+    if wanted and not session.config.option.collectonly:
+        session.config.stash[SERVERS].prepare("kafka")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Say at the end, in red, what was not tested."""
-    for reason in _missing:
+    for reason in getattr(config.stash[SERVERS], "missing", ()):
         terminalreporter.write_sep("!", "NOT TESTED AGAINST A REAL SERVER", red=True, bold=True)
         terminalreporter.write_line(reason, red=True)
 
 
+def _get(config: pytest.Config, name: str) -> str:
+    """A server's address; without it the test fails in CI and is skipped elsewhere."""
+    try:
+        return config.stash[SERVERS].get(name)
+    except Missing as reason:
+        if os.environ.get("CI", "").lower() in {"1", "true"}:
+            pytest.fail(f"CI does not pass without real servers: {reason}", pytrace=False)
+        pytest.skip(str(reason))
+
+
 @pytest.fixture(scope="session")
-def kafka() -> Iterator[str]:
+def kafka(pytestconfig: pytest.Config) -> str:
     """Bootstrap address of a real Apache Kafka, shared by the whole run: use topics of your own (`topic`)."""
-    try:
-        broker = brokers.find(os.environ.get("RTCDP_TEST_BOOTSTRAP", ""))
-    except ClusterError as error:
-        _unavailable(str(error))
-        return
-    with broker:
-        yield broker.bootstrap
+    return _get(pytestconfig, "kafka")
 
 
 @pytest.fixture(scope="session")
-def redis_url() -> Iterator[str]:
+def limited_kafka(pytestconfig: pytest.Config) -> str:
+    """Another address of the Kafka of `kafka`, for `servers.LIMITED_USER`, who has no permissions there."""
+    return _get(pytestconfig, "limited")
+
+
+@pytest.fixture(scope="session")
+def redis_url(pytestconfig: pytest.Config) -> str:
     """URL of a real Redis, shared by the whole run: use keys of your own."""
-    try:
-        with RedisServer(os.environ.get("RTCDP_TEST_REDIS", "")) as server:
-            yield server.url
-    except ClusterError as error:
-        _unavailable(str(error))
+    return _get(pytestconfig, "redis")
 
 
 @pytest.fixture

@@ -122,7 +122,7 @@ def test_local_kafka_keeps_its_records_and_address_over_a_restart(tmp_path: Path
 def test_local_kafka_does_not_outlive_a_killed_process() -> None:
     program = (
         "import time; from rtcdp.brokers import LocalKafka\n"
-        "with LocalKafka(heap_mb=256) as k: print(k.pid, k.directory, flush=True); time.sleep(600)"
+        "with LocalKafka(heap_mb=256, brief=True) as k: print(k.pid, k.directory, flush=True); time.sleep(600)"
     )
     parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,14 +19,13 @@ from confluent_kafka.admin import (
     ResourcePatternType,
     ResourceType,
 )
+from servers import LIMITED_PASSWORD, LIMITED_USER
 
-from rtcdp import brokers
 from rtcdp import preflight as module
-from rtcdp.brokers import EmbeddedKafka, LocalKafka
+from rtcdp.brokers import EmbeddedKafka
 from rtcdp.cluster import source_ends
 from rtcdp.config import Settings
 from rtcdp.errors import ClusterError
-from rtcdp.local_process import free_port
 from rtcdp.preflight import preflight, wanted_topics
 from rtcdp.worker.versions import DefinitionsTopic, check_layout
 from tests.worker.conftest import wait_for
@@ -169,33 +167,7 @@ def test_the_embedded_broker_passes_and_says_what_was_not_checked(embedded: Embe
     assert "must be equal" in refusal(different)
 
 
-@pytest.fixture(scope="module")
-def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LocalKafka, str]]:
-    """A Kafka with permissions: the broker for an administrator, and an address for the user `limited`, who has none."""
-    try:
-        brokers.find_java()
-        brokers.kafka_libs()
-    except (ClusterError, subprocess.SubprocessError) as error:
-        pytest.skip(str(error))
-    port, controller, limited = free_port(), free_port(), free_port()
-    plain = "org.apache.kafka.common.security.plain.PlainLoginModule required"
-    listeners = f"PLAINTEXT://127.0.0.1:{port},LIMITED://127.0.0.1:{limited}"
-    settings = {
-        "listeners": f"{listeners},CONTROLLER://127.0.0.1:{controller}",
-        "advertised.listeners": listeners,
-        "controller.quorum.bootstrap.servers": f"localhost:{controller}",
-        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,LIMITED:SASL_PLAINTEXT",
-        "inter.broker.listener.name": "PLAINTEXT",
-        "listener.name.limited.sasl.enabled.mechanisms": "PLAIN",
-        "listener.name.limited.plain.sasl.jaas.config": f'{plain} user_limited="secret";',
-        "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
-        "super.users": "User:ANONYMOUS",
-    }
-    with LocalKafka(tmp_path_factory.mktemp("guarded"), port, heap_mb=256, settings=settings) as broker:
-        yield broker, f"127.0.0.1:{limited}"
-
-
-def limited(address: str, folder: Path, password: str = "secret") -> dict[str, Any]:
+def limited(address: str, folder: Path, password: str = LIMITED_PASSWORD) -> dict[str, Any]:
     file = folder / "password"
     file.write_text(password + "\n", "utf-8")
     return {
@@ -203,21 +175,20 @@ def limited(address: str, folder: Path, password: str = "secret") -> dict[str, A
         "security_protocol": "SASL_PLAINTEXT",
         "allow_sasl_without_tls": True,
         "sasl_mechanism": "PLAIN",
-        "sasl_username": "limited",
+        "sasl_username": LIMITED_USER,
         "sasl_password_file": file,
     }
 
 
-def test_permissions_are_named_one_after_the_other(guarded: tuple[LocalKafka, str], tmp_path: Path) -> None:
-    broker, address = guarded
-    settings = settings_on(broker.bootstrap)
-    admin = AdminClient({"bootstrap.servers": broker.bootstrap, "log_level": 0})
-    as_limited = settings.model_copy(update=limited(address, tmp_path))
+def test_permissions_are_named_one_after_the_other(new: New, limited_kafka: str, tmp_path: Path) -> None:
+    settings = new()
+    admin = AdminClient({"bootstrap.servers": settings.bootstrap, "log_level": 0})
+    as_limited = settings.model_copy(update=limited(limited_kafka, tmp_path))
 
     def grant(kind: ResourceType, name: str, *operations: AclOperation) -> None:
         for operation in operations:
             binding = AclBinding(
-                kind, name, ResourcePatternType.PREFIXED, "User:limited", "*", operation, AclPermissionType.ALLOW
+                kind, name, ResourcePatternType.PREFIXED, f"User:{LIMITED_USER}", "*", operation, AclPermissionType.ALLOW
             )
             for future in admin.create_acls([binding]).values():
                 future.result(30)
@@ -242,7 +213,6 @@ def test_permissions_are_named_one_after_the_other(guarded: tuple[LocalKafka, st
     preflight(as_limited)
 
 
-def test_wrong_credentials(guarded: tuple[LocalKafka, str], tmp_path: Path) -> None:
-    _, address = guarded
-    settings = settings_on(address).model_copy(update=limited(address, tmp_path, "wrong"))
-    assert "does not accept the credentials of 'limited'" in refusal(settings)
+def test_wrong_credentials(limited_kafka: str, tmp_path: Path) -> None:
+    settings = settings_on(limited_kafka).model_copy(update=limited(limited_kafka, tmp_path, "wrong"))
+    assert f"does not accept the credentials of {LIMITED_USER!r}" in refusal(settings)
