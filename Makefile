@@ -7,6 +7,7 @@ SHELL := /bin/sh
 UV := $(shell uv --version >/dev/null 2>&1 && command -v uv || echo .cache/uv/bin/uv)
 RUN := $(UV) run --locked --no-sync
 BENCH :=
+FAULTS :=
 
 help:  ## This list
 	@echo 'rtcdp: events in Kafka become profiles, segments and triggers.'
@@ -21,8 +22,9 @@ picture: .venv/synced  ## Save the demo's last screen as the picture of the READ
 test: .venv/synced  ## The everyday tests, against a real Apache Kafka and Redis started for the run (needs Java 17 and Maven, or Docker)
 	@$(RUN) pytest -n 2 --dist loadgroup $(TEST)
 
-test-faults: .venv/synced  ## Processes killed, paused, restarted and rebalanced on a real Kafka, slower than `make test` allows
+test-faults: .venv/synced  ## Processes killed, paused, restarted and rebalanced on a real Kafka, a table and docs/reliability.json (hours; a look: FAULTS="--share 0.05 --rows 1,4")
 	@$(RUN) pytest -m faults $(TEST)
+	@PYTHONPATH=tests $(RUN) python -m faults $(FAULTS)
 
 lint: .venv/synced  ## ruff, mypy --strict and the import contracts
 	$(RUN) ruff check

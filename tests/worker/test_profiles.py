@@ -115,6 +115,7 @@ def deployment(kafka: str, tmp_path: Path) -> Iterator[Deployment]:
     made.close()
 
 
+@pytest.mark.faults
 def test_exact_after_kills(deployment: Deployment) -> None:
     deployment.send(40_000)
     for share in (3_000, 15_000):

@@ -1,0 +1,105 @@
+"""The fault suite: every row on a real Apache Kafka, a table at the end, and `docs/reliability.json` where it was complete.
+
+    python -m faults                       every row in full
+    python -m faults --rows 1,4 --share 0.1    a tenth of two rows; nothing is written
+
+Exit code 0 where every row passed and every control was red, else 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from faults import crashes, data
+from faults.stage import BAD, Result, Stage, timed
+from rtcdp.brokers import find, kafka_version
+
+ROOT = Path(__file__).parents[2]
+REPORT = ROOT / "docs" / "reliability.json"
+ROWS: Mapping[int, Callable[[Stage], Result]] = {
+    1: crashes.row1,
+    2: crashes.row2,
+    3: crashes.row3,
+    4: crashes.row4,
+    8: data.row8,
+}
+COLUMNS = ("row", "name", "events", "faults", "in txn", *BAD, "gap s", "caught up s", "control", "s")
+
+
+def table(results: list[Result]) -> str:
+    """The report as text."""
+    lines = [COLUMNS]
+    for one in results:
+        control = "none" if one.control_red is None else "red" if one.control_red else "NOT RED"
+        bad = [getattr(one, name) for name in BAD]
+        counts = (
+            one.events,
+            one.faults,
+            one.kills_in_transaction,
+            *bad,
+            one.worst_gap_s,
+            one.caught_up_s,
+            control,
+            one.seconds,
+        )
+        lines.append((one.row, one.name + ("" if one.passed else " (FAILED)"), *counts))
+    texts = [[str(cell) for cell in line] for line in lines]
+    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in texts)
+
+
+def report(results: list[Result], arguments: argparse.Namespace) -> dict[str, Any]:
+    """The report as data."""
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
+    sums = {name: sum(getattr(one, name) for one in results) for name in ("events", "faults", "kills_in_transaction", *BAD)}
+    return {
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": commit.stdout.strip(),
+        "kafka": f"Apache Kafka {kafka_version()}, one node",
+        "machine": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
+        "share": arguments.share,
+        "seed": arguments.seed,
+        "total": sums,
+        "rows": [one.as_json() for one in results],
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m faults", description="Plays the fault suite on a real Kafka.")
+    parser.add_argument("--rows", default="", help="row numbers, comma-separated; default: all")
+    parser.add_argument("--share", type=float, default=1.0, help="how much of each row, 0 to 1")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--folder", type=Path, help="where logs, seeds and histories are kept")
+    parser.add_argument("--json", type=Path, help=f"where to write the report; default: {REPORT.name} for a run of all rows")
+    arguments = parser.parse_args()
+    wanted = [int(number) for number in arguments.rows.split(",") if number] or list(ROWS)
+    folder = arguments.folder or Path(tempfile.mkdtemp(prefix="rtcdp-faults-"))
+    print(f"histories: {folder}", flush=True)
+    results = []
+    with find() as kafka:
+        stage = Stage(kafka.bootstrap, folder, arguments.seed, arguments.share)
+        for number in wanted:
+            result = timed(ROWS[number], stage)
+            results.append(result)
+            print(table([result]), *result.failures, sep="\n", flush=True)
+            (folder / "results.json").write_text(json.dumps([one.as_json() for one in results], indent=1), "utf-8")
+        stage.close()
+    print("\n" + table(results))
+    path = arguments.json or (REPORT if not arguments.rows and arguments.share >= 1 else None)
+    if path is not None:
+        path.write_text(json.dumps(report(results, arguments), indent=1, ensure_ascii=False) + "\n", "utf-8")
+        print(f"written: {path}")
+    return 0 if all(result.passed for result in results) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,103 @@
+"""Controls: a protection switched off in one worker process. A row that stays green without its protection proves nothing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+
+def transaction() -> None:
+    """No transactions: what is produced is visible at once; fenced by nobody."""
+    from rtcdp.transport import transactions
+
+    conf = transactions.transactional_conf
+    keys = ("transactional.id", "transaction.timeout.ms")
+    transactions.transactional_conf = lambda *args: {k: v for k, v in conf(*args).items() if k not in keys}
+    producer: Any = transactions.TransactionalProducer
+    producer.open = producer.begin = producer.abort = lambda *_: None
+    producer.commit = lambda self, *_: self._producer.flush(30)
+
+
+def fencing() -> None:
+    """Every process has a transactional id of its own, and its transactions may stay open for a minute."""
+    from rtcdp.transport import transactions
+
+    conf = transactions.transactional_conf
+
+    def own(kafka: Mapping[str, Any], transactional_id: str) -> dict[str, Any]:
+        return {**conf(kafka, f"{transactional_id}-{os.getpid()}"), "transaction.timeout.ms": 60_000}
+
+    transactions.transactional_conf = own
+
+
+def origins() -> None:
+    """The highest origin seen is forgotten at once."""
+    from rtcdp import runner
+
+    class Forgetful(dict[str, int]):
+        def get(self, *_: Any) -> int:
+            return -1
+
+    batch: Any = runner._Batch
+    begin = batch.__init__
+
+    def init(self: Any, *args: Any, **kwargs: Any) -> None:
+        begin(self, *args, **kwargs)
+        self._position.origins = Forgetful(self._position.origins)
+
+    batch.__init__ = init
+
+
+def letters() -> None:
+    """What cannot be used is left out without a dead letter."""
+    from rtcdp.worker.ingest import Ingest
+
+    ingest: Any = Ingest
+    ingest._bury = lambda self, tp, lane, message, unfit: self._producer.skip(lane.source, message.offset())
+
+
+def committed_only() -> None:
+    """A restore takes what aborted transactions wrote for state."""
+    from rtcdp.transport import restore
+
+    conf = restore.restore_conf
+    restore.restore_conf = lambda *args: {**conf(*args), "isolation.level": "read_uncommitted"}
+
+
+def delivery() -> None:
+    """A record that could not be delivered for a second is forgotten, as by a producer whose reports nobody reads."""
+    from rtcdp.transport import gapless
+
+    conf = gapless.gapless_conf
+    loose = {"message.timeout.ms": 1_000, "enable.gapless.guarantee": False, "enable.idempotence": False}
+    gapless.gapless_conf = lambda *args: {**conf(*args), **loose}
+    producer: Any = gapless.GaplessProducer
+    producer.failed = lambda *_: None
+
+
+def generation() -> None:
+    """State is kept whatever happened in between; and nobody is fenced, which would notice it too."""
+    from rtcdp.worker.profiles import ProfileAgent
+
+    fencing()
+    agent: Any = ProfileAgent
+    kept: dict[int, Any] = {}
+    take_over = agent.take_over
+
+    async def drop(self: Any, number: int) -> None:
+        kept[number] = self._partitions.pop(number)
+
+    async def again(self: Any, partitions: set[int], generation: int) -> Any:
+        for number in partitions & kept.keys():
+            self._partitions[number] = kept.pop(number)
+        for partition in self._partitions.values():
+            partition.generation = generation - 1
+        return await take_over(self, partitions, generation)
+
+    agent._drop, agent.take_over = drop, again
+
+
+OFF: Mapping[str, Callable[[], None]] = {
+    one.__name__: one for one in (transaction, fencing, origins, letters, committed_only, delivery, generation)
+}

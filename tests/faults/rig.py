@@ -1,0 +1,476 @@
+"""A deployment under attack: topics of its own, workers as processes, a load, and at the end the oracle's verdict."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from rtcdp.config import Settings
+
+HERE = Path(__file__).parent
+DEFINITIONS = HERE / "definitions"
+QUIET = 1.4
+"""After the last event: until time has done what it will (s); the longest window is 1 s, the grace 0.25 s."""
+
+
+class Failed(Exception):
+    """A row could not be carried out: what it waited for did not come."""
+
+
+def wait_for(condition: Callable[[], Any], seconds: float, what: str) -> Any:
+    """The first true value of `condition`."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        if time.monotonic() > deadline:
+            raise Failed(f"{what} did not come within {seconds:.0f} s")
+        time.sleep(0.02)
+    return value
+
+
+class Launcher:
+    """The process that workers are forked from."""
+
+    def __init__(self) -> None:
+        path = os.pathsep.join(filter(None, [str(HERE.parent), os.environ.get("PYTHONPATH", "")]))
+        environ = {name: value for name, value in os.environ.items() if not name.startswith("RTCDP_")} | {"PYTHONPATH": path}
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "faults.launcher"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environ
+        )
+        self._pids: queue.Queue[int] = queue.Queue()
+        self._codes: dict[int, int] = {}
+        self._ordering = threading.Lock()
+        self._listening = threading.Thread(target=self._listen, daemon=True)
+        self._listening.start()
+
+    def _listen(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            answer = json.loads(line)
+            if "code" in answer:
+                self._codes[answer["pid"]] = answer["code"]
+            else:
+                self._pids.put(answer["pid"])
+
+    def start(self, order: dict[str, Any]) -> int:
+        """Fork a worker; its process id."""
+        assert self._process.stdin is not None
+        with self._ordering:
+            self._process.stdin.write(json.dumps(order).encode() + b"\n")
+            self._process.stdin.flush()
+            return self._pids.get(timeout=30)
+
+    def code(self, pid: int) -> int | None:
+        """Exit code of a worker, negative for a signal; None while it runs."""
+        return self._codes.get(pid)
+
+    def close(self) -> None:
+        """End it, and whatever it has started."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait(10)
+        self._listening.join(10)
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+
+class Worker:
+    """One worker process."""
+
+    def __init__(self, launcher: Launcher, order: dict[str, Any]) -> None:
+        self._launcher = launcher
+        self.pid = launcher.start(order)
+        self.started = time.monotonic()
+
+    @property
+    def code(self) -> int | None:
+        """Its exit code; None while it runs."""
+        return self._launcher.code(self.pid)
+
+    def send(self, how: signal.Signals) -> None:
+        """Send it a signal, if it is there."""
+        if self.code is None:
+            with suppress(ProcessLookupError):  # it ended by itself just now
+                os.kill(self.pid, how)
+
+    def wait(self, seconds: float = 20.0) -> int:
+        """Its exit code, once it has ended."""
+        wait_for(lambda: self.code is not None, seconds, f"the end of worker {self.pid}")
+        return self.code or 0
+
+    def end(self, how: signal.Signals = signal.SIGTERM, seconds: float = 20.0) -> int:
+        """Send it a signal and wait for its end."""
+        self.send(how)
+        return self.wait(seconds)
+
+
+class Load:
+    """Sends events until told to stop: `hot` of them for one user, `poison` of them useless, 3 % sent twice."""
+
+    def __init__(self, rig: Rig, rate: float, users: int, hot: float = 0.0, poison: float = 0.0) -> None:
+        self._rig = rig
+        self._rate, self._users, self._hot, self._poison = rate, users, hot, poison
+        self._random = random.Random(rig.seed)
+        self._stop = threading.Event()
+        self.sent = 0
+        self.acknowledged = 0
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Send nothing more; returns when all of it is acknowledged."""
+        self._stop.set()
+        self._thread.join(120)
+
+    def _run(self) -> None:
+        while not self._stop.wait(0.02):
+            for _ in range(self._chance(self._rate * 0.02)):
+                self._event()
+            self._rig.producer.poll(0)
+
+    def _chance(self, expected: float) -> int:
+        whole = int(expected)
+        return whole + (self._random.random() < expected - whole)
+
+    def _event(self) -> None:
+        chance = self._random
+        self.sent += 1
+        if chance.random() < self._poison:
+            self._rig.send(poison(chance, self.sent), f"p{self.sent}", headers=[("dead", b"1")])
+            return
+        user = "hot" if chance.random() < self._hot else f"u{chance.randrange(self._users)}"
+        event = chance.choices(("Product Viewed", "Product Added", "Order Completed"), (6, 2, 2))[0]
+        properties: dict[str, Any] = {"item": f"i{chance.randrange(20)}"}
+        if event == "Order Completed":
+            properties = {"amount": chance.randrange(100, 10_000) / 100}
+        body = self._rig.event(user, f"{self.sent}", event, properties)
+        for _ in range(2 if chance.random() < 0.03 else 1):
+            self._rig.send(body, user, self._acknowledged)
+
+    def _acknowledged(self, error: Any, _: Message) -> None:
+        self.acknowledged += error is None
+
+
+def poison(chance: random.Random, number: int) -> bytes | None:
+    """A record that nothing can be made of, of one of the kinds."""
+    kinds: list[bytes | None] = [
+        b"{not json",
+        b"",
+        None,
+        b"[1, 2]",
+        b'"text"',
+        b"\xff\xfe\x00rubbish",
+        json.dumps({"type": "track", "event": "Product Viewed", "messageId": f"p{number}"}).encode(),
+        json.dumps({"type": "track", "userId": f"p{number}", "messageId": f"p{number}"}).encode(),
+        json.dumps({"type": "nonsense", "event": "x", "userId": f"p{number}", "messageId": f"p{number}"}).encode(),
+        json.dumps({"type": "track", "event": {"a": 1}, "userId": f"p{number}", "messageId": f"p{number}"}).encode(),
+        b"[" * 100_000,
+        json.dumps({"type": "track", "event": "x", "userId": f"p{number}", "properties": {"a": "x" * 600_000}}).encode(),
+    ]
+    return kinds[number % len(kinds)] if chance.random() < 0.9 else chance.randbytes(200)
+
+
+class Rig:
+    """A deployment: its topics, its workers, its history on disk.
+
+    bootstrap: where this rig reaches Kafka; workers: where the workers do, if that is another address.
+    off: protections that are switched off in every worker.
+    """
+
+    def __init__(
+        self,
+        bootstrap: str,
+        folder: Path,
+        launcher: Launcher,
+        *,
+        seed: int = 1,
+        workers: str = "",
+        off: tuple[str, ...] = (),
+        **settings: Any,
+    ) -> None:
+        self.bootstrap = bootstrap
+        self.folder = folder
+        self.seed = seed
+        self.random = random.Random(seed)
+        self.off = off
+        self.faults = 0
+        self.restarts = 0
+        self.history: list[dict[str, Any]] = []
+        self._launcher = launcher
+        folder.mkdir(parents=True, exist_ok=True)
+        self.taken_over = folder / "taken-over.txt"
+        self.taken_over.touch()
+        self.name = f"f{uuid.uuid4().hex[:8]}"
+        self.source = f"{self.name}-events"
+        names = ("commands", "events_dlq", "profile_events", "profile_changes", "triggers", "ingest_progress")
+        values = {
+            "bootstrap": workers or bootstrap,
+            "app": self.name,
+            "sources": self.source,
+            "definitions_topic": f"{self.name}-definitions",
+            "partitions": 2,
+            "metrics_port": -1,
+            "state_dir": str(folder / "state"),
+            "definitions": str(DEFINITIONS),
+            "log_level": "info",
+            **{name: f"{self.name}-{name.replace('_', '-')}" for name in names},
+            **settings,
+        }
+        self.values = values
+        self.settings = Settings(**values)
+        self.workers: list[Worker] = []
+        self._create_topics()
+        self.producer = self._producer()
+        self.users: set[str] = set()
+        self.started = time.monotonic()
+
+    def _create_topics(self) -> None:
+        """Those that the load needs before the first worker is there; preflight makes the others."""
+        admin = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
+        config = {"message.timestamp.type": "LogAppendTime", "max.message.bytes": "10000000"}
+        new = NewTopic(self.source, self.settings.partitions, 1, config=config)
+        wait_for(lambda: _created(admin, new), 60, "the source topic")
+
+    def _producer(self) -> Producer:
+        return Producer(
+            {
+                "bootstrap.servers": self.bootstrap,
+                "enable.idempotence": True,
+                "message.timeout.ms": 300_000,
+                "message.max.bytes": 10_000_000,
+                "partitioner": "murmur2_random",
+                "linger.ms": 2,
+                "log_level": 0,
+            }
+        )
+
+    # ---- workers ----
+
+    def start(
+        self,
+        instance: str = "one",
+        point: str = "",
+        *,
+        off: tuple[str, ...] | None = None,
+        action: str = "kill",
+        after: int = 1,
+        **more: Any,
+    ) -> Worker:
+        """Start a worker, with a fault planned at a fail point where one is named."""
+        order = {
+            "settings": {**self.values, "instance": instance, **more},
+            "log": str(self.folder / f"worker-{instance or len(self.workers)}.log"),
+            "points": str(self.folder / "points.jsonl"),
+            "taken_over": str(self.taken_over),
+            "plan": {"point": point, "action": action, "after": after},
+            "off": list(self.off if off is None else off),
+        }
+        worker = Worker(self._launcher, order)
+        self.workers.append(worker)
+        self.note("start", instance=instance, point=point, after=after, pid=worker.pid)
+        return worker
+
+    def note(self, what: str, **more: Any) -> None:
+        """A line of the history."""
+        self.history.append({"at": round(time.monotonic() - self.started, 3), "what": what, **more})
+
+    def fault(self, what: str, **more: Any) -> None:
+        """A fault was injected."""
+        self.faults += 1
+        self.note(what, **more)
+
+    def points(self) -> list[dict[str, Any]]:
+        """The fail points at which workers have died or stopped."""
+        path = self.folder / "points.jsonl"
+        return [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.exists() else []
+
+    @contextmanager
+    def kept(self, *instances: str, **more: Any) -> Iterator[list[Worker]]:
+        """Workers that are started again whenever they end, as an orchestrator does it; they are killed at the end."""
+        running = [self.start(instance, **more) for instance in instances]
+        over = threading.Event()
+
+        def keep() -> None:
+            while not over.wait(0.05):
+                for place, worker in enumerate(running):
+                    if worker.code is not None and not over.is_set():
+                        self.restarts += 1
+                        self.note("ended", pid=worker.pid, code=worker.code)
+                        running[place] = self.start(instances[place], **more)
+
+        keeper = threading.Thread(target=keep, daemon=True)
+        keeper.start()
+        try:
+            yield running
+        finally:
+            over.set()
+            keeper.join()
+
+    def stop(self, seconds: float = 20.0) -> None:
+        """Tell every worker to stop, in order; after a while by force."""
+        for worker in self.workers:
+            worker.send(signal.SIGCONT)
+            worker.send(signal.SIGTERM)
+        deadline = time.monotonic() + seconds
+        for worker in self.workers:
+            try:
+                worker.wait(max(0.1, deadline - time.monotonic()))
+            except Failed:
+                self.note("did not stop", pid=worker.pid)
+                worker.end(signal.SIGKILL)
+
+    def close(self) -> None:
+        """Kill what still runs, delete the topics, write the history down."""
+        for worker in self.workers:
+            if worker.code is None:
+                worker.end(signal.SIGKILL)
+        (self.folder / "history.json").write_text(json.dumps(self.history, indent=1), "utf-8")
+        admin = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
+        admin.delete_topics([self.source, *self.settings.own_topics().values()])
+
+    # ---- events ----
+
+    def event(self, user: str, identity: str, event: str, properties: dict[str, Any]) -> bytes:
+        """A raw event; the user becomes one of those asked for their state at the end."""
+        self.users.add(user)
+        body = {"type": "track", "event": event, "userId": user, "messageId": f"{identity}-{user}", "properties": properties}
+        return json.dumps(body).encode()
+
+    def send(self, value: bytes | None, key: str, delivered: Any = None, headers: Any = None) -> None:
+        """A record for the source."""
+        while True:
+            try:
+                self.producer.produce(self.source, value, key, on_delivery=delivered, headers=headers or [])
+            except BufferError:
+                self.producer.poll(0.1)
+            else:
+                return
+
+    def damage(self) -> None:
+        """A record in the log itself that nothing can be made of."""
+        topic = self.settings.profile_events
+        partition = self.random.randrange(self.settings.partitions)
+        value = self.random.choice((b"{not json", b"", b'{"kind": "nonsense"}', b"\xff"))
+        self.producer.produce(topic, value, b"main/user_id:nobody", partition, headers=[("dead", b"1")])
+
+    def await_load(self, load: Load, events: int) -> None:
+        """Wait until so many events have been sent."""
+        wait_for(lambda: load.sent >= events, 600, f"{events} events")
+
+    def owned_by(self, worker: Worker, seconds: float = 60.0) -> None:
+        """Wait until a worker has taken partitions over."""
+
+        def look() -> bool:
+            if worker.code is not None:
+                raise Failed(f"worker {worker.pid} ended with {worker.code} instead of taking over")
+            return f"taken over by {worker.pid}" in self.taken_over.read_text("utf-8")
+
+        wait_for(look, seconds, f"a takeover by {worker.pid}")
+
+    def stopped(self, worker: Worker, seconds: float) -> None:
+        """Wait until a worker has come to its point and stands still."""
+
+        def look() -> bool:
+            if worker.code is not None:
+                raise Failed(f"worker {worker.pid} ended with {worker.code} instead of standing still")
+            state = Path(f"/proc/{worker.pid}/stat").read_text("utf-8").rpartition(")")[2].split()[0]
+            return state in "Tt"
+
+        wait_for(look, seconds, f"worker {worker.pid} at its fail point")
+
+    def outputs(self) -> int:
+        """How many records lie in `triggers`, those of open transactions too: by its offsets."""
+        return self._end(self.settings.triggers)
+
+    def _end(self, topic: str) -> int:
+        reader = self._reader("read_uncommitted")
+        try:
+            parts = reader.list_topics(topic, timeout=5).topics[topic].partitions
+            return sum(reader.get_watermark_offsets(TopicPartition(topic, number), timeout=5)[1] for number in parts)
+        except (KeyError, KafkaException):
+            return 0
+        finally:
+            reader.close()
+
+    def _reader(self, isolation: str = "read_committed") -> Consumer:
+        return Consumer(
+            {
+                "bootstrap.servers": self.bootstrap,
+                "group.id": f"{self.name}-rig",
+                "enable.auto.commit": False,
+                "auto.offset.reset": "earliest",
+                "isolation.level": isolation,
+                "fetch.wait.max.ms": 50,
+                "log_level": 0,
+            }
+        )
+
+    def moving(self, seconds: float = 60.0) -> None:
+        """Wait until something comes out that was not there at the call."""
+        before = self.outputs()
+        wait_for(lambda: self.outputs() > before, seconds, "an output")
+
+    # ---- the end ----
+
+    def probe(self, seconds: float = 60.0) -> float:
+        """Let time do the rest, ask every user for its state, wait until all have answered; how long that took (s).
+
+        Where not all answer in time, the verdict says what is missing.
+        """
+        began = time.monotonic()
+        self.producer.flush(120)
+        time.sleep(QUIET)
+        for user in sorted(self.users):
+            self.send(self.event(user, "probe", "Probe", {}), user)
+        self.producer.flush(60)
+        waiting = {f"probe-{user}" for user in self.users}
+        reader = self._reader()
+        try:
+            topic = self.settings.triggers
+            wait_for(lambda: topic in reader.list_topics(timeout=10).topics, seconds, f"the topic {topic}")
+            partitions = reader.list_topics(topic, timeout=10).topics[topic].partitions
+            reader.assign([TopicPartition(topic, number, 0) for number in partitions])
+            deadline = time.monotonic() + seconds
+            while waiting and time.monotonic() < deadline:
+                first = reader.poll(0.1)
+                for message in () if first is None else (first, *reader.consume(2_000, 0)):
+                    if message.error() is None:
+                        waiting.discard(json.loads(message.value() or b"")["data"].get("message_id"))
+        finally:
+            reader.close()
+        self.note("probed", unanswered=len(waiting))
+        return time.monotonic() - began - QUIET
+
+    def verdict(self) -> dict[str, Any]:
+        """What the oracle says; the outputs of workers that are still running may not be complete."""
+        own = self.settings.own_topics()
+        job = {"bootstrap": self.bootstrap, "source": self.source, "folder": str(self.folder), **own}
+        path = self.folder / "job.json"
+        path.write_text(json.dumps(job), "utf-8")
+        done = subprocess.run([sys.executable, str(HERE / "oracle.py"), str(path)], capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise Failed(f"the oracle ended with {done.returncode}: {done.stderr[-2000:]}")
+        verdict: dict[str, Any] = json.loads((self.folder / "verdict.json").read_text("utf-8"))
+        return verdict
+
+
+def _created(admin: AdminClient, topic: NewTopic) -> bool:
+    try:
+        admin.create_topics([topic])[topic.topic].result(10)
+    except KafkaException:
+        return False  # the broker is only just there
+    return True

@@ -1,0 +1,187 @@
+"""What rows share: a Kafka, a folder, a seed, how much to do; and how a row's result is put together."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from faults.proxy import Proxy
+from faults.rig import Failed, Launcher, Load, Rig
+from rtcdp.brokers import LocalKafka
+from rtcdp.local_process import free_port
+
+BAD = ("lost", "wrong", "missing", "extra", "duplicate_ids")
+
+
+@dataclass
+class Result:
+    """One line of the report.
+
+    faults:      how many were injected; kills_in_transaction: those of them with an open transaction at the broker.
+    lost:        events that no profile has counted; wrong, missing, extra: outputs; duplicate_ids: outputs repeated.
+    worst_gap_s: longest time without any output; caught_up_s: from the last fault to the last answer.
+    control_red: whether the same went wrong without the row's protection; None: there can be no control, `note` says why.
+    passed:      whether all of it was as it must be.
+    """
+
+    row: int
+    name: str
+    seed: int
+    events: int = 0
+    faults: int = 0
+    kills_in_transaction: int = 0
+    lost: int = 0
+    wrong: int = 0
+    missing: int = 0
+    extra: int = 0
+    duplicate_ids: int = 0
+    worst_gap_s: float = 0.0
+    caught_up_s: float = 0.0
+    control: str = ""
+    control_red: bool | None = None
+    passed: bool = True
+    seconds: float = 0.0
+    note: str = ""
+    failures: list[str] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def add(self, verdict: dict[str, Any], rig: Rig) -> None:
+        """Count a run in."""
+        self.events += verdict["events"]
+        self.faults += rig.faults
+        self.kills_in_transaction += sum(point["open"] for point in rig.points())
+        for name in BAD:
+            setattr(self, name, getattr(self, name) + verdict[name])
+        self.worst_gap_s = max(self.worst_gap_s, round(verdict["worst_gap_s"], 3))
+        bad = {name: verdict[name] for name in BAD if verdict[name]}
+        if bad:
+            self.fail(f"{bad}, for example {verdict['examples'][:3]}")
+
+    def fail(self, why: str) -> None:
+        """Something was not as it must be."""
+        self.passed = False
+        self.failures.append(why)
+
+
+class Stage:
+    """Where rows are played.
+
+    bootstrap: of a Kafka that goes on during all of them.
+    share:     how much of a full row is done, 0 to 1.
+    """
+
+    def __init__(self, bootstrap: str, folder: Path, seed: int, share: float = 1.0) -> None:
+        self.bootstrap, self.folder, self.seed, self.share = bootstrap, folder, seed, share
+        self.launcher = Launcher()
+        self._numbers = itertools.count(1)
+
+    def count(self, full: int, least: int = 1) -> int:
+        """How many of something to do."""
+        return max(least, round(full * self.share))
+
+    @contextmanager
+    def rig(self, name: str, **more: Any) -> Iterator[Rig]:
+        """A deployment of its own; its folder stays."""
+        number = next(self._numbers)
+        folder = self.folder / f"{number:02}-{name}"
+        rig = Rig(more.pop("bootstrap", self.bootstrap), folder, self.launcher, seed=self.seed + number, **more)
+        try:
+            yield rig
+        finally:
+            rig.close()
+
+    @contextmanager
+    def broker(self, **settings: str) -> Iterator[Broker]:
+        """A Kafka of its own that may be harmed."""
+        with Broker(self.folder / f"{next(self._numbers):02}-kafka", settings) as broker:
+            yield broker
+
+    def close(self) -> None:
+        """End the launcher."""
+        self.launcher.close()
+
+
+class Broker:
+    """A local Kafka with a second listener that is reached through a proxy."""
+
+    def __init__(self, folder: Path, settings: dict[str, str]) -> None:
+        port, behind, front = free_port(), free_port(), free_port()
+        self.bootstrap, self.proxied = f"127.0.0.1:{port}", f"127.0.0.1:{front}"
+        controller = free_port()
+        listeners = f"PLAINTEXT://127.0.0.1:{port},PROXIED://127.0.0.1:{behind},CONTROLLER://127.0.0.1:{controller}"
+        names = ("PLAINTEXT", "PROXIED", "CONTROLLER")
+        self.folder = folder
+        self.kafka = LocalKafka(
+            folder,
+            port,
+            settings={
+                "controller.quorum.bootstrap.servers": f"localhost:{controller}",
+                "listeners": listeners,
+                "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port},PROXIED://{self.proxied}",
+                "listener.security.protocol.map": ",".join(f"{name}:PLAINTEXT" for name in names),
+                "inter.broker.listener.name": "PLAINTEXT",
+                **settings,
+            },
+        )
+        self.proxy = Proxy(front, behind)
+
+    def __enter__(self) -> Self:
+        self.kafka.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.proxy.close()
+        self.kafka.stop(kill=True)
+        shutil.rmtree(self.folder / "data", ignore_errors=True)
+
+
+@contextmanager
+def load(rig: Rig, rate: float = 400, users: int = 40, **more: float) -> Iterator[Load]:
+    """Events during the block; all of them are acknowledged when it ends."""
+    made = Load(rig, rate, users, **more)
+    try:
+        yield made
+    finally:
+        made.stop()
+
+
+def finish(rig: Rig, result: Result, seconds: float = 60.0) -> dict[str, Any]:
+    """Ask for every state, stop, hear the oracle, count it in."""
+    result.caught_up_s = max(result.caught_up_s, round(rig.probe(seconds), 3))
+    rig.stop()
+    verdict = rig.verdict()
+    result.add(verdict, rig)
+    return verdict
+
+
+def red(play: Callable[[Result], None]) -> bool:
+    """Whether a run without its protection went wrong."""
+    result = Result(0, "control", 0)
+    try:
+        play(result)
+    except Failed as failure:
+        result.fail(str(failure))
+    return not result.passed
+
+
+def timed(row: Callable[[Stage], Result], stage: Stage) -> Result:
+    """Play a row; what stops it is a failure of it."""
+    began = time.monotonic()
+    try:
+        result = row(stage)
+    except Failed as failure:
+        number = int(row.__name__.removeprefix("row"))
+        result = Result(number, (row.__doc__ or "").splitlines()[0], stage.seed)
+        result.fail(str(failure))
+    if result.control and not result.control_red:
+        result.fail(f"the control was not red: {result.control}")
+    result.seconds = round(time.monotonic() - began, 1)
+    return result
