@@ -1,0 +1,61 @@
+"""Aggregates over a calendar period: today, this week, this month, in a time zone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rtcdp.aggregates.base import NEVER, Aggregate, Slot
+from rtcdp.zones import Calendar
+
+
+class During:
+    """What has happened in the calendar period that holds now. Slot: [first instant of the period, slot of `inner`].
+
+    At the end of the period the value starts anew, by itself. What occurred in an earlier period does not count.
+    Exact at any volume, as far as `inner` is.
+    """
+
+    timed = True
+    within = 0
+
+    def __init__(self, inner: Aggregate, calendar: Calendar) -> None:
+        """Inner: the lifetime aggregate of the same kind."""
+        self.inner = inner
+        self.zero = inner.zero
+        self.numeric = inner.numeric
+        self._period = calendar.period
+
+    def update(self, slot: Slot, at: int, tie: str, value: Any, now: int) -> Slot:
+        """Fold one event in."""
+        start = self._period(now)[0]
+        if at < start:
+            return slot
+        held = slot[1] if slot is not None and slot[0] == start else None
+        return [start, self.inner.update(held, at, tie, value, now)]
+
+    def _held(self, slot: Slot, now: int) -> Slot:
+        return slot[1] if slot is not None and slot[0] == self._period(now)[0] else None
+
+    def value(self, slot: Slot, now: int) -> Any:
+        """Read."""
+        return self.inner.value(self._held(slot, now), now)
+
+    def part(self, slot: Slot, now: int, key: str) -> Any:
+        """Read one key, where `inner` has several."""
+        return self.inner.part(self._held(slot, now), now, key)  # type: ignore[attr-defined] # `inner` is a Keyed
+
+    def next_change(self, slot: Slot, now: int) -> int:
+        """Return the end of the period, if it holds anything."""
+        return NEVER if self._held(slot, now) is None else self._period(now)[1]
+
+    def merge(self, one: Slot, other: Slot, now: int) -> Slot:
+        """Union; of two periods the later one counts."""
+        if one is None or other is None:
+            return one or other
+        if one[0] != other[0]:
+            return max(one, other, key=lambda slot: slot[0])
+        return [one[0], self.inner.merge(one[1], other[1], now)]
+
+    def exact(self, slot: Slot) -> bool:
+        """Whether `value` is exact."""
+        return slot is None or self.inner.exact(slot[1])

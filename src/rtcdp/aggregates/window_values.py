@@ -1,0 +1,169 @@
+"""Different values and the most frequent one within a sliding window, in bounded memory with a stated error."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from xxhash import xxh3_64_intdigest
+
+from rtcdp.aggregates.base import MAX_ENTRIES, MAX_VALUES, NEVER, Slot, hashable, unhashable
+from rtcdp.aggregates.times import pack, packed_at, packed_insert, packed_up_to
+from rtcdp.aggregates.windows import Window
+
+
+class WindowUnique(Window):
+    """How many different values within a window. Slot: [{hash: latest at}, limit, latest].
+
+    Exact up to MAX_VALUES different values, at any number of events. Beyond, the MAX_VALUES smallest hashes are kept;
+    `limit` is the smallest that was not, `latest` the last time that one from `limit` on occurred. The count is
+    estimated as kept / (limit / 2**64) (Bar-Yossef et al. 2002), standard error 1 / sqrt(kept), until that time has
+    left the window: then it is exact again.
+    """
+
+    numeric = False
+    zero = 0
+
+    def update(self, slot: Slot, at: int, tie: str, value: Any, now: int) -> Slot:
+        gone = now - self.within
+        if at <= gone:
+            return slot
+        digest = f"{xxh3_64_intdigest(hashable(value).encode()):016x}"
+        return self._with([{}, "", 0] if slot is None else slot, digest, at, gone)
+
+    def _with(self, slot: Slot, digest: str, at: int, gone: int) -> Slot:
+        times = slot[0]
+        if slot[1] and slot[2] <= gone:
+            slot[1:] = ["", 0]
+        if slot[1] and digest >= slot[1]:
+            slot[2] = max(slot[2], at)
+        elif digest in times:
+            times[digest] = max(times[digest], at)
+        else:
+            for left in [name for name, then in times.items() if then <= gone]:
+                del times[left]
+            times[digest] = at
+            if len(times) > MAX_VALUES:
+                slot[1] = max(times)
+                slot[2] = max(slot[2], times.pop(slot[1]))
+        return slot
+
+    def value(self, slot: Slot, now: int) -> Any:
+        if slot is None:
+            return 0
+        times, limit, latest = slot
+        gone = now - self.within
+        kept = sum(1 for at in times.values() if at > gone)
+        return round(kept * 2.0**64 / (int(limit, 16) + 1)) if limit and latest > gone else kept
+
+    def next_change(self, slot: Slot, now: int) -> int:
+        if slot is None:
+            return NEVER
+        times, limit, latest = slot
+        gone = now - self.within
+        oldest = min((at for at in times.values() if at > gone), default=NEVER)
+        if limit and gone < latest < oldest:
+            oldest = latest
+        return oldest + self.within if oldest < NEVER else NEVER
+
+    def merge(self, one: Slot, other: Slot, now: int) -> Slot:
+        if one is None or other is None:
+            return one or other
+        gone = now - self.within
+        live = [slot for slot in (one, other) if slot[1] and slot[2] > gone]
+        merged: Slot = [{}, min((slot[1] for slot in live), default=""), max((slot[2] for slot in live), default=0)]
+        for digest, at in (*one[0].items(), *other[0].items()):
+            if at > gone:
+                self._with(merged, digest, at, gone)
+        return merged
+
+    def exact(self, slot: Slot) -> bool:
+        return slot is None or not slot[1]
+
+
+class WindowMostFrequent(Window):
+    """The value that occurs most often within a window, which may end `offset` ms before now.
+
+    Slot: {text of the value: its packed times}. The newest `entries` are kept, and one more that tells that there
+    were more: then the value is that of these, and `exact` says so. Among equals the one whose latest event is oldest.
+    """
+
+    numeric = False
+    zero: Any = None
+
+    def __init__(self, within: int, entries: int = MAX_ENTRIES, offset: int = 0) -> None:
+        """Offset: the window ends so many ms before now; what is newer waits to enter."""
+        super().__init__(within, entries)
+        self.offset = offset
+
+    def update(self, slot: Slot, at: int, tie: str, value: Any, now: int) -> Slot:
+        gone = now - self.within
+        if at <= gone:
+            return slot
+        text = hashable(value)
+        slot = {} if slot is None else slot
+        slot[text] = packed_insert(slot.get(text, b""), at)
+        return self._bounded(slot, gone)
+
+    def _bounded(self, slot: dict[str, bytes], gone: int) -> dict[str, bytes]:
+        """Without what has left, and without the oldest where there are too many."""
+        edge = pack(gone)
+        for text in [text for text, times in slot.items() if times[:6] <= edge]:
+            slot[text] = slot[text][packed_up_to(slot[text], gone) * 6 :]
+            if not slot[text]:
+                del slot[text]
+        if sum(map(len, slot.values())) > (self._most + 1) * 6:
+            text = min(slot, key=lambda text: (slot[text][:6], text))
+            slot[text] = slot[text][6:]
+            if not slot[text]:
+                del slot[text]
+        return slot
+
+    def _inside(self, times: bytes, now: int) -> bytes:
+        """The times that lie in the window."""
+        end = packed_up_to(times, now - self.offset) * 6 if self.offset else len(times)
+        return times[packed_up_to(times, now - self.within) * 6 : end]
+
+    def value(self, slot: Slot, now: int) -> Any:
+        best: tuple[int, bytes, str] | None = None
+        for text, times in (slot or {}).items():
+            inside = self._inside(times, now)
+            if inside and (best is None or (-len(inside), inside[-6:], text) < best):
+                best = -len(inside), inside[-6:], text
+        return None if best is None else unhashable(best[2])
+
+    def next_change(self, slot: Slot, now: int) -> int:
+        """Return when the next value enters or leaves; the most frequent one may stay the same."""
+        due = NEVER
+        for times in (slot or {}).values():
+            for delay in (self.within, self.offset) if self.offset else (self.within,):
+                place = packed_up_to(times, now - delay)
+                if place < len(times) // 6:
+                    due = min(due, packed_at(times, place) + delay)
+        return due
+
+    def merge(self, one: Slot, other: Slot, now: int) -> Slot:
+        merged: dict[str, bytes] = {}
+        newest = sorted(
+            (times[place : place + 6], text)
+            for slot in (one, other)
+            for text, times in (slot or {}).items()
+            for place in range(0, len(times), 6)
+        )
+        for time, text in newest[-self._most - 1 :]:
+            merged[text] = merged.get(text, b"") + time
+        return self._bounded(merged, now - self.within) or None
+
+    def exact(self, slot: Slot) -> bool:
+        return sum(map(len, (slot or {}).values())) <= self._most * 6
+
+
+class OffsetUnique(WindowMostFrequent):
+    """How many different values within a window that ends `offset` ms before now, of its newest `entries`.
+
+    A value may be in, out and in again, so its times are kept, not the latest alone.
+    """
+
+    zero = 0
+
+    def value(self, slot: Slot, now: int) -> Any:
+        return sum(1 for times in (slot or {}).values() if self._inside(times, now))
