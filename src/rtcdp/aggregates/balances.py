@@ -119,12 +119,10 @@ class Balance:
         doubt = max(one[_DOUBT], other[_DOUBT])  # what was spent before may have been of the other
         merged: Slot = [b"", [], [], sorted([*one[_BASE], *other[_BASE]]), 2 if doubt else 0]
         entries = sorted(
-            (packed_at(slot[_TIMES], place), -amount, amount)
-            for slot in (one, other)
-            for place, amount in enumerate(slot[_AMOUNTS])
+            (packed_at(slot[_TIMES], place), -amount) for slot in (one, other) for place, amount in enumerate(slot[_AMOUNTS])
         )
-        merged[_TIMES] = b"".join(pack(at) for at, _, _ in entries)
-        merged[_AMOUNTS] = [amount for _, _, amount in entries]
+        merged[_TIMES] = b"".join(pack(at) for at, _ in entries)
+        merged[_AMOUNTS] = [-amount for _, amount in entries]
         while len(merged[_AMOUNTS]) > MAX_ENTRIES:
             self._settle(merged)
         merged[_LOTS] = self._replay(merged)

@@ -20,15 +20,14 @@ class Keyed:
     """
 
     numeric = False
-    zero: Any = {}
 
     def __init__(self, inner: Aggregate, top: int) -> None:
         """Inner: over the lifetime or a window. top: how many keys are kept."""
         self.inner = inner
         self.top = top
+        self.zero: Any = {}
         self.timed = inner.timed
         self.within = inner.within
-        self._numeric = inner.numeric
 
     def update(self, slot: Slot, at: int, tie: str, value: Any, now: int) -> Slot:
         """Fold one event in. value: (text of the key, what is aggregated)."""

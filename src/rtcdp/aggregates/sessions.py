@@ -214,7 +214,7 @@ class PerSession:
 
     def _current(self, slot: Slot, now: int) -> tuple[list[Any], int] | None:
         """The session that is not over, and when it will be."""
-        found = None
+        found: tuple[list[Any], int] | None = None
         for channel in sorted(slot or {}):
             runs = slot[channel][0]
             ends = runs[-1][_LAST] + self.gaps.of(channel)
