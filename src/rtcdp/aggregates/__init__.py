@@ -14,31 +14,61 @@ Windows are `(now - within, now]` by the time of occurrence: an event that occur
 Sums are exact integers, scaled by `SCALE`.
 """
 
-from rtcdp.aggregates.base import MAX_ENTRIES, MAX_VALUES, NEVER, SCALE, Aggregate, scaled
-from rtcdp.aggregates.lifetime import LATEST, ONE, Count, Edge, ExtremeTime, MostFrequent, Sum
+from rtcdp.aggregates.balances import Balance
+from rtcdp.aggregates.base import MAX_ENTRIES, MAX_VALUES, NEVER, SCALE, Aggregate, hashable, scaled, unhashable
+from rtcdp.aggregates.calendar import During
+from rtcdp.aggregates.dwell import NO_PAGE, Dwell
+from rtcdp.aggregates.keyed import Keyed, top
+from rtcdp.aggregates.lifetime import LATEST, ONE, Count, Edge, ExtremeTime, MostFrequent, Sum, Unique
 from rtcdp.aggregates.making import Recipe, build, make
-from rtcdp.aggregates.times import packed_up_to
-from rtcdp.aggregates.windows import WindowAtLeast, WindowCount, WindowNewest
+from rtcdp.aggregates.resets import RESET, Reset
+from rtcdp.aggregates.sequences import Sequenced, Steps
+from rtcdp.aggregates.sessions import TOUCH, Gaps, PerSession, SessionStatistics
+from rtcdp.aggregates.times import packed_at, packed_up_to
+from rtcdp.aggregates.window_values import OffsetUnique, WindowMostFrequent, WindowUnique
+from rtcdp.aggregates.windows import WindowAtLeast, WindowBuckets, WindowCount, WindowNewest
 
 __all__ = [
     "LATEST",
     "MAX_ENTRIES",
     "MAX_VALUES",
     "NEVER",
+    "NO_PAGE",
     "ONE",
+    "RESET",
     "SCALE",
+    "TOUCH",
     "Aggregate",
+    "Balance",
     "Count",
+    "During",
+    "Dwell",
     "Edge",
     "ExtremeTime",
+    "Gaps",
+    "Keyed",
     "MostFrequent",
+    "OffsetUnique",
+    "PerSession",
     "Recipe",
+    "Reset",
+    "Sequenced",
+    "SessionStatistics",
+    "Steps",
     "Sum",
+    "Unique",
     "WindowAtLeast",
+    "WindowBuckets",
     "WindowCount",
+    "WindowMostFrequent",
     "WindowNewest",
+    "WindowUnique",
     "build",
+    "hashable",
     "make",
+    "packed_at",
     "packed_up_to",
     "scaled",
+    "top",
+    "unhashable",
 ]
