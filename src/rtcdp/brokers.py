@@ -143,12 +143,17 @@ class LocalKafka(Broker):
         if self._process:
             return
         java, libs = find_java(), kafka_libs()
-        if self._dir is None:
-            self._dir = Path(tempfile.mkdtemp(prefix="rtcdp-kafka-"))
-        self._dir.mkdir(parents=True, exist_ok=True)
-        self._ports = (self._ports[0] or free_port(), self._ports[1] or free_port())
-        self.bootstrap = f"127.0.0.1:{self._ports[0]}"
-        properties = self._configure()
+        try:
+            if self._dir is None:
+                self._dir = Path(tempfile.mkdtemp(prefix="rtcdp-kafka-"))
+            self._dir.mkdir(parents=True, exist_ok=True)
+            self._ports = (self._ports[0] or free_port(), self._ports[1] or free_port())
+            self.bootstrap = f"127.0.0.1:{self._ports[0]}"
+            properties = self._configure()
+        except OSError as error:
+            raise ClusterError(
+                f"The local Kafka cannot write to {self._dir or tempfile.gettempdir()}: {error.strerror}."
+            ) from None
         memory = (f"-Xmx{self._heap_mb}m", f"-Xms{min(256, self._heap_mb)}m")
         common = (f"-Dlog4j2.configurationFile={self._dir / 'log4j2.properties'}", "-cp", str(libs / "*"))
         if not (self._dir / "data").exists():
@@ -386,6 +391,14 @@ def kafka_libs() -> Path:
     maven = shutil.which("mvn")
     if maven is None:
         raise ClusterError("Maven is missing: `mvn` on the path fetches the jars of Apache Kafka, once.")
+    try:
+        _fetch_libs(maven, pom, libs)
+    except OSError as error:
+        raise ClusterError(f"The jars of Apache Kafka cannot be kept in {libs.parent}: {error.strerror}.") from None
+    return libs
+
+
+def _fetch_libs(maven: str, pom: str, libs: Path) -> None:
     libs.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=libs.parent) as made:
         (Path(made) / "pom.xml").write_text(pom)
@@ -398,7 +411,6 @@ def kafka_libs() -> Path:
         except OSError:
             if not libs.is_dir():  # else another process was faster, with the same jars
                 raise
-    return libs
 
 
 def kafka_pom() -> str:

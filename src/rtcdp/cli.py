@@ -7,6 +7,8 @@ outputs), 2 the command could not run (a bad option, no Kafka, an unreadable fil
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from rtcdp.config import Settings
 
 WELL, WRONG, CANNOT_RUN = 0, 1, 2
+_UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EPIPE}
 
 
 def _examples(*lines: str) -> str:
@@ -50,15 +53,32 @@ JsonOption = Annotated[bool, typer.Option("--json", help="For machines: JSON on 
 
 
 def main() -> None:
-    """The console script: errors that rtcdp raises on purpose become one clear line and an exit code."""
+    """The console script: errors that rtcdp raises on purpose, and a full disk, become one clear line and an exit code."""
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()  # what cannot be written is told here, not while Python ends
     except DefinitionErrors as errors:
         print(errors, file=sys.stderr)
         sys.exit(CANNOT_RUN)
     except RtcdpError as error:
         print(f"rtcdp: {error}", file=sys.stderr)
         sys.exit(CANNOT_RUN)
+    except OSError as error:
+        if error.errno not in _UNWRITABLE:
+            raise
+        _drop_output()
+        if error.errno != errno.EPIPE:  # whoever read has seen enough: no error
+            print(f"rtcdp: the output cannot be written: {error.strerror}", file=sys.stderr)
+        sys.exit(CANNOT_RUN if error.errno != errno.EPIPE else WRONG)
+
+
+def _drop_output() -> None:
+    """Let Python end without trying again to write what is left."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def _settings(config: Path | None, **flags: Any) -> Settings:

@@ -84,6 +84,8 @@ def shop_definitions() -> Path:
 
 def run(options: DemoOptions) -> Report:
     """Run the demo. Raises RtcdpError where it cannot run."""
+    if options.picture:
+        save_picture(Board(total=options.events), options.picture)  # better now than after the show
     folder = shop_definitions()
     definitions = load(folder)
     shop = Shop(options.seed)

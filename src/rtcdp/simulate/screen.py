@@ -14,6 +14,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from rtcdp.errors import SettingError
 from rtcdp.simulate.board import Board
 
 SEGMENTS = 12
@@ -32,10 +33,13 @@ def draw(board: Board) -> RenderableType:
 
 
 def save_picture(board: Board, path: Path) -> None:
-    """Save the view as SVG."""
+    """Save the view as SVG. Raises SettingError where that file cannot be written."""
     console = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True)
     console.print(draw(board))
-    console.save_svg(str(path), title="rtcdp demo")
+    try:
+        path.write_text(console.export_svg(title="rtcdp demo"), "utf-8")
+    except OSError as error:
+        raise SettingError(f"--picture: {path} cannot be written ({error.strerror})") from None
 
 
 def _head(board: Board) -> RenderableType:
