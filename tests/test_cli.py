@@ -17,7 +17,7 @@ from rtcdp.cli import app, main
 from rtcdp.inspection import full_key, partition_of
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-COMMANDS = ("demo", "worker", "check", "replay", "profile", "why", "tick", "dlq")
+COMMANDS = ("demo", "worker", "check", "test", "replay", "profile", "why", "tick", "dlq")
 NOBODY = "127.0.0.1:1"
 
 

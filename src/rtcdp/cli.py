@@ -175,6 +175,40 @@ def check(
 
 
 @app.command(
+    "test",
+    epilog=_examples(
+        "rtcdp test examples/shop",
+        "rtcdp test rules --watch",
+        "rtcdp test rules --strict --junit report.xml",
+        "rtcdp test rules -k cart",
+    ),
+)
+def run_scenarios(
+    *,
+    folder: Annotated[Path, typer.Argument(help="Folder of YAML definitions.", metavar="DIR", show_default=False)],
+    only: Annotated[str, typer.Option("-k", help="Only scenarios with this in their name.", metavar="TEXT")] = "",
+    watch: Annotated[bool, typer.Option("--watch", help="Run again whenever a file changes.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit code 1 also where a definition has no scenario.")] = False,
+    junit: Annotated[Path | None, typer.Option(help="Write a report as CI servers read it.", metavar="FILE")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Run the scenarios beside the definitions. Exit code 1 if one is not as expected."""
+    from rtcdp.simulate import scenarios
+
+    if watch:
+        scenarios.watch(folder, only)
+        return
+    result = scenarios.run_folder(folder, only)
+    if junit is not None:
+        junit.write_bytes(scenarios.junit(result))
+    if json:
+        _print_json(result.as_json())
+    else:
+        scenarios.print_result(result)
+    raise typer.Exit(WRONG if result.failed or (strict and result.uncovered) else WELL)
+
+
+@app.command(
     epilog=_examples(
         "rtcdp replay events.jsonl -d examples/shop --until 2025-03-01T00:00:00Z",
         "zcat *.gz | rtcdp replay - -d DIR --until +30d",

@@ -104,7 +104,7 @@ def test_a_report_reads_well(tmp_path: Path) -> None:
     assert str(report).startswith(f"{tmp_path}/rules.yaml:6:15: warning: favourite != 'x'")
     document = json.loads(json.dumps(report.as_json()))
     assert document["ok"] is True
-    assert document["counts"] == {"features": 3, "tags": 0, "segments": 1, "triggers": 0, "lists": 0}
+    assert document["counts"] == {"features": 3, "tags": 0, "segments": 1, "triggers": 0, "lists": 0, "scenarios": 0}
     assert document["warnings"][0]["line"] == 6
 
 

@@ -406,6 +406,7 @@ lists: {l: [x, y]}
 triggers: {t: {on: {entered: buyers}, cap: {times: 1, per: 1d}, payload: {n: orders}}}
 tracking: {events: {A: {properties: {price: number}}}}
 identity: {blocked: [q]}
+scenarios: {s: [{at: +1h, event: A, times: 2, expect: {in: buyers, sent: {t: {n: 2}}, tags: {many: 2}}}]}
 """
 
 
@@ -444,7 +445,7 @@ def test_anything_else_is_no_normal_form(value: Any) -> None:
 WORDS = """
 features: tags: segments: triggers: lists: tracking: identity: events: namespaces: properties: a: on: count: of: where: if: cap:
 payload: within: value: unless: same: after: times: per: type: paths: - { } [ ] , ? | > >- & * ! % @ ` ' " # &a *a !!str --- ...
-<< ~ null : A B 1 30d a>1 properties.x traits.y
+<< ~ null : A B 1 30d a>1 properties.x traits.y scenarios: steps: event: at: +1h expect: in: sent: tags: occurred: -1h
 """
 BLANKS = ["\n", "\n  ", "\n    ", "\n      ", "\t", " ", "\x00", "\u2028", "\ufeff", "\ud800", "\x85"]
 PIECES = st.sampled_from([*WORDS.split(), *BLANKS])

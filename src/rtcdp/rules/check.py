@@ -10,7 +10,7 @@ from rtcdp.errors import DefinitionError
 from rtcdp.rules.doubts import doubts
 from rtcdp.rules.loading import read_folder
 
-COUNTED = ("features", "tags", "segments", "triggers", "lists")
+COUNTED = ("features", "tags", "segments", "triggers", "lists", "scenarios")
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ line and column, also inside a quoted or folded text.
 
 from __future__ import annotations
 
+import math
 import re
 from bisect import bisect_right
 from collections.abc import Iterator
@@ -325,3 +326,26 @@ def from_plain(value: Any, source: Source | None = None) -> Value:
         return Scalar(value, plain=False, source=source, start=0, end=0)
     text = "null" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
     return Scalar(text, plain=True, source=source, start=0, end=0)
+
+
+_PLAIN = {"true": True, "false": False}
+_NUMBER = re.compile(r"-?(0|[1-9]\d{0,17})(\.\d{1,18})?([eE][+-]?\d{1,3})?", re.ASCII)
+
+
+def to_plain(value: Value) -> Any:
+    """A value as JSON has it: what is written without quotes is a number, true, false or null where it can be one."""
+    if isinstance(value, Mapping):
+        return {name: to_plain(entry.value) for name, entry in value.entries.items()}
+    if isinstance(value, Sequence):
+        return [to_plain(item) for item in value.items]
+    if not value.plain:
+        return value.text
+    if value.empty:
+        return None
+    if value.text in _PLAIN:
+        return _PLAIN[value.text]
+    match = _NUMBER.fullmatch(value.text)
+    if match is None:
+        return value.text
+    number = float(value.text) if match[2] or match[3] else int(value.text)
+    return number if math.isfinite(number) else value.text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,9 +12,10 @@ from rtcdp.errors import DefinitionError, DefinitionErrors
 from rtcdp.rules import normal, plans
 from rtcdp.rules.definitions import Definitions, IdentityPlan, TrackingPlan
 from rtcdp.rules.documents import LARGEST_FILE, Entry, Mapping, Scalar, Value, from_plain, read_yaml
-from rtcdp.rules.names import BUILT_IN_FEATURES, did_you_mean, fault_of_name, listed
+from rtcdp.rules.names import BUILT_IN_FEATURES, did_you_mean, fault_of_event, fault_of_name, listed
 from rtcdp.rules.options import SECTIONS
 from rtcdp.rules.reading import Reader
+from rtcdp.rules.scenarios import Scenario, read_scenarios
 from rtcdp.rules.sections import Sections
 
 LARGEST_FOLDER = 16 * 1024 * 1024
@@ -31,6 +33,7 @@ class Loaded:
     files:       the files read, relative to the folder.
     sections:    what was written, by section and name.
     reader:      every expression and every name of an event, with its place.
+    scenarios:   the tests beside the definitions, by name; empty where there are errors.
     """
 
     definitions: Definitions | None
@@ -38,6 +41,7 @@ class Loaded:
     files: list[str] = field(default_factory=list)
     sections: dict[str, dict[str, Entry]] = field(default_factory=dict)
     reader: Reader = field(default_factory=Reader)
+    scenarios: dict[str, Scenario] = field(default_factory=dict)
 
 
 def load(folder: Path) -> Definitions:
@@ -84,8 +88,11 @@ def read_folder(folder: Path) -> Loaded:
             documents.append((name, value))
     sections = _merge(reader, documents)
     definitions = _build_sections(reader, sections, folder)
+    scenarios = {} if definitions is None else read_scenarios(reader, sections["scenarios"], definitions)
     errors = _in_order(reader.errors)
-    return Loaded(None if errors else definitions, errors, files, sections, reader)
+    if errors:
+        return Loaded(None, errors, files, sections, reader)
+    return Loaded(definitions, errors, files, sections, reader, scenarios)
 
 
 def _files(folder: Path, reader: Reader) -> list[str]:
@@ -132,6 +139,8 @@ def _merge(reader: Reader, documents: list[tuple[str, Value]]) -> dict[str, dict
                 reader.fail(entry.key, message, did_you_mean(name, SECTIONS))
             elif name in ("tracking", "identity"):
                 _merge_whole(reader, sections[name], name, entry)
+            elif name == "scenarios":
+                _merge_scenarios(reader, sections[name], entry)
             else:
                 _merge_named(reader, sections[name], name, entry, taken)
     return sections
@@ -145,6 +154,20 @@ def _merge_whole(reader: Reader, section: dict[str, Entry], name: str, entry: En
         reader.fail(entry.key, f"the section '{name}' is written twice", first)
     elif not (isinstance(entry.value, Scalar) and entry.value.empty):
         section[name] = entry
+
+
+def _merge_scenarios(reader: Reader, section: dict[str, Entry], entry: Entry) -> None:
+    """Tests by name, which is any text on one line."""
+    for written, item in reader.mapping(entry.value, "the section 'scenarios'").items():
+        name = unicodedata.normalize("NFC", written)
+        if fault := fault_of_event(name):
+            reader.fail(item.key, f"the name of a scenario {fault}")
+        elif name in section:
+            line, column = section[name].key.place()
+            first = f"in {section[name].key.source.file}:{line}:{column}"
+            reader.fail(item.key, f"there is a scenario '{name[:80]}' already", first)
+        else:
+            section[name] = item
 
 
 def _merge_named(

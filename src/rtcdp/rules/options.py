@@ -150,6 +150,42 @@ LIST: dict[str, Option] = {
     "column": Option("text", "its column; the first without it"),
     "description": _DESCRIPTION,
 }
+SCENARIO: dict[str, Option] = {
+    "start": Option("special", "when it begins; Monday, 2026-03-02T09:00:00Z without it", schema="time"),
+    "steps": Option("special", "what happens and what is expected, in order", required=True, schema="steps"),
+    "description": _DESCRIPTION,
+}
+STEP: dict[str, Option] = {
+    "at": Option("special", "when: a time, or +1h after the step before; at the same time without it", schema="time"),
+    "user": Option("text", "whose event, and whose profile is looked at; somebody without it"),
+    "anonymous": Option("text", "the anonymous id of the event; alone, that of the profile looked at"),
+    "event": Option("event", "an event that is sent"),
+    "type": Option(
+        "choice",
+        "its type; track without it, identify where it has no name",
+        choices=("track", "identify", "page", "screen", "group", "alias"),
+    ),
+    "properties": Option("special", "its properties", schema="json"),
+    "traits": Option("special", "traits that are sent", schema="json"),
+    "context": Option("special", "its context", schema="json"),
+    "times": Option("whole", "how often it is sent; once without it"),
+    "every": Option("duration", "how much time passes between; none without it"),
+    "occurred": Option("special", "when it happened, where it arrives later: a time, or -2h", schema="time"),
+    "message_id": Option("text", "its message id; each step has its own without it"),
+    "expect": Option("special", "what is so then", schema="expect"),
+}
+EXPECT: dict[str, Option] = {
+    "in": Option("texts", "segments that the profile is in"),
+    "not_in": Option("texts", "segments that it is not in"),
+    "tags": Option("special", "tags with their values; null for none", schema="json"),
+    "features": Option("special", "features with their values; null for none", schema="json"),
+    "stage": Option("text", "the stage it is in"),
+    "sent": Option(
+        "special", "triggers sent since the last expectation, and what their payload holds; [] for none", schema="sent"
+    ),
+    "not_sent": Option("special", "triggers not sent since then, and the reason", schema="not_sent"),
+    "refused": Option("text", "the event is a dead letter with this reason"),
+}
 SECTIONS: dict[str, str] = {
     "features": "incremental aggregates over one profile's events",
     "tags": "typed values shown on the profile",
@@ -158,4 +194,5 @@ SECTIONS: dict[str, str] = {
     "tracking": "the tracking plan: what events should look like",
     "identity": "which identifiers name a profile",
     "lists": "static lists of texts",
+    "scenarios": "tests: events at times, and what is expected then",
 }

@@ -36,6 +36,9 @@ def definitions_schema() -> dict[str, Any]:
     }
     sections["tracking"] = {"description": options.SECTIONS["tracking"], **_object(options.TRACKING)}
     sections["identity"] = {"description": options.SECTIONS["identity"], **_object(options.IDENTITY)}
+    steps = {"$ref": "#/$defs/steps"}
+    scenario = {"anyOf": [steps, _object(options.SCENARIO)]}
+    sections["scenarios"] = {"description": options.SECTIONS["scenarios"], **_named(scenario)}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "rtcdp definitions",
@@ -84,6 +87,12 @@ def _shapes() -> Schema:
         "property": {"anyOf": [{"enum": list(options.PROPERTY_TYPES)}, _object(options.PROPERTY)]},
         "default": {"type": ["string", "number", "boolean", "array"]},
         "namespaces": {"type": "array", "items": _object(options.NAMESPACE)},
+        "time": {"type": "string"},
+        "json": {"type": "object"},
+        "steps": {"type": "array", "minItems": 1, "items": _object(options.STEP)},
+        "expect": {**_object(options.EXPECT), "minProperties": 1},
+        "sent": {"anyOf": [_TEXTS, _named({"type": ["object", "null"]})]},
+        "not_sent": {"anyOf": [_TEXTS, _named({"type": ["string", "null"]})]},
         "list": {
             "anyOf": [
                 {"type": "array", "items": {"type": "string"}},

@@ -41,11 +41,12 @@ class Replay:
 
     definitions: what to run.
     appended:    append time of every raw record (ms); only a time in the future of it is refused. None: now.
+    compiled:    the definitions compiled, where they are already.
     """
 
-    def __init__(self, definitions: Definitions, *, appended: int | None = None) -> None:
+    def __init__(self, definitions: Definitions, *, appended: int | None = None, compiled: Compiled | None = None) -> None:
         self._ingestor = Ingestor(definitions.tracking, definitions.identity, Source(TOPIC, time="event"))
-        self._log = RecordedLog(definitions)
+        self._log = RecordedLog(definitions, compiled={} if compiled is None else {compiled.version: compiled})
         self._appended = time.time_ns() // 1_000_000 if appended is None else appended
         self._folded = 0
         self.now = 0
@@ -111,11 +112,13 @@ class RecordedLog:
     """Folds a `profile-events` log, partition by partition, each record after the other.
 
     definitions: the version in force at the beginning, then every version that the log switches to.
+    compiled:    those that are compiled already, by version.
     """
 
-    def __init__(self, *definitions: Definitions) -> None:
+    def __init__(self, *definitions: Definitions, compiled: Mapping[str, Compiled] | None = None) -> None:
         self._version = definitions[0].version
-        self._registry = {one.version: compile_definitions(one) for one in definitions}
+        known = compiled or {}
+        self._registry = {one.version: known.get(one.version) or compile_definitions(one) for one in definitions}
         self._partitions: dict[int, _Partition] = {}
 
     def partition(self, number: int) -> _Partition:
