@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from faults import crashes, data
+from faults import broker, crashes, data
 from faults.stage import BAD, Result, Stage, timed
 from rtcdp.brokers import find, kafka_version
 
@@ -30,7 +30,13 @@ ROWS: Mapping[int, Callable[[Stage], Result]] = {
     2: crashes.row2,
     3: crashes.row3,
     4: crashes.row4,
+    5: broker.row5,
+    6: broker.row6,
+    7: broker.row7,
     8: data.row8,
+    9: data.row9,
+    10: data.row10,
+    11: data.row11,
 }
 COLUMNS = ("row", "name", "events", "faults", "in txn", *BAD, "gap s", "caught up s", "control", "s")
 

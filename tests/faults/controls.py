@@ -72,8 +72,24 @@ def delivery() -> None:
     conf = gapless.gapless_conf
     loose = {"message.timeout.ms": 1_000, "enable.gapless.guarantee": False, "enable.idempotence": False}
     gapless.gapless_conf = lambda *args: {**conf(*args), **loose}
+
+    def delivered(self: Any, *_: Any) -> None:
+        self.owner.in_flight -= 1
+        self.left -= 1
+
+    chunk: Any = gapless._Chunk
+    chunk.delivered = delivered
     producer: Any = gapless.GaplessProducer
-    producer.failed = lambda *_: None
+    producer._on_error = lambda *_: None
+
+
+def sizes() -> None:
+    """Nothing is looked at for its size."""
+    from rtcdp.worker import partition
+
+    module: Any = partition
+    module.fit = lambda *_: None
+    module.too_large = lambda *_: {}
 
 
 def generation() -> None:
@@ -99,5 +115,5 @@ def generation() -> None:
 
 
 OFF: Mapping[str, Callable[[], None]] = {
-    one.__name__: one for one in (transaction, fencing, origins, letters, committed_only, delivery, generation)
+    one.__name__: one for one in (transaction, fencing, origins, letters, committed_only, delivery, sizes, generation)
 }

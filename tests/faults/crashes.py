@@ -13,17 +13,13 @@ REACH = 12.0
 """How long a worker may take to come to its fail point (s)."""
 
 
-def crash(rig: Rig, point: str, after: int) -> None:
+def crash(rig: Rig, point: str, after: int, seconds: float = REACH) -> None:
     """One worker that dies at a point; by kill -9 from outside where it never comes there."""
     worker = rig.start(point=point, after=after)
     if point in REVOKE:
         rig.moving()
         worker.send(signal.SIGTERM)
-    try:
-        code = worker.wait(REACH)
-    except Failed:
-        rig.note("not reached", point=point)
-        code = worker.end(signal.SIGKILL)
+    code = rig.await_end(worker, seconds)
     if code != -signal.SIGKILL:
         raise Failed(f"a worker ended by itself with {code} before it came to {point}")
     rig.fault("crash", point=point)

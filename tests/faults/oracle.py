@@ -4,15 +4,18 @@ A process of its own that imports nothing of rtcdp: `python oracle.py JOB.json` 
 writes `expected.jsonl`, `found.jsonl` and `verdict.json` into its folder. It computes the definitions in `definitions/` and no
 others, for sources in `arrival` mode whose events carry no times: an event happens when the broker appended it.
 
-A record of the source with the header `dead` must become a dead letter; one with `nothing` must have no effect at all.
+A record of the source with the header `dead` must become a dead letter; one with `either` counts, unless the profile stage has
+refused it with a dead letter.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from base64 import b64decode
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -183,29 +186,45 @@ def read(bootstrap: str, topic: str) -> Iterator[Message]:
         consumer.close()
 
 
-def expect(messages: Iterable[Message]) -> tuple[dict[str, Person], Counter[Fact]]:
-    """Profiles as they must be, and the origins that must be dead letters."""
+def expect(
+    messages: Iterable[Message], refused: AbstractSet[tuple[str, str]] = frozenset()
+) -> tuple[dict[str, Person], Counter[Fact]]:
+    """Profiles as they must be, and the origins that must be dead letters.
+
+    refused: profile and message id of events that have been refused, where that is allowed.
+    """
     people: dict[str, Person] = {}
     dead: Counter[Fact] = Counter()
     for message in messages:
         headers = dict(message.headers() or ())
-        if "nothing" in headers:
-            continue
         if "dead" in headers:
             dead["letter", message.topic(), message.partition(), message.offset()] += 1
             continue
         event = json.loads(message.value() or b"")
         key = f"main/user_id:{event['userId']}"
+        if "either" in headers and (key, event["messageId"]) in refused:
+            continue
         person = people.get(key)
         if person is None:
             person = people[key] = Person(key)
-        person.receive(message.timestamp()[1], event["messageId"], event["event"], event.get("properties", {}))
+        person.receive(
+            message.timestamp()[1], event["messageId"], event.get("event", event["type"]), event.get("properties", {})
+        )
     return people, dead
 
 
 def judge(job: dict[str, Any]) -> dict[str, Any]:
     """The verdict on one run."""
-    people, dead = expect(read(job["bootstrap"], job["source"]))
+    letters: Counter[Fact] = Counter()
+    refused: set[tuple[str, str]] = set()
+    for message in read(job["bootstrap"], job["events_dlq"]):
+        letter = json.loads(message.value() or b"")
+        origin = letter["origin"]
+        if letter["reason"] == "profile_too_large":
+            refused.add((b64decode(letter["key"]).decode(), letter["detail"].rpartition(" ")[2]))
+        else:
+            letters["letter", origin["topic"], origin["partition"], origin["offset"]] = 1  # at least once, by origin
+    people, dead = expect(read(job["bootstrap"], job["source"]), refused)
     for message in read(job["bootstrap"], job["profile_events"]):
         if "dead" in dict(message.headers() or ()):
             dead["letter", message.topic(), message.partition(), message.offset()] += 1
@@ -225,10 +244,6 @@ def judge(job: dict[str, Any]) -> dict[str, Any]:
             times.append(message.timestamp()[1])
             if fact[:1] == ("trigger",) and fact[2] == "state":
                 told[fact[1]] = json.loads(fact[8])["events"]
-    letters: Counter[Fact] = Counter()
-    for message in read(job["bootstrap"], job["events_dlq"]):
-        origin = json.loads(message.value() or b"")["origin"]
-        letters["letter", origin["topic"], origin["partition"], origin["offset"]] = 1  # at least once, by origin
     expected, found = expected + dead, found + letters
     keys = {message.key(): message.value() for message in read(job["bootstrap"], job["changelog"])}
     held = {(key or b"").decode() for key, value in keys.items() if value is not None and not (key or b"").startswith(b"~")}
@@ -247,6 +262,7 @@ def judge(job: dict[str, Any]) -> dict[str, Any]:
         "extra": sum(extra.values()) - wrong,
         "duplicate_ids": sum(count - 1 for count in ids.values()) + sum(count - 1 for count in numbers.values()),
         "dead_letters": sum(dead.values()),
+        "refused": len(refused),
         "worst_gap_s": max((later - earlier for earlier, later in pairwise(times)), default=0) / 1_000,
         "examples": [list(fact) for fact in [*missing][:5]] + [["found", *fact] for fact in [*extra][:5]],
     }

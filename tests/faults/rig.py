@@ -189,6 +189,7 @@ class Rig:
 
     bootstrap: where this rig reaches Kafka; workers: where the workers do, if that is another address.
     off: protections that are switched off in every worker.
+    event_time: the events carry their own times.
     """
 
     def __init__(
@@ -200,6 +201,7 @@ class Rig:
         seed: int = 1,
         workers: str = "",
         off: tuple[str, ...] = (),
+        event_time: bool = False,
         **settings: Any,
     ) -> None:
         self.bootstrap = bootstrap
@@ -220,7 +222,7 @@ class Rig:
         values = {
             "bootstrap": workers or bootstrap,
             "app": self.name,
-            "sources": self.source,
+            "sources": f"{self.source}:event" if event_time else self.source,
             "definitions_topic": f"{self.name}-definitions",
             "partitions": 2,
             "metrics_port": -1,
@@ -367,9 +369,30 @@ class Rig:
         value = self.random.choice((b"{not json", b"", b'{"kind": "nonsense"}', b"\xff"))
         self.producer.produce(topic, value, b"main/user_id:nobody", partition, headers=[("dead", b"1")])
 
+    def giant(self, number: int) -> None:
+        """A record beyond what a raw event may be, or what Kafka takes by default."""
+        size = self.random.choice((600_000, 1_500_000, 5_000_000))
+        body = {"type": "track", "event": "Product Viewed", "userId": "giant", "messageId": f"giant{number}"}
+        self.send(json.dumps(body | {"properties": {"item": "x" * size}}).encode(), "giant", headers=[("dead", b"1")])
+
+    def growing(self, number: int) -> None:
+        """An event that makes its profile nearly half a megabyte larger."""
+        self.users.add("growing")
+        traits = {f"t{number}-{place}": ["x" * 4_000] * 15 for place in range(8)}
+        body = {"type": "identify", "userId": "growing", "messageId": f"grow{number}", "traits": traits}
+        self.send(json.dumps(body).encode(), "growing", headers=[("either", b"1")])
+
     def await_load(self, load: Load, events: int) -> None:
         """Wait until so many events have been sent."""
         wait_for(lambda: load.sent >= events, 600, f"{events} events")
+
+    def await_end(self, worker: Worker, seconds: float) -> int:
+        """Wait until a worker has died at its fail point; one that never came there is killed. Its exit code."""
+        try:
+            return worker.wait(seconds)
+        except Failed:
+            self.note("not reached", pid=worker.pid)
+            return worker.end(signal.SIGKILL)
 
     def owned_by(self, worker: Worker, seconds: float = 60.0) -> None:
         """Wait until a worker has taken partitions over."""
@@ -437,7 +460,13 @@ class Rig:
         for user in sorted(self.users):
             self.send(self.event(user, "probe", "Probe", {}), user)
         self.producer.flush(60)
-        waiting = {f"probe-{user}" for user in self.users}
+        answered = self.answers(len(self.users), seconds)
+        self.note("probed", unanswered=len(self.users) - len(answered))
+        return time.monotonic() - began - QUIET
+
+    def answers(self, wanted: int, seconds: float) -> dict[str, dict[str, Any]]:
+        """What profiles have answered to a probe, by profile key; waits for `wanted` of them, at most so long (s)."""
+        found: dict[str, dict[str, Any]] = {}
         reader = self._reader()
         try:
             topic = self.settings.triggers
@@ -445,15 +474,16 @@ class Rig:
             partitions = reader.list_topics(topic, timeout=10).topics[topic].partitions
             reader.assign([TopicPartition(topic, number, 0) for number in partitions])
             deadline = time.monotonic() + seconds
-            while waiting and time.monotonic() < deadline:
+            while len(found) < wanted and time.monotonic() < deadline:
                 first = reader.poll(0.1)
                 for message in () if first is None else (first, *reader.consume(2_000, 0)):
                     if message.error() is None:
-                        waiting.discard(json.loads(message.value() or b"")["data"].get("message_id"))
+                        data = json.loads(message.value() or b"")["data"]
+                        if data["trigger"] == "state":
+                            found[data["profile"]] = data["payload"]
         finally:
             reader.close()
-        self.note("probed", unanswered=len(waiting))
-        return time.monotonic() - began - QUIET
+        return found
 
     def verdict(self) -> dict[str, Any]:
         """What the oracle says; the outputs of workers that are still running may not be complete."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -14,12 +15,13 @@ from rtcdp import position as positions
 from rtcdp.errors import ClusterError, Fenced, Stalled
 from rtcdp.metrics import Metrics
 from rtcdp.position import POSITION_KEY, Position, SwitchPoint
-from rtcdp.records import SWITCH_KEY, TICK_KEY, Switch, decode
+from rtcdp.records import SWITCH_KEY, TICK_KEY, Event, Switch, decode, encode
 from rtcdp.transport.transactions import Aborted
 from rtcdp.worker import partition as module
 from rtcdp.worker.partition import ProfilePartition, Topics, Work
 from worker.toy import ToyFold, ToyRunner
 
+EVENT = Event(received=1, occurred=1, source="s/0", offset=1, id="m", event="A")
 TOPICS = Topics("log", "changes", "triggers", "letters", "changelog")
 
 
@@ -251,8 +253,50 @@ def test_output_too_large_becomes_a_dead_letter() -> None:
     assert 'rtcdp_records_out_total{to="events_dlq"} 1.0' in shown
 
 
-def test_profile_too_large_for_its_changelog_is_said_and_not_lost() -> None:
-    given = Given(runner=LargeRunner)
-    with pytest.raises(ClusterError, match=r"the profile 1900 has 1900 bytes.*changelog"):
-        given.process(FakeBatch(0, [b"1900"]))
+class FullRunner(ToyRunner):
+    """A profile can take two events; the third makes it too large for its changelog. Time makes `~tick` too large."""
+
+    def fold(self, records: Any) -> ToyFold:
+        fold = super().fold(records)
+        fold.state = {
+            key: b"%d" % int(value or b"") if int(value or b"") < 3 else b"x" * 1_900 for key, value in fold.state.items()
+        }
+        if any(key == TICK_KEY for _, key, _ in records):
+            fold.state[b"sleeper"] = b"x" * 1_900
+        return fold
+
+
+def test_event_that_makes_a_profile_too_large_is_refused_and_no_other() -> None:
+    given = Given(runner=FullRunner)
+    keys = [b"a", b"b", b"a", b"a", b"b", b"a"]
+    batch = FakeBatch(10, keys)
+    for message in batch.messages:
+        message.value = lambda: encode(EVENT)  # type: ignore[method-assign] # a real record
+    given.process(batch)
+    given.process(batch)
+    assert Counter(key for _, key, _ in given.written("changes")) == {b"a": 2, b"b": 2}
+    assert [key for _, key, _ in given.written("letters")] == [b"log/7/13", b"log/7/15"]
+    assert all(b"profile_too_large" in (value or b"") for _, _, value in given.written("letters"))
+    assert given.runner.state == {b"a": b"2", b"b": b"2"}
+    assert given.partition.offset == 15
+    assert positions.decode(given.written("changelog")[-1][2] or b"").offset == 15
+
+
+def test_part_of_a_batch_that_is_let_go_is_not_passed_over() -> None:
+    given = Given(Aborted("x"), runner=FullRunner)
+    given.partition.number = 7
+    batch = FakeBatch(0, [b"a", b"a", b"a"])
+
+    async def check() -> None:
+        given.partition.stop()
+        await given.partition.process(batch)  # type: ignore[arg-type] # a fake
+
+    asyncio.run(check())
+    assert given.producer.committed == []
+
+
+def test_profile_too_large_by_time_is_said_and_not_lost() -> None:
+    given = Given(runner=FullRunner)
+    with pytest.raises(ClusterError, match=r"the profile sleeper has 1900 bytes.*changelog"):
+        given.process(FakeBatch(0, [TICK_KEY]))
     assert given.producer.committed == []

@@ -17,14 +17,15 @@ from typing import Protocol
 
 from confluent_kafka import Message
 
-from rtcdp.errors import Stalled
+from rtcdp.errors import Stalled, Unfit
+from rtcdp.letters import dead_letter, record
 from rtcdp.metrics import Metrics, now_ms
 from rtcdp.outputs import Origin
 from rtcdp.position import POSITION_KEY, Position
-from rtcdp.records import SWITCH_KEY, TICK_KEY, Switch, encode
+from rtcdp.records import SWITCH_KEY, TICK_KEY, Switch, decode, encode
 from rtcdp.transport.owner import Batch
 from rtcdp.transport.transactions import Aborted, TransactionalProducer
-from rtcdp.worker.sizes import fit
+from rtcdp.worker.sizes import DEFAULT, cannot_be_kept, fit, too_large
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +41,10 @@ SMALL = 200
 
 DEAD = "dead:"
 """How the counts of a fold name dead letters: this, and the reason."""
+
+PROFILE_TOO_LARGE = "profile_too_large"
+NOTHING = encode(Switch(number=0, version="", time=0))
+"""Folded in place of a refused record: a switch that has long been passed changes nothing but the offset."""
 
 Entry = tuple[bytes, bytes]
 Record = tuple[int, bytes | None, bytes | None]
@@ -166,18 +171,38 @@ class ProfilePartition:
 
     async def process(self, batch: Batch | None) -> None:
         """One batch, exactly once. Does nothing where there are neither records nor anything to append."""
-        work, runner, producer, topics = self._work, self.runner, self.producer, self._work.topics
+        work = self._work
         await self._settle(batch)
         # 1. Take what has been fetched; nothing fetched is a batch too when a tick or switch is to be appended.
         records = _records(batch.take(work.records, work.size)) if batch is not None else []
         proposals = self._proposals()
         if not records and not proposals:
             return
-        attempt = 0
+        await self._exactly_once(records, proposals, batch)
+
+    async def _exactly_once(self, records: Sequence[Record], proposals: list[Entry], batch: Batch | None) -> bool:
+        """Steps 2 to 4; whether they came to their end: not where the partition is being let go.
+
+        What makes a profile too large for its changelog is found by halves, and refused alone.
+        """
+        work, runner, producer, topics = self._work, self.runner, self.producer, self._work.topics
+        attempt, refused = 0, None
         while True:
             # 2. Fold: pure, and in an overlay over the state.
             started = perf_counter()
-            fold = runner.fold(records)
+            fold = runner.fold(records if refused is None else [(records[0][0], SWITCH_KEY, NOTHING)])
+            if large := too_large(fold.state, topics.changelog, work.limits):
+                runner.discard(fold)
+                if len(records) > 1:
+                    half = len(records) // 2
+                    first = await self._exactly_once(records[:half], [], batch)
+                    return first and await self._exactly_once(records[half:], proposals, batch)
+                if refused is None:
+                    refused = self._refusal(records, large)
+                    continue
+            if refused is not None:
+                fold.letters.append(refused)
+                fold.counts[f"{DEAD}{PROFILE_TOO_LARGE}"] += 1
             self._fit(fold, records)
             folded, folded_at = perf_counter(), now_ms()
             # 3. Begin; produce outputs, dead letters, records for the log, state and position; commit.
@@ -197,13 +222,13 @@ class ProfilePartition:
                 attempt += 1
                 if await self._again(attempt, reason):
                     continue
-                return
+                return False
             self._committed_at = perf_counter()
             # 4. Adopt the overlay, and say that the batch is done.
             runner.adopt(fold)
             self._adopted(records, proposals, batch)
             self._observe(fold, len(records), folded - started, perf_counter() - folded, folded_at)
-            return
+            return True
 
     async def _settle(self, batch: Batch | None) -> None:
         """Leave the broker a moment between two small transactions.
@@ -231,8 +256,19 @@ class ProfilePartition:
         first = records[0][0] if records else self.offset
         origin = Origin(topic=topics.profile_events, partition=self.number, offset=first)
         letters = len(fold.letters)
-        fit(fold, topics.profile_changes, topics.triggers, topics.letters, topics.changelog, limits, origin)
+        fit(fold, topics.profile_changes, topics.triggers, topics.letters, limits, origin)
         fold.counts[f"{DEAD}too_large"] += len(fold.letters) - letters
+
+    def _refusal(self, records: Sequence[Record], sizes: Mapping[bytes, int]) -> Entry:
+        """The dead letter of the only record, an event that makes its profile too large. Raises ClusterError if it is none."""
+        topics, limits = self._work.topics, self._work.limits
+        offset, key, value = records[0] if records else (self.offset, None, None)
+        if key is None or value is None or key not in sizes:
+            raise cannot_be_kept(*next(iter(sizes.items())), topics.changelog)
+        detail = f"with it the profile has {sizes[key]} bytes, more than {topics.changelog} takes; message id: "
+        origin = Origin(topic=topics.profile_events, partition=self.number, offset=offset)
+        unfit = Unfit(PROFILE_TOO_LARGE, detail + str(getattr(decode(value), "id", "")))
+        return record(dead_letter(unfit, origin, key, value, 0, limits.get(topics.letters, DEFAULT), stage="profile"))
 
     async def _blocking(self, call: Callable[[], None]) -> None:
         await asyncio.get_running_loop().run_in_executor(self._work.executor, call)

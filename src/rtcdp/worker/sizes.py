@@ -26,30 +26,30 @@ class Outputs(Protocol):
     changes: list[Entry]
     triggers: list[Entry]
     letters: list[Entry]
-    state: dict[bytes, bytes | None]
 
 
-def fit(
-    fold: Outputs, changes: str, triggers: str, letters: str, changelog: str, limits: Mapping[str, int], origin: Origin
-) -> None:
+def fit(fold: Outputs, changes: str, triggers: str, letters: str, limits: Mapping[str, int], origin: Origin) -> None:
     """Turn outputs that are too large into dead letters, in place.
 
-    changes, triggers, letters, changelog: names of the topics.
+    changes, triggers, letters: names of the topics.
     limits: `max.message.bytes` by topic; absent: Kafka's default.
     origin: where the batch begins, for the dead letters.
-
-    Raises ClusterError for a profile that its changelog cannot take: leaving it out would lose it.
     """
     room = limits.get(letters, DEFAULT)
     fold.changes = _kept(fold.changes, changes, limits, room, origin, fold.letters)
     fold.triggers = _kept(fold.triggers, triggers, limits, room, origin, fold.letters)
+
+
+def too_large(state: Mapping[bytes, bytes | None], changelog: str, limits: Mapping[str, int]) -> dict[bytes, int]:
+    """The profiles that the changelog cannot take, and their sizes (bytes)."""
     most = limits.get(changelog, DEFAULT) - OVERHEAD
-    for key, value in fold.state.items():
-        if value is not None and len(value) + len(key) > most:
-            raise ClusterError(
-                f"the profile {key.decode('utf-8', 'replace')} has {len(value)} bytes, more than max.message.bytes of "
-                f"{changelog} allows: raise it"
-            )
+    return {key: len(value) for key, value in state.items() if value is not None and len(value) + len(key) > most}
+
+
+def cannot_be_kept(key: bytes, size: int, changelog: str) -> ClusterError:
+    """What to say of a profile that has become too large by no event alone: leaving it out would lose it."""
+    name = key.decode("utf-8", "replace")
+    return ClusterError(f"the profile {name} has {size} bytes, more than max.message.bytes of {changelog} allows: raise it")
 
 
 def _kept(
