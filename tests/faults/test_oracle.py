@@ -13,7 +13,7 @@ class Record:
     """A record of the source."""
 
     def __init__(self, at: int, identity: str, event: str, headers: Any = (), **properties: Any) -> None:
-        body = {"userId": "u", "messageId": identity, "event": event, "properties": properties}
+        body = {"type": "track", "userId": "u", "messageId": identity, "event": event, "properties": properties}
         self._value, self._at, self._headers = json.dumps(body).encode(), at, headers
 
     def value(self) -> bytes:
