@@ -7,9 +7,12 @@ import time
 from typing import Any
 
 import pytest
+from confluent_kafka.admin import AdminClient, NewTopic
 
+from rtcdp import preflight
 from rtcdp.commands import tick
-from tests.worker.conftest import Deploy, wait_for
+from rtcdp.worker.main import run
+from tests.worker.conftest import Deploy, Deployment, wait_for
 
 
 def event(user: int, name: str = "Page Seen", **fields: Any) -> dict[str, Any]:
@@ -78,11 +81,51 @@ def test_an_explicit_tick_comes_after_what_was_there(deploy: Deploy) -> None:
     assert worker.end() == 0
 
 
-def test_bad_starts_say_why_and_end_with_2(deploy: Deploy) -> None:
-    lonely, broken = deploy(bootstrap="127.0.0.1:1"), deploy()
-    (broken.definitions / "shop.yaml").write_text("segments: {a: ordrs >= 1}\n", "utf-8")
-    expected = {"no Kafka answers at 127.0.0.1:1": lonely.worker(), "shop.yaml:1:": broken.worker()}
-    for words, worker in expected.items():
-        assert worker.process is not None
-        assert worker.process.wait(30) == 2
-        assert words in worker.log.read_text()
+def start_in_vain(shop: Deployment, capsys: pytest.CaptureFixture[str], **flags: Any) -> str:
+    """What a worker says that cannot start: one line on standard error, exit code 2."""
+    given = {"definitions": shop.definitions, "state_dir": shop.folder, **flags}
+    capsys.readouterr()
+    assert run(shop.settings.model_copy(update=given)) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    [line] = said.err.splitlines()
+    return line
+
+
+def topics_of(shop: Deployment) -> set[str]:
+    admin = AdminClient({"bootstrap.servers": shop.settings.bootstrap})
+    return {name for name in admin.list_topics(timeout=10).topics if name.startswith(shop.name)}
+
+
+def test_a_start_without_a_broker(deploy: Deploy, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preflight, "CONNECT_S", 1.5)
+    said = start_in_vain(deploy(bootstrap="127.0.0.1:1"), capsys)
+    assert said.startswith("rtcdp: no Kafka answers at 127.0.0.1:1 (bootstrap): ")
+
+
+def test_a_start_with_a_typo(deploy: Deploy, capsys: pytest.CaptureFixture[str]) -> None:
+    shop = deploy()
+    (shop.definitions / "shop.yaml").write_text("features:\n  orders: {count: A}\nsegments:\n  a: ordrs >= 1\n", "utf-8")
+    said = start_in_vain(shop, capsys)
+    assert said.startswith("shop.yaml:4:6: unknown name 'ordrs': ")
+    assert said.endswith("(did you mean 'orders'?)")
+    assert topics_of(shop) == set(), "nothing was made"
+
+
+def test_a_start_on_a_topic_with_other_partitions(deploy: Deploy, capsys: pytest.CaptureFixture[str]) -> None:
+    shop = deploy()
+    settings = shop.settings
+    admin = AdminClient({"bootstrap.servers": settings.bootstrap})
+    topics = [
+        NewTopic(settings.profile_events, 3, 1),
+        NewTopic(settings.changelog, 2, 1, config={"cleanup.policy": "compact"}),
+    ]
+    for future in admin.create_topics(topics).values():
+        future.result(30)
+    said = start_in_vain(shop, capsys)
+    assert settings.profile_events in said
+    assert settings.changelog in said
+    assert "must be equal" in said
+    partitions = {name: len(topic.partitions) for name, topic in admin.list_topics(timeout=10).topics.items()}
+    assert (partitions[settings.profile_events], partitions[settings.changelog]) == (3, 2)
+    assert settings.definitions_topic not in partitions or shop.read(settings.definitions_topic) == []
