@@ -17,7 +17,8 @@ from rtcdp.cli import app, main
 from rtcdp.inspection import full_key, partition_of
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-COMMANDS = ("demo", "worker", "check", "test", "replay", "profile", "why", "tick", "dlq")
+COMMANDS = ("demo", "worker", "check", "test", "replay", "profile", "why", "tick", "dlq", "collector")
+COLLECTOR_KEYS = (("collector", "keys", "add"), ("collector", "keys", "list"), ("collector", "keys", "revoke"))
 NOBODY = "127.0.0.1:1"
 
 
@@ -55,7 +56,7 @@ def rtcdp(monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[b
     return run
 
 
-@pytest.mark.parametrize("command", [(), *((name,) for name in COMMANDS), ("dlq", "list"), ("dlq", "replay")])
+@pytest.mark.parametrize("command", [(), *((name,) for name in COMMANDS), ("dlq", "list"), ("dlq", "replay"), *COLLECTOR_KEYS])
 def test_every_command_explains_itself_with_an_example(command: tuple[str, ...]) -> None:
     result = CliRunner().invoke(app, [*command, "--help"])
     assert result.exit_code == 0

@@ -19,6 +19,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
+from rtcdp.collector_settings import CollectorSettings
 from rtcdp.errors import SettingError
 
 ENV_PREFIX = "RTCDP_"
@@ -51,8 +52,8 @@ class SourceSettings(BaseModel):
         return cls.model_validate({"topic": topic, **({"time": time} if time else {})})
 
 
-class Settings(BaseSettings):
-    """Everything a process can be told. Build it with `Settings.load`.
+class Settings(CollectorSettings):
+    """Everything a process can be told. Build it with `Settings.load`. What only the collector is told: its base class.
 
     bootstrap:       Kafka's addresses, `host:port,host:port`; required by whatever talks to Kafka.
     app:             name of this deployment: consumer groups, transactional ids and the changelog carry it.
@@ -294,7 +295,7 @@ class Settings(BaseSettings):
                     f"{source.topic}:{source.time}" + (f" ({source.tenant})" if source.tenant != "main" else "")
                     for source in value
                 )
-            elif name == "agents":
+            elif isinstance(value, tuple):
                 text = ",".join(value)
             else:
                 text = "" if value is None else _masked(str(value))

@@ -123,7 +123,7 @@ class Ingestor:
         counts = self.counts
         raw = decode(value, counts)
         first_received, first_origin = read_headers(headers) if headers else (0, "")
-        kind = raw.type if raw.type in TYPES else _event_type(raw, counts)
+        kind = raw.type if raw.type in TYPES else event_type(raw, counts)
         received, occurred = self._times(raw, appended, first_received)
         user_id = self._resolver.user_id(_either(raw.user_id, raw.snake_user_id), counts)
         anonymous_id = self._resolver.anonymous_id(_either(raw.anonymous_id, raw.snake_anonymous_id), counts)
@@ -332,7 +332,7 @@ def _text(value: object) -> str:
     return str(value) if kind is int or kind is float else ""
 
 
-def _event_type(raw: RawEvent, fixes: Counter[str]) -> str:
+def event_type(raw: RawEvent, fixes: Counter[str]) -> str:
     """The type where it is not written as it should be. Raises Unfit."""
     if raw.type is None:
         if raw.event is None:

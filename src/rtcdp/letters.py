@@ -56,7 +56,7 @@ def dead_letter(
     limit: int,
     *,
     headers: Headers = None,
-    stage: Literal["ingest", "profile"] = "ingest",
+    stage: Literal["ingest", "profile", "collector"] = "ingest",
 ) -> DeadLetter:
     """The letter of a record that cannot be used.
 
@@ -104,7 +104,7 @@ def replayed(letter: DeadLetter, sources: AbstractSet[str]) -> tuple[bytes | Non
     """
     if letter.truncated:
         raise ValueError(f"only the first bytes of its {letter.length} were kept")
-    if letter.stage != "ingest":
+    if letter.stage == "profile":
         raise ValueError("it is no raw record: it failed in the fold, and its log is never written by hand")
     if letter.origin.topic not in sources:
         raise ValueError(f"its topic {letter.origin.topic} is none of this deployment's sources")

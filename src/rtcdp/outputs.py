@@ -85,7 +85,7 @@ class Origin(msgspec.Struct, kw_only=True):
 class DeadLetter(msgspec.Struct, kw_only=True):
     """A record of `events-dlq`; its Kafka key is `<topic id or name>/<partition>/<offset>`.
 
-    stage:     `ingest` or `profile`.
+    stage:     `ingest`, `profile`, or `collector` (the origin is then made up: request and event in it).
     reason:    a fixed word (`malformed_json`, `missing_field`, ...).
     field:     the place in the event, "" where it is the whole.
     appended:  append time of the raw record, RFC 3339.
@@ -95,7 +95,7 @@ class DeadLetter(msgspec.Struct, kw_only=True):
                and the origin of the first; else empty.
     """
 
-    stage: Literal["ingest", "profile"]
+    stage: Literal["ingest", "profile", "collector"]
     reason: str
     field: str = ""
     detail: str

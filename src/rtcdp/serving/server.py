@@ -12,6 +12,7 @@ from starlette.types import ASGIApp
 
 from rtcdp.errors import SettingError
 from rtcdp.lifecycle import stopping
+from rtcdp.serving.connections import PATIENCE_S, patient
 
 logger = logging.getLogger(__name__)
 
@@ -47,17 +48,20 @@ def listen(host: str, port: int, names: str = "host, port") -> socket.socket:
     return bound
 
 
-def serve(app: ASGIApp, bound: socket.socket, *, stop_s: float, concurrency: int | None = None) -> None:
+def serve(
+    app: ASGIApp, bound: socket.socket, *, stop_s: float, concurrency: int | None = None, patience_s: float = PATIENCE_S
+) -> None:
     """Serve until SIGTERM or SIGINT. The application's lifespan begins before the first request and ends after the last.
 
     bound:       from `listen`; it is closed at the end.
     stop_s:      how long an orderly stop may take (s); requests get half of it to end by themselves.
     concurrency: connections and requests at a time beyond which 503 is answered; None for no limit.
+    patience_s:  how long a client may take to send a request (s).
     """
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http="httptools",
+        http=patient(patience_s),
         ws="none",
         lifespan="on",
         log_config=None,

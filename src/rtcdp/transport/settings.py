@@ -96,7 +96,8 @@ def restore_conf(kafka: Mapping[str, Any], group: str) -> Options:
     }
 
 
-def _producer_conf(kafka: Mapping[str, Any]) -> Options:
+def idempotent_conf(kafka: Mapping[str, Any]) -> Options:
+    """What every producer has in common: acknowledged by all replicas, in order, without repeats by retries."""
     return {
         **kafka,
         "acks": "all",
@@ -112,7 +113,7 @@ def _producer_conf(kafka: Mapping[str, Any]) -> Options:
 def transactional_conf(kafka: Mapping[str, Any], transactional_id: str) -> Options:
     """The producer of one partition's transactions."""
     return {
-        **_producer_conf(kafka),
+        **idempotent_conf(kafka),
         "transactional.id": transactional_id,
         "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
         "linger.ms": 50,  # a commit flushes at once: until then records gather into full batches
@@ -124,7 +125,7 @@ def transactional_conf(kafka: Mapping[str, Any], transactional_id: str) -> Optio
 def gapless_conf(kafka: Mapping[str, Any]) -> Options:
     """The producer that loses nothing and leaves no hole: it retries for ever or ends fatally."""
     return {
-        **_producer_conf(kafka),
+        **idempotent_conf(kafka),
         "message.timeout.ms": 0,  # never given up: giving one record up would leave a hole in the order
         "enable.gapless.guarantee": True,  # a record that fails for good is fatal instead of skipped
         "linger.ms": 1,

@@ -1,0 +1,1 @@
+"""The collector: Segment's HTTP API in front of the topics of raw events."""
