@@ -178,6 +178,29 @@ def check(
     raise typer.Exit(WELL if report.ok else WRONG)
 
 
+@app.command(epilog=_examples("rtcdp apply rules -b localhost:9092", "rtcdp apply rules -b localhost:9092 --wait 0 --json"))
+def apply(
+    *,
+    folder: Annotated[Path, typer.Argument(help="Folder of YAML definitions.", metavar="DIR", show_default=False)],
+    bootstrap: BootstrapOption = None,
+    wait: Annotated[
+        float, typer.Option(help="How long to wait for the switch in every partition's log (s).", min=0, metavar="S")
+    ] = 10.0,
+    app_name: AppOption = None,
+    json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Make definitions current: running workers switch to them. Exit code 1 if a partition has not within the wait."""
+    from rtcdp.applying import apply_folder
+
+    done = apply_folder(_settings(config, bootstrap=bootstrap, app=app_name), folder, wait_s=wait)
+    if json:
+        _print_json(done.as_json())
+    else:
+        print(done)
+    raise typer.Exit(WELL if done.switched == done.partitions else WRONG)
+
+
 @app.command(
     "test",
     epilog=_examples(

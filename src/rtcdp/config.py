@@ -58,6 +58,7 @@ class Settings(CollectorSettings):
     bootstrap:       Kafka's addresses, `host:port,host:port`; required by whatever talks to Kafka.
     app:             name of this deployment: consumer groups, transactional ids and the changelog carry it.
     definitions:     folder of YAML definitions; None takes what the topic `definitions` names as current.
+    watch_definitions: whether a worker follows its folder of definitions: what is saved there becomes current.
     sources:         topics of raw events; simple form `events,imports:event`.
     agents:          what this process runs: `ingest`, `profile` or both.
     instance:        name of this replica, the same after each of its restarts (static group membership: back at work in
@@ -83,6 +84,7 @@ class Settings(CollectorSettings):
     bootstrap: str = ""
     app: str = Field("rtcdp", pattern=r"^[A-Za-z0-9._-]{1,64}$")
     definitions: Path | None = None
+    watch_definitions: bool = True
     sources: Annotated[tuple[SourceSettings, ...], NoDecode] = (SourceSettings(topic="events"),)
     agents: Annotated[tuple[Agent, ...], NoDecode] = ("ingest", "profile")
     instance: str = Field("", pattern=r"^[A-Za-z0-9._-]{0,200}$")

@@ -40,6 +40,7 @@ class _Body(msgspec.Struct, array_like=True):
     consent: dict[str, Any] = {}
     seen: bytes = b""
     failures: int = 0
+    born: int = 0
 
 
 def _unextend(code: int, data: memoryview) -> int:
@@ -76,11 +77,13 @@ class Profile:
     consent:  purpose -> answer.
     seen:     message ids: `_SEEN_ENTRY` bytes each, oldest first.
     failures: how often in a row waking it has raised.
+    born:     number of the switch under which it began: it has seen all that features kept since then should have.
     fresh:    no event yet: what holds for an empty profile has still to be entered.
     """
 
     __slots__ = (
         "_known",
+        "born",
         "consent",
         "failures",
         "fresh",
@@ -103,7 +106,7 @@ class Profile:
         self.now = 0
         self.wake_at = NEVER
         self.seq = 0
-        self.switch = switch
+        self.switch = self.born = switch
         self.traits: dict[str, list[Any]] = {}
         self.slots: dict[str, Any] = {}
         self.tags: dict[str, Any] = {}
@@ -168,6 +171,7 @@ def encode(profile: Profile) -> bytes:
         profile.consent,
         profile.seen,
         profile.failures,
+        profile.born,
     )
     try:
         return prefix + _encode(body)
@@ -210,6 +214,7 @@ def decode(key: str, data: bytes) -> Profile:
     profile.consent = body.consent
     profile.seen = body.seen
     profile.failures = body.failures
+    profile.born = body.born
     profile.fresh = False
     return profile
 

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from rtcdp import outputs
+from rtcdp import outputs, warming
 from rtcdp import position as positions
 from rtcdp import profile as profiles
 from rtcdp.aggregates import NEVER
@@ -236,6 +236,7 @@ class _Batch:
             tick=position.tick,
             simulated=position.simulated,
             cursor=position.cursor,
+            came=position.came,
         )
         self._begin()
 
@@ -435,9 +436,11 @@ class _Batch:
         last = position.switches[-1] if position.switches else None
         if last is not None and (record.number <= last.number or record.version == last.version):
             return
-        self._runner.engine(record.version)
+        new, point = self._runner.engine(record.version), SwitchPoint(record.number, record.version, record.time)
         self._flush()
-        position.switches.append(SwitchPoint(record.number, record.version, record.time))
+        if last is not None:
+            position.came = warming.after(position.came, self._engine.compiled, new.compiled, point)
+        position.switches.append(point)
         position.cursor = b""
         self._begin()
         for key, profile in list(self._touched.items()):

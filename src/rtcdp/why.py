@@ -14,6 +14,7 @@ from rtcdp.engine import Engine
 from rtcdp.errors import SettingError
 from rtcdp.explanation import Explanation, Need, Part, explain
 from rtcdp.inspection import definitions_of, stored_at
+from rtcdp.warming import of_profile
 
 NEWEST = 5
 """Events shown of each feature; `--json` has all that are held."""
@@ -34,7 +35,9 @@ def explanation_of(settings: Settings, key: str, name: str, at: str | None = Non
     compiled = definitions_of(settings, stored)
     if compiled is None:
         raise SettingError("definitions: those that the profile was folded under are not known; give a folder (--definitions)")
-    return explain(stored.profile, Engine(compiled), name, at=stored.position.tick if instant is None else instant)
+    since = of_profile(stored.position.came, stored.profile)
+    time_ = stored.position.tick if instant is None else instant
+    return explain(stored.profile, Engine(compiled), name, at=time_, warming=since)
 
 
 def _instant(at: str | None) -> int | None:

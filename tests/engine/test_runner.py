@@ -12,7 +12,7 @@ from engine.oracle import Happened, Ticked
 
 from rtcdp import position as positions
 from rtcdp import profile as profiles
-from rtcdp import records
+from rtcdp import records, warming
 from rtcdp.aggregates import NEVER
 from rtcdp.engine import Engine
 from rtcdp.errors import RtcdpError
@@ -639,3 +639,35 @@ def test_both_engines_are_there() -> None:
     definitions = compiled(BUYERS)
     assert Engine(definitions)._generator is not None
     assert Engine(definitions, generated=False)._generator is None
+
+
+def test_what_came_with_a_switch_is_warming_for_those_who_were_there_before() -> None:
+    old = compiled(BUYERS)
+    new = compiled(changed(features={"adds": {"count": "Add"}, "adds_1h": {"count": "Add", "within": "1h"}}))
+    third = compiled(changed(features={"adds": {"count": "Add"}, "views": {"count": "View"}}))
+    partition = Partition(old, new, third)
+    partition.feed([order("1", 1000)])
+    partition.feed_records([(2, *switch(2, new.version, 2000))])
+    visit(partition, 2000, 2)
+    partition.offset = 10
+    partition.feed([order("2", 3000)])
+    came = partition.runner.position.came
+    assert came == {new.features[name].key: (2, 2000) for name in ("adds", "adds_1h")}
+    profile = {name: profiles.decode(name, partition.runner.state[f"main/user_id:{name}".encode()]) for name in ("1", "2")}
+    assert warming.of_profile(came, profile["1"]) == dict.fromkeys(came, 2000)
+    assert warming.of_profile(came, profile["2"]) == {}, "control: it began under the new version"
+    partition.feed_records([(20, *switch(3, third.version, 2000 + 60 * MINUTE))])
+    adds, views = third.features["adds"].key, third.features["views"].key
+    assert partition.runner.position.came == {adds: (2, 2000), views: (3, 2000 + 60 * MINUTE)}
+
+
+def test_a_count_that_is_asked_further_than_it_was_kept_is_warming() -> None:
+    def asked(count: int) -> Any:
+        return compiled({"features": {"n": {"count": "A", "within": "1d"}}, "segments": {"s": f"n >= {count}"}})
+
+    few, many = asked(2), asked(5)
+    point = SwitchPoint(2, many.version, 2000)
+    assert warming.after({}, few, many, point) == {many.features["n"].key: (2, 2000)}
+    assert warming.after({}, many, few, point) == {}, "control: fewer are remembered already"
+    full = SwitchPoint(3, few.version, 2000 + 24 * 60 * MINUTE)
+    assert warming.after({many.features["n"].key: (2, 2000)}, many, few, full) == {}, "its window is full"

@@ -35,6 +35,7 @@ from rtcdp.transport.app import App
 from rtcdp.transport.exits import leave
 from rtcdp.transport.settings import LONG_POLL_MS
 from rtcdp.worker.app import Worker, build
+from rtcdp.worker.folder import FolderWatch
 from rtcdp.worker.ingest import Ingest
 from rtcdp.worker.ingest_versions import IngestPlan, Plans
 from rtcdp.worker.monitor import Monitor, watch
@@ -77,6 +78,7 @@ class Assembly:
         self._ingest: Ingest | None = None
         self._stopped = threading.Event()
         self._server: HealthServer | None = None
+        self._folder = _watch_of(settings, topic)
         self.worker: Worker = build(
             settings,
             topic_ids=cluster.topic_ids,
@@ -106,11 +108,15 @@ class Assembly:
             )
         self.table.start()
         self._topic.follow(self._switch)
+        if self._folder is not None:
+            self._folder.start()
         watch(self.health, self._fatal, self._stopped)
 
     def close(self) -> None:
         """End what `start` began."""
         self._stopped.set()
+        if self._folder is not None:
+            self._folder.close()
         self._topic.close()
         self.table.close()
         self._ends.close()
@@ -233,9 +239,20 @@ def assemble(settings: Settings, *, fatal: Callable[[BaseException], None] = lea
     topic.read()
     check_layout(topic, settings, cluster)
     if definitions is not None:
-        done = propose(topic, definitions, settings.instance or socket.gethostname())
+        done = propose(topic, definitions, _instance(settings))
         logger.info("definitions %s: %s", definitions.version, done)
     return Assembly(settings, cluster, topic, Versions(topic), fatal=fatal)
+
+
+def _instance(settings: Settings) -> str:
+    """Who proposes a folder: this replica's name, else the machine's."""
+    return settings.instance or socket.gethostname()
+
+
+def _watch_of(settings: Settings, topic: DefinitionsTopic) -> FolderWatch | None:
+    if settings.definitions is None or not settings.watch_definitions:
+        return None
+    return FolderWatch(settings.definitions, topic, _instance(settings))
 
 
 def _from_folder(folder: Path | None) -> Definitions | None:
