@@ -47,18 +47,18 @@ def by_hand(events: Sequence[dict[str, Any]]) -> tuple[float, int]:
         return time.process_time() - began, len(changes)
 
 
-def by_engine(compiled: Compiled, events: Sequence[tuple[str, Any]]) -> tuple[float, int]:
+def by_engine(compiled: Compiled, events: Sequence[tuple[str, Any]], *, generated: bool = True) -> tuple[float, int]:
     """CPU seconds of the engine over the same events, decoded, and how many changes it found."""
     profiles: dict[str, Profile] = {}
     outbox = Outbox("v")
-    apply = Engine(compiled).apply
+    applies = Engine(compiled, generated=generated).applies
     with _quiet():
         began = time.process_time()
         for key, event in events:
             profile = profiles.get(key)
             if profile is None:
                 profile = profiles[key] = Profile(key)
-            apply(profile, event, outbox)
+            applies[event.event](profile, event, outbox)
         return time.process_time() - began, len(outbox.items)
 
 
@@ -109,14 +109,16 @@ def engine(count: int, rounds: int) -> dict[str, Any]:
     logged = [clickstream.as_log(event) for event in raw]
     decoded = [(key.decode(), compiled.decode(value)) for key, value in logged]
     rows = [clickstream.as_job(event) for event in raw]
-    found: dict[str, list[float]] = {"hand": [], "engine": [], "hand_whole": [], "runner": []}
+    found: dict[str, list[float]] = {"hand": [], "engine": [], "readable": [], "hand_whole": [], "runner": []}
     for _ in range(rounds):
         found["hand"].append(by_hand(raw)[0])
         found["engine"].append(by_engine(compiled, decoded)[0])
+        found["readable"].append(by_engine(compiled, decoded, generated=False)[0])
         found["hand_whole"].append(by_hand_whole(rows))
         found["runner"].append(by_runner(definitions, logged))
     result: dict[str, Any] = {f"{name}_us": median(seconds) / count * 1e6 for name, seconds in found.items()}
     result["ratio"] = median(e / h for e, h in zip(found["engine"], found["hand"], strict=True))
+    result["readable_ratio"] = median(e / h for e, h in zip(found["readable"], found["hand"], strict=True))
     result["whole_ratio"] = median(r / h for r, h in zip(found["runner"], found["hand_whole"], strict=True))
     return result
 

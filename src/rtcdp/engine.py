@@ -12,76 +12,94 @@ from typing import TYPE_CHECKING, Any
 from rtcdp import triggers
 from rtcdp.aggregates import NEVER
 from rtcdp.rules.functions import same
-from rtcdp.rules.gates import Rules
-from rtcdp.rules.generator import Fold, Generator, Holds
+from rtcdp.rules.generator import Apply, Generator, Look, Starts
 
 if TYPE_CHECKING:
     from rtcdp.outbox import Cause, Outbox
     from rtcdp.profile import Profile
-    from rtcdp.rules.compiler import Compiled, CompiledTrigger, Plan, Rule
+    from rtcdp.rules.compiler import Compiled, Plan, Rule
     from rtcdp.rules.features import Leaf
-
-Starts = list["CompiledTrigger"]
+    from rtcdp.rules.gates import Rules
 MAX_TRAITS = 512
+_MOST_NAMES = 10_000
+
+
+class _Applies(dict[str, Apply]):
+    """Event name -> what folds such an event; made when first asked for. Names that no definition knows share one.
+
+    They are kept too, since the commonest event of all may be one of them, but no more than `_MOST_NAMES`.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__()
+        self._engine = engine
+
+    def __missing__(self, event: str) -> Apply:
+        plan = self._engine.compiled.plans.get(event)
+        if plan is None and event:
+            made = self[""]
+            if len(self) < _MOST_NAMES:
+                self[event] = made
+            return made
+        made = self[event] = self._engine.make_apply(event, plan or self._engine.compiled.plan)
+        return made
 
 
 class Engine:
-    """One version of the definitions, applied to profiles."""
+    """One version of the definitions, applied to profiles.
+
+    applies: event name -> `(profile, event, outbox)`: folds an event (decoded by `compiled.decode`) into the profile;
+             outputs go to the outbox. When something may change by time alone is then `profile.wake_at`.
+    """
 
     def __init__(self, compiled: Compiled, *, generated: bool = True) -> None:
         """Generated: run generated functions; otherwise the interpreter's closures, which mean the same."""
         self.compiled = compiled
-        self._plans = compiled.plans
-        self._plan = compiled.plan
-        self._generator = Generator(compiled) if generated else None
-        self._folds: dict[str, tuple[Fold, Plan]] = {}
-        self._holds: list[Holds | None] = [None] * len(compiled.rules)
+        self.generator = Generator(compiled) if generated else None
+        self.applies = _Applies(self)
+        self._looks: list[Look | None] = [None] * len(compiled.rules)
         self._timed = compiled.timed
         self._rules = compiled.rules
 
-    def apply(self, profile: Profile, event: Any, outbox: Outbox) -> int:
-        """Fold an event (decoded by `compiled.decode`) into the profile; outputs go to the outbox.
+    def make_apply(self, event: str, plan: Plan) -> Apply:
+        """Make what folds events of this name."""
+        if self.generator is not None:
+            return self.generator.apply(event, plan, self.advance, self.react)
+        updates, tables = plan.updates, plan.tables
 
-        Returns `wake_at`: when something may change by time alone (ms), or NEVER.
-        """
-        received = event.received
-        if received > profile.now:
-            if profile.wake_at <= received:
-                self.advance(profile, received, outbox, simulated=event.simulated)
-            profile.now = received
-        if not profile.see(event.id):
-            return profile.wake_at
-        fold, plan = self._folds.get(event.event) or self._fold(event.event)
-        touched = fold(profile, event)
+        def apply(profile: Profile, event: Any, outbox: Outbox) -> None:
+            received = event.received
+            if received > profile.now:
+                if profile.wake_at <= received:
+                    self.advance(profile, received, outbox, simulated=event.simulated)
+                profile.now = received
+            if not profile.see(event.id):
+                return
+            touched: Rules = ()
+            for update in updates:
+                touched += update(profile, event)
+            for read, table in tables:
+                value = read(event)
+                for update in table.get(value, ()) if type(value) is str else ():
+                    touched += update(profile, event)
+            if touched or profile.fresh or profile.waiting or event.traits or plan.triggers:
+                self.react(profile, event, plan, touched, outbox)
+
+        return apply
+
+    def react(self, profile: Profile, event: Any, plan: Plan, touched: Rules, outbox: Outbox) -> None:
+        """Traits, then rules, then triggers, after an event has been folded into the features."""
         if event.traits:
             touched += self._set_traits(profile, event)
         if profile.fresh:
             profile.fresh = False
             touched += self.compiled.initial
-        if touched or profile.waiting or plan.triggers:
-            outbox.begin("event", event.id, historical=event.historical)
-            starts: Starts = []
-            if touched:
-                self._evaluate(profile, touched, outbox, starts)
+        outbox.begin("event", event.id, historical=event.historical)
+        starts: Starts = []
+        if touched:
+            self._evaluate(profile, touched, outbox, starts)
+        if starts or plan.triggers or profile.waiting:
             self._trigger(profile, event, plan, starts, outbox)
-        return profile.wake_at
-
-    def _fold(self, event: str) -> tuple[Fold, Plan]:
-        """Make what folds events of this name into features. Names without a plan share one."""
-        if event not in self._plans:
-            event = ""
-        found = self._folds.get(event)
-        if found is None:
-            plan = self._plans.get(event, self._plan)
-            found = self._folds[event] = (self._generator.fold(event) if self._generator else _interpreted(plan), plan)
-        return found
-
-    def _hold(self, rule: Rule) -> Holds:
-        """Make the function that says whether a segment's condition holds."""
-        value = rule.value
-        holds = self._generator.holds(rule) if self._generator else lambda profile: value(profile, None) is True
-        self._holds[rule.index] = holds
-        return holds
 
     def _set_traits(self, profile: Profile, event: Any) -> Rules:
         """Traits by time of occurrence; of two at the same instant the larger text wins, in any order of arrival."""
@@ -104,23 +122,31 @@ class Engine:
 
     def _evaluate(self, profile: Profile, touched: Rules, outbox: Outbox, starts: Starts) -> None:
         """Look at the touched rules and at those that read what changed, in order."""
-        rules = self._rules
-        queue = sorted(set(touched)) if len(touched) > 1 else list(touched)
+        looks = self._looks
+        if len(touched) == 1:
+            index = touched[0]
+            queue = list((looks[index] or self._make_look(index))(profile, outbox, starts))
+        else:
+            queue = sorted(set(touched))
         place = 0
         while place < len(queue):
-            rule = rules[queue[place]]
+            index = queue[place]
             place += 1
-            if rule.is_segment:
-                holds = (self._holds[rule.index] or self._hold(rule))(profile)
-                changed = holds != (rule.key in profile.segments)
-                if changed:
-                    _move(profile, rule, outbox, starts, holds=holds)
-            else:
-                changed = _look_at_tag(profile, rule, outbox)
-            if changed and rule.dependents:
-                for dependent in rule.dependents:
-                    if dependent not in queue[place:]:
-                        insort(queue, dependent, lo=place)
+            for dependent in (looks[index] or self._make_look(index))(profile, outbox, starts):
+                if dependent not in queue[place:]:
+                    insort(queue, dependent, lo=place)
+
+    def _make_look(self, index: int) -> Look:
+        """Make what looks at one rule: `(profile, outbox, starts)` -> the rules that read it, where it changed."""
+        rule = self._rules[index]
+        if not rule.is_segment:
+            look = _look_at_tag(rule)
+        elif self.generator is not None:
+            look = self.generator.look(rule)
+        else:
+            look = _look_at_segment(rule)
+        self._looks[index] = look
+        return look
 
     def _trigger(self, profile: Profile, event: Any, plan: Plan, starts: Starts, outbox: Outbox) -> None:
         """Cancel, start and decide triggers after an event."""
@@ -217,42 +243,42 @@ class Engine:
         self._settle(profile, tuple(range(len(compiled.rules))), outbox, "definitions", revealed)
 
 
-def _interpreted(plan: Plan) -> Fold:
-    """Fold an event into features by the interpreter's closures."""
-
-    def fold(profile: Profile, event: Any) -> Rules:
-        touched: Rules = ()
-        for update in plan.updates:
-            touched += update(profile, event)
-        for read, table in plan.tables:
-            value = read(event)
-            for update in table.get(value, ()) if type(value) is str else ():
-                touched += update(profile, event)
-        return touched
-
-    return fold
-
-
-def _move(profile: Profile, rule: Rule, outbox: Outbox, starts: Starts, *, holds: bool) -> None:
+def _look_at_segment(rule: Rule) -> Look:
     """Enter or leave a segment."""
-    if holds:
-        profile.segments[rule.key] = profile.now
-        outbox.change(profile, "entered", rule.name, old=False, new=True)
-        starts += rule.entered
-    else:
-        del profile.segments[rule.key]
-        outbox.change(profile, "exited", rule.name, old=True, new=False)
-        starts += rule.exited
+    key, name, condition = rule.key, rule.name, rule.value
+
+    def look(profile: Profile, outbox: Outbox, starts: Starts) -> Rules:
+        segments = profile.segments
+        holds = condition(profile, None) is True
+        if holds == (key in segments):
+            return ()
+        if holds:
+            segments[key] = profile.now
+            outbox.change(profile, "entered", name, old=False, new=True)
+            starts += rule.entered
+        else:
+            del segments[key]
+            outbox.change(profile, "exited", name, old=True, new=False)
+            starts += rule.exited
+        return rule.dependents
+
+    return look
 
 
-def _look_at_tag(profile: Profile, rule: Rule, outbox: Outbox) -> bool:
-    value = None if rule.when is not None and not rule.when(profile, None) else rule.value(profile, None)
-    old = profile.tags.get(rule.key)
-    if same(value, old) or (value is None and old is None):
-        return False
-    if value is None:
-        del profile.tags[rule.key]
-    else:
-        profile.tags[rule.key] = value
-    outbox.change(profile, "tag", rule.name, old=rule.shown(old), new=rule.shown(value))
-    return True
+def _look_at_tag(rule: Rule) -> Look:
+    """Set, change or remove a tag."""
+    key = rule.key
+
+    def look(profile: Profile, outbox: Outbox, _starts: Starts) -> Rules:
+        value = None if rule.when is not None and not rule.when(profile, None) else rule.value(profile, None)
+        old = profile.tags.get(key)
+        if same(value, old) or (value is None and old is None):
+            return ()
+        if value is None:
+            del profile.tags[key]
+        else:
+            profile.tags[key] = value
+        outbox.change(profile, "tag", rule.name, old=rule.shown(old), new=rule.shown(value))
+        return rule.dependents
+
+    return look

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import msgspec
 
 
-class Change(msgspec.Struct, omit_defaults=True):
+class Change(msgspec.Struct, omit_defaults=True, gc=False):
     """A record of `profile-changes`.
 
     id:         hash of profile, definition, version, kind, instant, cause and ordinal: the same in every attempt.
@@ -42,7 +42,7 @@ class Change(msgspec.Struct, omit_defaults=True):
     historical: bool = False
 
 
-class TriggerData(msgspec.Struct, omit_defaults=True, kw_only=True):
+class TriggerData(msgspec.Struct, omit_defaults=True, kw_only=True, gc=False):
     """The `data` of a trigger event. `occurred received due decided` are the times of LANGUAGE: RFC 3339."""
 
     profile: str
@@ -59,7 +59,7 @@ class TriggerData(msgspec.Struct, omit_defaults=True, kw_only=True):
     version: str
 
 
-class TriggerEvent(msgspec.Struct, kw_only=True):
+class TriggerEvent(msgspec.Struct, kw_only=True, gc=False):
     """A record of `triggers`: CloudEvents 1.0, structured JSON. `seq` is an extension attribute."""
 
     specversion: str = "1.0"

@@ -22,14 +22,14 @@ FORMAT = 1
 _PREFIX = struct.Struct(">BqqqI")
 _EXTRA = 1  # msgpack extension: an integer beyond 64 bits, as decimal text
 _SEEN_ENTRY = 14  # 8 bytes of hash, 6 bytes of ms
-_SEEN_FEW = 4 * _SEEN_ENTRY  # so few are kept until they are more, also when they are old
-_SEEN_MANY = 16 * _SEEN_ENTRY  # from here on a set is faster than a search; it may hold more than `seen` does
+SEEN_LOOK = 4 * _SEEN_ENTRY  # old entries are looked for once in so many bytes, not with every event
 SEEN_MOST = 64
+_SEEN_LEAST = SEEN_MOST * _SEEN_ENTRY
 SEEN_FOR_MS = 86_400_000
 
 
 class _Body(msgspec.Struct, array_like=True):
-    """Everything after the prefix, in wire order. New fields go to the end, with a default."""
+    """Everything after the prefix, in wire order (`encode` writes it). New fields go to the end, with a default."""
 
     traits: dict[str, list[Any]] = {}
     slots: dict[str, Any] = {}
@@ -76,18 +76,19 @@ class Profile:
     waiting:  slot key of a trigger -> the start that waits.
     consent:  purpose -> answer.
     seen:     message ids: `_SEEN_ENTRY` bytes each, oldest first.
+    known:    hashes of these, and of a few forgotten ones: made when first needed, never written.
     failures: how often in a row waking it has raised.
     born:     number of the switch under which it began: it has seen all that features kept since then should have.
     fresh:    no event yet: what holds for an empty profile has still to be entered.
     """
 
     __slots__ = (
-        "_known",
         "born",
         "consent",
         "failures",
         "fresh",
         "key",
+        "known",
         "now",
         "seen",
         "segments",
@@ -117,7 +118,7 @@ class Profile:
         self.seen = b""
         self.failures = 0
         self.fresh = True
-        self._known: set[bytes] | None = None
+        self.known: set[bytes] | None = None
 
     def trait(self, name: str) -> Any:
         """Value of a trait; None where it is missing or removed."""
@@ -126,42 +127,45 @@ class Profile:
 
     def see(self, message_id: str) -> bool:
         """Note a message id; False where it was seen before (the last 64 within 24 h, whichever is fewer)."""
-        digest, seen, known = xxh3_64_digest(message_id.encode()), self.seen, self._known
-        if known is None and len(seen) >= _SEEN_MANY:
-            known = self._known = {seen[place : place + 8] for place in range(0, len(seen), _SEEN_ENTRY)}
-        if digest in (seen if known is None else known) and self._holds(digest):
+        return self.note(xxh3_64_digest(message_id.encode()))
+
+    def note(self, digest: bytes) -> bool:
+        """As `see`, by the hash of the id."""
+        seen, known, now = self.seen, self.known, self.now
+        if known is None or len(known) > 4 * SEEN_MOST:
+            known = self.known = {seen[place : place + 8] for place in range(0, len(seen), _SEEN_ENTRY)}
+        oldest = (now - SEEN_FOR_MS).to_bytes(6, "big") if now > SEEN_FOR_MS else b""
+        if digest in known and _holds(seen, digest, oldest):
             return False
-        if len(seen) >= _SEEN_FEW:
-            seen = self._forget(seen)
-        self.seen = seen + digest + self.now.to_bytes(6, "big")
-        if known is not None:
-            known.add(digest)
-            if len(known) > 2 * SEEN_MOST:
-                self._known = None
+        if not len(seen) % SEEN_LOOK and (seen[8:14] <= oldest or len(seen) > _SEEN_LEAST):
+            seen = _recent(seen, oldest)
+        self.seen = seen + digest + now.to_bytes(6, "big")
+        known.add(digest)
         return True
 
-    def _holds(self, digest: bytes) -> bool:
-        """Whether one of the places where these bytes stand is an entry of the last day."""
-        seen = self.seen
-        place = seen.find(digest)
-        while place >= 0:
-            if place % _SEEN_ENTRY == 0 and int.from_bytes(seen[place + 8 : place + 14], "big") > self.now - SEEN_FOR_MS:
-                return True
-            place = seen.find(digest, place + 1)
-        return False
 
-    def _forget(self, seen: bytes) -> bytes:
-        """Return the entries of the last day, and of these so many that there is room for one more."""
-        oldest, place = self.now - SEEN_FOR_MS, max(0, len(seen) - (SEEN_MOST - 1) * _SEEN_ENTRY)
-        while place < len(seen) and int.from_bytes(seen[place + 8 : place + 14], "big") <= oldest:
-            place += _SEEN_ENTRY
-        return seen[place:] if place else seen
+def _holds(seen: bytes, digest: bytes, oldest: bytes) -> bool:
+    """Whether one of the places where these bytes stand is an entry later than `oldest`, and among the last 64."""
+    place = seen.find(digest, max(0, len(seen) - _SEEN_LEAST))
+    while place >= 0:
+        if place % _SEEN_ENTRY == 0 and seen[place + 8 : place + 14] > oldest:
+            return True
+        place = seen.find(digest, place + 1)
+    return False
+
+
+def _recent(seen: bytes, oldest: bytes) -> bytes:
+    """Return the entries later than `oldest`, at most the last 64."""
+    place, end = max(0, len(seen) - _SEEN_LEAST), len(seen)
+    while place < end and seen[place + 8 : place + 14] <= oldest:
+        place += _SEEN_ENTRY
+    return seen[place:]
 
 
 def encode(profile: Profile) -> bytes:
     """The wire form of a profile."""
     prefix = _PREFIX.pack(FORMAT, profile.now, profile.wake_at, profile.seq, profile.switch)
-    body = _Body(
+    body = (
         profile.traits,
         profile.slots,
         profile.tags,

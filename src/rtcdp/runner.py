@@ -249,9 +249,10 @@ class _Batch:
 
     def run(self, records: Sequence[LogRecord]) -> Fold:
         """Fold all of them."""
-        fold, position = self._fold, self._position
-        origins, counts, appended = position.origins, fold.counts, fold.appended
-        decode, apply = self._engine.compiled.decode, self._engine.apply
+        fold, position, touched = self._fold, self._position, self._touched
+        origins, appended = position.origins, fold.appended
+        engine, outbox = self._engine, self._outbox
+        event, decode, applies = engine.compiled.event, engine.compiled.decode, engine.applies
         repeats = 0
         for offset, key, value in records:
             try:
@@ -259,21 +260,17 @@ class _Batch:
             except (msgspec.MsgspecError, TypeError, ValueError) as error:
                 self._refuse("undecodable_record", str(error), offset, key, value)
                 continue
-            kind = type(record)
-            if kind is Tick:
-                if record.source:
-                    if record.offset <= origins.get(record.source, -1):
-                        repeats += 1
-                        continue
-                    origins[record.source] = record.offset
-                self._tick(record)
-                continue
-            if kind is Switch:
-                self._change_version(record)
-                decode, apply = self._engine.compiled.decode, self._engine.apply
-                continue
-            if key is None:
-                self._refuse("missing_key", "an event of the log has no key", offset, key, value)
+            if type(record) is not event or key is None:
+                if self._is_repeat(record, origins):
+                    repeats += 1
+                elif type(record) is event:
+                    self._refuse("missing_key", "an event of the log has no key", offset, key, value)
+                elif type(record) is Tick:
+                    self._tick(record)
+                else:
+                    self._change_version(record)
+                    engine, outbox = self._engine, self._outbox
+                    event, decode, applies = engine.compiled.event, engine.compiled.decode, engine.applies
                 continue
             source = record.source
             if record.offset <= origins.get(source, -1):
@@ -281,16 +278,25 @@ class _Batch:
                 continue
             origins[source] = record.offset
             appended.append(record.appended or record.received)
-            profile = self._touched.get(key) or self._load(key)
+            profile = touched.get(key) or self._load(key)
             if self._careful:
                 self._fold_carefully(profile, record, offset, key, value)
             else:
-                apply(profile, record, self._outbox)
+                applies[record.event](profile, record, outbox)
         if records:
             position.offset = records[-1][0]
-        counts["records"] = len(records)
-        counts["repeats"] = repeats
+        fold.counts["records"] = len(records)
+        fold.counts["repeats"] = repeats
         return self._close()
+
+    def _is_repeat(self, record: Any, origins: dict[str, int]) -> bool:
+        """Whether an explicit tick came before."""
+        if type(record) is not Tick or not record.source:
+            return False
+        if record.offset <= origins.get(record.source, -1):
+            return True
+        origins[record.source] = record.offset
+        return False
 
     def _load(self, key: bytes) -> Profile:
         """Take the profile of a key into the overlay, past every switch that it had still to pass."""
@@ -343,7 +349,7 @@ class _Batch:
         snapshot = None if profile.fresh else profiles.encode(profile)
         kept = len(self._outbox.items)
         try:
-            self._engine.apply(profile, record, self._outbox)
+            self._engine.applies[record.event](profile, record, self._outbox)
             self._check(profile, kept)
         except Exception as error:  # noqa: BLE001  one record's fault, whatever it is, is one dead letter
             del self._outbox.items[kept:]

@@ -637,8 +637,8 @@ def test_a_profile_round_trips_with_numbers_beyond_64_bits() -> None:
 
 def test_both_engines_are_there() -> None:
     definitions = compiled(BUYERS)
-    assert Engine(definitions)._generator is not None
-    assert Engine(definitions, generated=False)._generator is None
+    assert Engine(definitions).generator is not None
+    assert Engine(definitions, generated=False).generator is None
 
 
 def test_what_came_with_a_switch_is_warming_for_those_who_were_there_before() -> None:

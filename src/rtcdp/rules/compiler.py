@@ -103,6 +103,9 @@ class Compiled:
     features: feature name -> leaf.
     plans:    event name -> plan; `plan` for any other name.
     initial:  rules that already hold for a profile of which nothing is known.
+    event, decode: the struct of an event with just what is read of it; bytes of the log to it, a tick or a switch.
+    of_profile, of_event: the closure of an expression over a profile, over an event alone.
+    attribute: the dotted attribute of a decoded event that a plain path is; "" for anything else.
     """
 
     version: str
@@ -117,7 +120,11 @@ class Compiled:
     plan: Plan
     traits: dict[str, Rules]
     initial: Rules
+    event: Any
     decode: Callable[[bytes], Any]
+    of_profile: Callable[[Node], Closure]
+    of_event: Callable[[Node], Closure]
+    attribute: Callable[[Node], str]
 
 
 class _ProfileReader:
@@ -272,7 +279,11 @@ class _Compiler:
             plan=plan,
             traits=self._traits(),
             initial=_initial(rules),
+            event=self.projection.event,
             decode=self.projection.decode,
+            of_profile=lambda node: closure(node, _ProfileReader(self)),
+            of_event=lambda node: closure(node, _EventReader(self)),
+            attribute=self.projection.attribute,
         )
 
     def _leaves(self) -> dict[str, Leaf]:

@@ -181,26 +181,13 @@ def _modulo(one: Any, other: Any) -> Any:
     return one % other if other else None
 
 
-_ARITHMETIC: dict[str, Callable[[Any, Any], Any]] = {
-    "+": operator.add,
-    "-": operator.sub,
-    "*": operator.mul,
-    "/": _divide,
-    "%": _modulo,
-    "//": _floor_divide,
-}
+def _computing(operation: Callable[[Any, Any], Any], *, joins: bool) -> Callable[[Any, Any], Any]:
+    """Make `(one, other) -> value`: missing in, missing out, and missing where it is no number that a float can hold."""
 
-
-def _arithmetic(node: Arithmetic, reader: Reader) -> Closure:
-    left, right = closure(node.left, reader), closure(node.right, reader)
-    apply = _ARITHMETIC[node.operator]
-    joins = node.operator == "+"
-
-    def compute(profile: Any, event: Any) -> Any:
-        one, other = left(profile, event), right(profile, event)
+    def compute(one: Any, other: Any) -> Any:
         if is_number(one) and is_number(other):
             try:
-                found = apply(one, other)
+                found = operation(one, other)
             except OverflowError:
                 return None
             return found if type(found) is not float or isfinite(found) else None
@@ -209,6 +196,21 @@ def _arithmetic(node: Arithmetic, reader: Reader) -> Closure:
         return None
 
     return compute
+
+
+COMPUTE = {
+    "+": _computing(operator.add, joins=True),
+    "-": _computing(operator.sub, joins=False),
+    "*": _computing(operator.mul, joins=False),
+    "/": _computing(_divide, joins=False),
+    "%": _computing(_modulo, joins=False),
+    "//": _computing(_floor_divide, joins=False),
+}
+
+
+def _arithmetic(node: Arithmetic, reader: Reader) -> Closure:
+    left, right, compute = closure(node.left, reader), closure(node.right, reader), COMPUTE[node.operator]
+    return lambda profile, event: compute(left(profile, event), right(profile, event))
 
 
 def _negative(node: Negative, reader: Reader) -> Closure:

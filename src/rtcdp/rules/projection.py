@@ -49,6 +49,7 @@ class Projection:
             ],
             tag_field="kind",
             tag="event",
+            gc=False,  # decoded from JSON: no cycles, nothing for the collector to find
         )
         self.event = event
         self.decode: Callable[[bytes], Any] = msgspec.json.Decoder(event | Tick | Switch).decode
@@ -80,4 +81,5 @@ def _struct(name: str, fields: dict[str, str]) -> type[msgspec.Struct]:
         name.capitalize(),
         [(field, Any, None) for field in fields.values()],
         rename={field: original for original, field in fields.items()},
+        gc=False,
     )

@@ -115,7 +115,7 @@ class Work:
     done: Callable[[int, int, int], None]
     watermark: Callable[[], int | None]
     version: Callable[[], str | None]
-    records: int = 2_000
+    records: int = 5_000
     size: int = 8 << 20
     limits: Mapping[str, int] = field(default_factory=dict)
 

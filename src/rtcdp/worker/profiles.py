@@ -57,7 +57,7 @@ class ProfileAgent:
         metrics: Metrics | None = None,
         watermark: Callable[[], int | None] = lambda: None,
         version: Callable[[], str | None] = lambda: None,
-        records: int = 2_000,
+        records: int = 5_000,
         size: int = 8 << 20,
         limits: Mapping[str, int] | None = None,
     ) -> None:

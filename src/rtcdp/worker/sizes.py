@@ -43,6 +43,8 @@ def fit(fold: Outputs, changes: str, triggers: str, letters: str, limits: Mappin
 def too_large(state: Mapping[bytes, bytes | None], changelog: str, limits: Mapping[str, int]) -> dict[bytes, int]:
     """The profiles that the changelog cannot take, and their sizes (bytes)."""
     most = limits.get(changelog, DEFAULT) - OVERHEAD
+    if not state or max(map(len, filter(None, state.values())), default=0) + max(map(len, state)) <= most:
+        return {}  # the usual case, by two passes without a step of Python
     return {key: len(value) for key, value in state.items() if value is not None and len(value) + len(key) > most}
 
 
