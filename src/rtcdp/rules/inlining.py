@@ -10,7 +10,9 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import Any, NamedTuple, Protocol
 
-from rtcdp.aggregates import SCALE, Average, Count, ExtremeTime, MostFrequent, Sum, Unique, WindowAtLeast, WindowCount, unscaled
+from rtcdp.aggregates import SCALE, Count, ExtremeTime, MostFrequent, Sum, Unique, WindowAtLeast, WindowCount
+from rtcdp.aggregates.base import unscaled
+from rtcdp.aggregates.lifetime import Average
 from rtcdp.profile import slot_key
 from rtcdp.rules.expressions import Arithmetic, Call, Compare, Conditional, Literal, Logical, Name, Node, Not, Path
 from rtcdp.rules.features import Leaf
