@@ -24,7 +24,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import clickstream, folding, streaming
+from benchmarks import clickstream, folding, projecting, streaming
 from benchmarks.peers import BOTH, PROFILE, STATE, TXN, Peer
 from benchmarks.restoring import restore
 from benchmarks.streaming import Stage
@@ -32,7 +32,7 @@ from rtcdp import brokers
 
 RESULTS = Path(__file__).parent / "results.json"
 RATE = 500
-PARTS = ("throughput", "latency", "engine", "rules", "state", "restore", "memory")
+PARTS = ("throughput", "latency", "engine", "rules", "state", "restore", "memory", "projection")
 Row = tuple[str, str, str]  # what, figure, wanted
 
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 132)
@@ -57,13 +57,13 @@ def main() -> None:
         if part in options.only:
             console.print(f"{part} ...", style="dim")
             keep(part, _WITHOUT_KAFKA[part](options))
-    if {"throughput", "latency", "restore", "memory"} & set(options.only):
+    if _WITH_KAFKA.keys() & set(options.only):
         with brokers.find(options.bootstrap) as broker, tempfile.TemporaryDirectory(prefix="rtcdp-bench-") as logs:
             console.print(f"Kafka: {broker.kind}, {broker.bootstrap}", style="dim")
             stage = Stage(broker.bootstrap, getattr(broker, "pid", 0), Path(options.logs or logs))
-            for part in ("throughput", "latency", "restore", "memory"):
+            for part, run in _WITH_KAFKA.items():
                 if part in options.only:
-                    keep(part, _WITH_KAFKA[part](options, stage))
+                    keep(part, run(options, stage))
     _show(rows, results)
     console.print(f"written: {options.results}", style="dim")
 
@@ -86,6 +86,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rules", type=int, default=10_000, help="how many rules are many")
     parser.add_argument("--profiles", type=int, default=300_000, help="profiles to restore")
     parser.add_argument("--held", type=int, default=1_000_000, help="profiles to hold in memory")
+    parser.add_argument("--projected", type=int, default=200_000, help="profiles to project into Redis")
     parser.add_argument("--bootstrap", default="", help="use this Kafka; default: one of our own")
     parser.add_argument("--logs", default="", help="keep the peers' logs in this folder")
     parser.add_argument("--results", type=Path, default=RESULTS, help="file to write")
@@ -94,6 +95,7 @@ def _options() -> argparse.Namespace:
     if options.quick:
         options.events, options.rounds, options.seconds, options.folded = 40_000, 1, 8, 20_000
         options.rules, options.profiles, options.held = 1_000, 20_000, 50_000
+        options.projected = 20_000
         if options.results == RESULTS:
             options.results = Path(tempfile.gettempdir()) / "rtcdp-bench-quick.json"
     return options
@@ -211,6 +213,20 @@ def _memory(options: argparse.Namespace, stage: Stage) -> tuple[dict[str, Any], 
     return result, [(f"memory with {options.held:,} profiles, restored", told, "")]
 
 
+def _projection(options: argparse.Namespace, stage: Stage) -> tuple[dict[str, Any], list[Row]]:
+    console.print(f"projecting {options.projected:,} profiles ...", style="dim")
+    result = projecting.project(stage.bootstrap, options.projected, options.rounds)
+    return result, [
+        (
+            "profiles into an empty Redis",
+            f"{result['views_per_s']:,.0f} views/s, {result['cpu_us']:.1f} us CPU",
+            ">= 30,000, or",
+        ),
+        ("the same views by pipelined SET", f"{result['plain_sets_per_s']:,.0f}/s", ""),
+        ("projection / pipelined SET", f"{result['ratio']:.2f}", ">= 0.5"),
+    ]
+
+
 # ---- without Kafka -------------------------------------------------------------------------------------------------
 
 
@@ -247,6 +263,7 @@ _WITH_KAFKA: dict[str, Callable[[argparse.Namespace, Stage], Part]] = {
     "latency": _latency,
     "restore": _restore,
     "memory": _memory,
+    "projection": _projection,
 }
 
 

@@ -160,11 +160,12 @@ def state(count: int) -> dict[str, Any]:
     """Bytes per profile and per changelog write, of the RT-segments job and of examples/shop."""
     found = {"rt_segments": _sizes(load(DEFINITIONS), map(clickstream.as_log, clickstream.events(count)))}
     definitions = load(SHOP)
-    found["shop"] = _sizes(definitions, _ingested(definitions, count))
+    found["shop"] = _sizes(definitions, ingested(definitions, count))
     return found
 
 
-def _ingested(definitions: Definitions, count: int) -> Iterable[clickstream.Row]:
+def ingested(definitions: Definitions, count: int) -> Iterable[clickstream.Row]:
+    """Records of the log that `count` raw records of the shop become."""
     ingestor = Ingestor(definitions.tracking, definitions.identity, Source("bench", time="event"))
     shop = Shop()
     for offset, (_, value) in enumerate(shop.records(count)):

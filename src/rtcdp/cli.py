@@ -161,6 +161,29 @@ def worker(  # noqa: PLR0913 - one parameter an option
     raise typer.Exit(code)
 
 
+@app.command(
+    epilog=_examples(
+        "rtcdp project -b localhost:9092 --redis redis://localhost:6379/0",
+        "RTCDP_BOOTSTRAP=kafka:9092 RTCDP_REDIS=redis://redis:6379/0 rtcdp project",
+    )
+)
+def project(
+    *,
+    bootstrap: BootstrapOption = None,
+    redis: Annotated[str | None, typer.Option(help="Where the serving view is kept, redis://...", metavar="URL")] = None,
+    app_name: AppOption = None,
+    instance: Annotated[str | None, typer.Option(help="Name of this replica, for messages.", metavar="NAME")] = None,
+    metrics_port: Annotated[int | None, typer.Option(help="Port of /metrics, /healthz, /readyz; -1 for none.")] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Keep the serving view in Redis in step with the log: profiles, segments, identifiers, what happened last."""
+    from rtcdp.projector.main import run
+
+    raise typer.Exit(
+        run(_settings(config, bootstrap=bootstrap, redis=redis, app=app_name, instance=instance, metrics_port=metrics_port))
+    )
+
+
 @app.command(epilog=_examples("rtcdp check examples/shop", "rtcdp check examples/shop --json"))
 def check(
     *,

@@ -72,6 +72,8 @@ class Settings(CollectorSettings):
     stall_s:         how long nothing may move before the process gives up (s).
     stop_s:          how long an orderly stop may take (s).
     redis:           address of the serving view, `redis://...`; empty: none.
+    redis_password_file: its password, read from a file; instead of one in the address.
+    recent:          how many of a profile's latest changes and triggers the serving view keeps.
     state_dir:       where local helpers (a locally started Kafka) keep files.
     security_protocol, sasl_*, ssl_*: as librdkafka's options of those names; passwords are read from files.
     allow_sasl_without_tls: lets SASL_PLAINTEXT through, which sends credentials unencrypted.
@@ -112,6 +114,8 @@ class Settings(CollectorSettings):
     stall_s: int = Field(60, ge=5, le=3_600)
     stop_s: int = Field(10, ge=1, le=600)
     redis: str = ""
+    redis_password_file: Path | None = None
+    recent: int = Field(50, ge=0, le=10_000)
     state_dir: Path = Path(".rtcdp")
 
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 from aiokafka.partitioner import murmur2
 from confluent_kafka import Consumer, KafkaException
 from rich.console import Console
@@ -17,9 +17,11 @@ from rtcdp import timestamps
 from rtcdp.cluster import cause
 from rtcdp.config import Settings
 from rtcdp.errors import ClusterError, SettingError
+from rtcdp.identity import NAMESPACES, blocked, normalise, profile_key
 from rtcdp.position import POSITION_KEY, Position
 from rtcdp.profile import Profile
 from rtcdp.rules.compiler import Compiled, compile_definitions
+from rtcdp.rules.definitions import Feature, IdentityPlan
 from rtcdp.rules.expressions import Type
 from rtcdp.rules.loading import load
 from rtcdp.transport.restore import restore
@@ -27,11 +29,11 @@ from rtcdp.worker.versions import DefinitionsTopic, Versions
 
 METADATA_S = 10.0
 TENANT = "main"
+TRAITS = "traits."
 TIME_AGGREGATES = frozenset({"first_time", "last_time"})
 
 
-@dataclass(frozen=True)
-class ProfileView:
+class ProfileView(msgspec.Struct, frozen=True):
     """A profile for people and machines. Times are RFC 3339.
 
     now:      the profile's own time, up to which this is true.
@@ -46,16 +48,16 @@ class ProfileView:
     wakes: str | None
     seq: int
     version: str
-    traits: dict[str, Any] = field(default_factory=dict)
-    segments: dict[str, str] = field(default_factory=dict)
-    tags: dict[str, Any] = field(default_factory=dict)
-    features: dict[str, Any] = field(default_factory=dict)
-    waiting: list[str] = field(default_factory=list)
+    traits: dict[str, Any] = {}
+    segments: dict[str, str] = {}
+    tags: dict[str, Any] = {}
+    features: dict[str, Any] = {}
+    waiting: list[str] = []
     bytes: int = 0
 
     def as_json(self) -> dict[str, Any]:
         """For machines."""
-        return dict(vars(self))
+        return msgspec.structs.asdict(self)
 
     def show(self) -> None:
         """Print for people."""
@@ -136,37 +138,89 @@ def partition_of(key: bytes, partitions: int) -> int:
 
 def view(profile: Profile, compiled: Compiled | None, size: int) -> ProfileView:
     """What a stored profile means under a version of the definitions. compiled: None where it is not known."""
-    timeless = ProfileView(
-        key=profile.key,
-        now=timestamps.render(profile.now),
-        wakes=timestamps.render(profile.wake_at) if profile.wake_at <= timestamps.LATEST else None,
-        seq=profile.seq,
-        version=compiled.version if compiled else "",
-        traits={name: profile.trait(name) for name in sorted(profile.traits) if profile.trait(name) is not None},
-        bytes=size,
-    )
-    if compiled is None:
-        return timeless
-    segments = {rule.key: rule.name for rule in compiled.rules if rule.is_segment}
-    tags = {rule.key: rule.name for rule in compiled.rules if not rule.is_segment}
-    triggers = {trigger.key: trigger.name for trigger in compiled.triggers}
-    inside = sorted((entered, segments[key]) for key, entered in profile.segments.items() if key in segments)
-    timeless.segments.update((name, timestamps.render(entered)) for entered, name in inside)
-    timeless.tags.update(sorted((tags[key], value) for key, value in profile.tags.items() if key in tags))
-    timeless.features.update(_features(profile, compiled))
-    timeless.waiting.extend(sorted(triggers[key] for key in profile.waiting if key in triggers))
-    return timeless
+    return Viewer(compiled).view(profile, size)
 
 
-def _features(profile: Profile, compiled: Compiled) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for name, feature in compiled.definitions.features.items():
-        value = compiled.features[name].value(profile) if name in compiled.features else None
-        if value is None:
-            continue
-        is_time = feature.aggregate in TIME_AGGREGATES or (feature.value is not None and feature.value.type is Type.TIME)
-        values[name] = timestamps.render(value) if is_time and isinstance(value, int) else value
-    return values
+class Viewer:
+    """Makes views of profiles under one version of the definitions; what can be looked up beforehand is.
+
+    compiled: None where the version is not known: then names are missing, and with them all but traits.
+    """
+
+    def __init__(self, compiled: Compiled | None) -> None:
+        rules = compiled.rules if compiled else ()
+        self._version = compiled.version if compiled else ""
+        self._segments = {rule.key: rule.name for rule in rules if rule.is_segment}
+        self._tags = {rule.key: rule.name for rule in rules if not rule.is_segment}
+        self._triggers = {trigger.key: trigger.name for trigger in compiled.triggers} if compiled else {}
+        leaves = compiled.features if compiled else {}
+        defined = compiled.definitions.features if compiled else {}
+        self._features = [
+            (name, leaves[name].reader(), _is_time(feature)) for name, feature in defined.items() if name in leaves
+        ]
+        plan = compiled.definitions.identity if compiled else IdentityPlan()
+        self._blocked = frozenset(text.casefold() for text in plan.blocked)
+        self._identifiers = [
+            (space.name, path.removeprefix(TRAITS).split("."), space.normalise)
+            for space in plan.namespaces or NAMESPACES
+            for path in space.paths
+            if path.startswith(TRAITS)
+        ]
+
+    def view(self, profile: Profile, size: int, inside: Mapping[str, int] | None = None) -> ProfileView:
+        """The profile for people and machines. size: of its stored form (bytes). inside: its `memberships`, where known."""
+        if inside is None:
+            inside = self.memberships(profile)
+        render = timestamps.render
+        waiting = self._triggers.keys() & profile.waiting.keys() if profile.waiting else ()
+        return ProfileView(
+            key=profile.key,
+            now=render(profile.now),
+            wakes=render(profile.wake_at) if profile.wake_at <= timestamps.LATEST else None,
+            seq=profile.seq,
+            version=self._version,
+            traits={name: value for name in sorted(profile.traits) if (value := profile.trait(name)) is not None},
+            segments={name: render(entered) for name, entered in inside.items()},
+            tags=dict(sorted([(self._tags[key], value) for key, value in profile.tags.items() if key in self._tags])),
+            features=self._values(profile),
+            waiting=sorted(self._triggers[key] for key in waiting),
+            bytes=size,
+        )
+
+    def memberships(self, profile: Profile) -> dict[str, int]:
+        """Segments that it is in, and when each was entered (ms), earliest first."""
+        names = self._segments
+        inside = [(entered, names[key]) for key, entered in profile.segments.items() if key in names]
+        inside.sort()
+        return {name: entered for entered, name in inside}
+
+    def identifiers(self, profile: Profile) -> list[str]:
+        """Its other identifiers, as `NAMESPACE:VALUE` of a profile key: those that the identity plan reads from traits."""
+        if not profile.traits:
+            return []
+        tenant = profile.key.partition("/")[0]
+        found = set()
+        for namespace, path, form in self._identifiers:
+            value = profile.trait(path[0])
+            for name in path[1:]:
+                value = value.get(name) if isinstance(value, dict) else None
+            text = "" if value is None else normalise(value, form)
+            if text and not blocked(text, self._blocked):
+                found.add(profile_key(tenant, namespace, text).decode())
+        found.discard(profile.key)
+        return sorted(key.partition("/")[2] for key in found)
+
+    def _values(self, profile: Profile) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for name, read, is_time in self._features:
+            value = read(profile, None)
+            if value is not None:
+                found[name] = timestamps.render(value) if is_time and isinstance(value, int) else value
+        return found
+
+
+def _is_time(feature: Feature) -> bool:
+    return feature.aggregate in TIME_AGGREGATES or (feature.value is not None and feature.value.type is Type.TIME)
 
 
 def _partitions(settings: Settings) -> int:

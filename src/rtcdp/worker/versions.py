@@ -295,16 +295,23 @@ class Versions(Mapping[str, Compiled]):
         found = self._definitions.get(version)
         if found is not None:
             return found
-        if version not in self._topic.entries:
-            # A record of the log may be faster than the thread that follows the topic.
-            self._topic.read()
-        text = self._topic.entries.get(version)
-        if text is None:
-            return None
-        try:
-            found = definitions_from_normal(text.decode())
-        except (DefinitionErrors, UnicodeDecodeError) as error:
-            logger.warning("the definitions %s cannot be read by this version of rtcdp: %s", version, error)
+        found = definitions_of(self._topic, version)
+        if found is None:
             return None
         self._definitions[version] = found
         return found
+
+
+def definitions_of(topic: DefinitionsTopic, version: str) -> Definitions | None:
+    """A version's definitions, the topic being read again where it is not known yet; None where it cannot be had or read."""
+    if version not in topic.entries:
+        # A record of the log may be faster than the thread that follows the topic.
+        topic.read()
+    text = topic.entries.get(version)
+    if text is None:
+        return None
+    try:
+        return definitions_from_normal(text.decode())
+    except (DefinitionErrors, UnicodeDecodeError) as error:
+        logger.warning("the definitions %s cannot be read by this version of rtcdp: %s", version, error)
+        return None

@@ -1,0 +1,1 @@
+"""The process `rtcdp project`: keeps the serving view in Redis in step with the log."""

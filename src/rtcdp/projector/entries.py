@@ -1,0 +1,130 @@
+"""From records of the log to what a projection keeps of them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from rtcdp import position as positions
+from rtcdp import profile as profiles
+from rtcdp import timestamps
+from rtcdp.errors import RtcdpError
+from rtcdp.inspection import Viewer
+from rtcdp.outputs import Change, TriggerEvent
+from rtcdp.position import POSITION_KEY, SwitchPoint
+from rtcdp.rules.compiler import Compiled
+from rtcdp.sinks.redis import Flow, View
+
+logger = logging.getLogger(__name__)
+
+RESERVED = b"~"
+MOST_HELD = 50_000
+"""Records that may wait for their position: far more than a transaction has."""
+_json = msgspec.json.Encoder().encode
+_in_order = msgspec.json.Encoder(order="deterministic").encode
+_change = msgspec.json.Decoder(Change).decode
+_trigger = msgspec.json.Decoder(TriggerEvent).decode
+
+Record = tuple[int, bytes, bytes | None]
+"""Offset, key, value."""
+
+
+class ViewEntries:
+    """Makes the views of one changelog partition.
+
+    compiled: a version's compiled definitions; None where it is not known.
+    """
+
+    def __init__(self, compiled: Callable[[str], Compiled | None]) -> None:
+        self._compiled = compiled
+        self._viewers: dict[str, Viewer] = {}
+        self._nameless = Viewer(None)
+        self._switches: Sequence[SwitchPoint] = ()
+        self.unreadable = 0
+
+    def learn(self, position: bytes) -> None:
+        """Take the partition's position in: it names the version that each switch began."""
+        self._switches = positions.decode(position).switches
+
+    def make(self, records: Sequence[Record]) -> tuple[list[View], int]:
+        """The newest view of each key, in the order of the log, and how many of the records are used.
+
+        Records from the first on whose switch is not known yet are left: they are used once the position behind them, written
+        in the same transaction, has come.
+        """
+        newest: dict[bytes, tuple[int, bytes | None]] = {}
+        for _, key, value in records:
+            if key == POSITION_KEY and value is not None:
+                self.learn(value)
+        used = 0
+        for offset, key, value in records:
+            if value is not None and not key.startswith(RESERVED) and not self._knows(value) and len(records) < MOST_HELD:
+                break
+            used += 1
+            if not key.startswith(RESERVED):
+                newest.pop(key, None)  # the newest one's place in the order is what counts
+                newest[key] = (offset, value)
+        views = [self._view(key.decode("utf-8", "replace"), *found) for key, found in newest.items()]
+        return [view for view in views if view is not None], used
+
+    def _knows(self, value: bytes) -> bool:
+        return bool(self._switches) and profiles.switch(value) <= self._switches[-1].number
+
+    def _view(self, key: str, offset: int, value: bytes | None) -> View | None:
+        if value is None:
+            return key, offset, "", ""
+        try:
+            profile = profiles.decode(key, value)
+        except RtcdpError as error:
+            self.unreadable += 1
+            logger.warning("left as it was: %s", error)
+            return None
+        viewer = self._viewer(profile.switch)
+        inside = viewer.memberships(profile)
+        body = _json(viewer.view(profile, len(value), inside))
+        sets = _in_order((inside, viewer.identifiers(profile)))
+        return key, offset, f'{{"offset":{offset},{body[1:].decode()}', sets.decode()
+
+    def _viewer(self, switch: int) -> Viewer:
+        passed = [point.version for point in self._switches if point.number <= switch]
+        if not passed:
+            return self._nameless
+        version = passed[-1]
+        viewer = self._viewers.get(version)
+        if viewer is None:
+            viewer = self._viewers[version] = Viewer(self._compiled(version))
+        return viewer
+
+
+def change_flow(value: bytes | None) -> Flow | None:
+    """What is kept of a record of `profile-changes`; None where it cannot be read."""
+    change: Change | None = _read(_change, value)
+    if change is None or (at := timestamps.parse(change.at)) is None:
+        return None
+    what = f"{change.kind}|{change.name}" + (f"|{change.reason}" if change.reason else "")
+    return change.profile, change.seq, at, what, _text(value), ()
+
+
+def trigger_flow(value: bytes | None) -> Flow | None:
+    """What is kept of a record of `triggers`; None where it cannot be read."""
+    event: TriggerEvent | None = _read(_trigger, value)
+    if event is None or (at := timestamps.parse(event.time)) is None:
+        return None
+    expires = timestamps.parse(event.data.expires_at) or 0
+    return event.subject, event.seq, at, f"sent|{event.data.trigger}", _text(value), (event.data.trigger, expires)
+
+
+def _text(value: bytes | None) -> str:
+    return (value or b"").decode()  # it was JSON, so it is UTF-8
+
+
+def _read(decode: Callable[[bytes], Any], value: bytes | None) -> Any:
+    if value is None:
+        return None
+    try:
+        return decode(value)
+    except (msgspec.MsgspecError, ValueError):
+        return None
