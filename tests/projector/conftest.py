@@ -17,6 +17,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from rtcdp import outputs
 from rtcdp import position as positions
 from rtcdp.config import Settings
+from rtcdp.health import Health
 from rtcdp.inspection import partition_of
 from rtcdp.position import POSITION_KEY, Position, SwitchPoint
 from rtcdp.projector.main import sink_of, versions_of
@@ -25,7 +26,6 @@ from rtcdp.projector.projection import Projection
 from rtcdp.redis_server import RedisServer
 from rtcdp.rules.loading import load
 from rtcdp.simulate.replay import Replay
-from rtcdp.worker.health import Health
 from rtcdp.worker.versions import DefinitionsTopic, apply
 from tests.worker.conftest import wait_for
 

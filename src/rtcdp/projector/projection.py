@@ -17,6 +17,7 @@ from confluent_kafka import Message
 
 from rtcdp.config import Settings
 from rtcdp.errors import ClusterError
+from rtcdp.health import Health
 from rtcdp.metrics import now_ms
 from rtcdp.projector.entries import Record, ViewEntries, change_flow, trigger_flow
 from rtcdp.projector.feed import CHUNK, Feed
@@ -24,7 +25,6 @@ from rtcdp.projector.measures import Measures
 from rtcdp.projector.standing import Place, Standings
 from rtcdp.rules.compiler import Compiled
 from rtcdp.sinks.redis import Lost, RedisSink, Taken
-from rtcdp.worker.health import Health
 
 logger = logging.getLogger(__name__)
 
