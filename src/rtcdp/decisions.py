@@ -5,12 +5,11 @@ from __future__ import annotations
 import msgspec
 
 from rtcdp.profile import Profile
-from rtcdp.rules.compiler import CompiledTrigger
-from rtcdp.rules.definitions import On, Trigger
+from rtcdp.rules.compiled_triggers import CompiledTrigger
 from rtcdp.rules.expressions import spell_duration, unparse
+from rtcdp.rules.sending import On, Trigger
 from rtcdp.timestamps import rfc3339
-
-_SENT, _CANCELLED, _FALSE = 0, 1, 2  # places in a trigger's memory: see `rtcdp.triggers`
+from rtcdp.triggers import waiting_of
 
 
 class Gate(msgspec.Struct, omit_defaults=True):
@@ -38,8 +37,7 @@ class Decision(msgspec.Struct, omit_defaults=True):
 
 def waits_until(profile: Profile, trigger: CompiledTrigger) -> int | None:
     """When a waiting start is due (ms); None where none waits."""
-    waiting = profile.waiting.get(trigger.key)
-    return waiting[0] if waiting else None
+    return min((profile.waiting[key].due for key in waiting_of(profile, trigger)), default=None)
 
 
 def gates(profile: Profile, compiled: CompiledTrigger, trigger: Trigger) -> list[Gate]:
@@ -62,9 +60,12 @@ def decisions(profile: Profile, trigger: CompiledTrigger) -> list[Decision]:
     memory = profile.triggers.get(trigger.key)
     if memory is None:
         return []
-    found = [Decision("sent", rfc3339(at)) for at in reversed(memory[_SENT])]
-    if memory[_FALSE]:
-        found.append(Decision("if", times=memory[_FALSE]))
+    found = [Decision("sent", rfc3339(at)) for at in reversed(memory.sent)]
+    if memory.last and [memory.last[0]] != memory.sent[-1:]:
+        at, reason, by = memory.last
+        found.insert(0, Decision(f"{reason} ({by})" if by else reason, rfc3339(at)))
+    if memory.false:
+        found.append(Decision("if", rfc3339(memory.false_at), times=memory.false))
     return found
 
 
@@ -74,12 +75,13 @@ def _start(on: On) -> str:
 
 
 def _waiting(profile: Profile, trigger: CompiledTrigger) -> str:
-    waiting = profile.waiting.get(trigger.key)
+    waiting = [profile.waiting[key] for key in waiting_of(profile, trigger)]
     if not waiting:
         return "nothing waits"
-    _, occurred, _, cause, message_id = waiting[:5]
-    by = f"message {message_id}" if message_id else cause
-    return f"started at {rfc3339(occurred)} by {by}"
+    first = min(waiting, key=lambda start: (start.due, start.occurred))
+    by = f"message {first.message_id}" if first.message_id else first.cause
+    more = f", and {len(waiting) - 1} more" if len(waiting) > 1 else ""
+    return f"started at {rfc3339(first.occurred)} by {by}{more}"
 
 
 def _unless(profile: Profile, compiled: CompiledTrigger, trigger: Trigger) -> Gate:
@@ -91,7 +93,7 @@ def _unless(profile: Profile, compiled: CompiledTrigger, trigger: Trigger) -> Ga
     if unless.same:
         text += f" with the same {', '.join(map(unparse, unless.same))}"
     memory = profile.triggers.get(compiled.key)
-    latest = memory[_CANCELLED] if memory else None
+    latest = memory.cancelled if memory else None
     if isinstance(latest, dict):
         latest = max(latest.values(), default=None)
     return Gate("unless", text, "" if latest is None else f"last called off by an event of {rfc3339(latest)}")
@@ -99,7 +101,7 @@ def _unless(profile: Profile, compiled: CompiledTrigger, trigger: Trigger) -> Ga
 
 def _cap(profile: Profile, trigger: CompiledTrigger, times: int, per: int) -> Gate:
     memory = profile.triggers.get(trigger.key)
-    used = [at for at in (memory[_SENT] if memory else []) if at > profile.now - per]
+    used = [at for at in (memory.sent if memory else []) if at > profile.now - per]
     full = len(used) >= times
     state = f"{min(len(used), times)} of {times} used"
     return Gate("cap", f"{times} per {spell_duration(per)}", state, rfc3339(used[-times] + per) if full else "")

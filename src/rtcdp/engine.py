@@ -7,9 +7,11 @@ changes, in order, and each output carries its instant. So outputs depend on the
 from __future__ import annotations
 
 from bisect import insort
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from rtcdp import triggers
+from rtcdp import deciding, expiry, schedules, stages, triggers
 from rtcdp.aggregates import NEVER
 from rtcdp.rules.functions import same
 from rtcdp.rules.generator import Apply, Generator, Look, Starts
@@ -21,6 +23,13 @@ if TYPE_CHECKING:
     from rtcdp.rules.features import Leaf
     from rtcdp.rules.gates import Rules
 MAX_TRAITS = 512
+# How what is neither a tag nor a segment is looked at: returns the rules that read what changed.
+_LOOKS: dict[str, Callable[[Rule, Profile, Outbox, Starts], Rules]] = {
+    "stage": stages.look,
+    "schedule": schedules.look,
+    "guard": triggers.guard,
+    "ending": expiry.look,
+}
 _MOST_NAMES = 10_000
 
 
@@ -59,6 +68,8 @@ class Engine:
         self.applies = _Applies(self)
         self._looks: list[Look | None] = [None] * len(compiled.rules)
         self._timed = compiled.timed
+        self._lifecycle: Rules = (compiled.lifecycle.index,) if compiled.lifecycle is not None else ()
+        self._ending = compiled.ending
         self._rules = compiled.rules
 
     def make_apply(self, event: str, plan: Plan) -> Apply:
@@ -139,7 +150,9 @@ class Engine:
     def _make_look(self, index: int) -> Look:
         """Make what looks at one rule: `(profile, outbox, starts)` -> the rules that read it, where it changed."""
         rule = self._rules[index]
-        if not rule.is_segment:
+        if rule.kind in _LOOKS:
+            look = partial(_LOOKS[rule.kind], rule)
+        elif not rule.is_segment:
             look = _look_at_tag(rule)
         elif self.generator is not None:
             look = self.generator.look(rule)
@@ -161,8 +174,10 @@ class Engine:
         for trigger in plan.starts:
             if trigger.where is None or trigger.where(None, event):
                 triggers.start(profile, trigger, event, ("event", event.id), times, outbox)
+        for trigger in plan.awaits:
+            triggers.arrive(profile, trigger, event)
         if profile.waiting:
-            triggers.decide(profile, self.compiled.by_key, event.received, outbox)
+            deciding.decide(profile, self.compiled.by_key, event.received, outbox)
 
     def advance(self, profile: Profile, until: int, outbox: Outbox, *, simulated: bool) -> None:
         """Pass every instant up to and including `until` (ms) at which something changes by time alone.
@@ -181,7 +196,11 @@ class Engine:
             touched: Rules = ()
             for leaf, slot in self._timed_slots(profile):
                 touched += leaf.woken(slot, now)
+            if self._lifecycle and stages.due(profile) <= now:
+                touched += self._lifecycle
             self._settle(profile, touched, outbox, "time", now if simulated else until)
+            if self._ending is not None and expiry.due(profile, self._ending) <= now:
+                expiry.end(profile, self.compiled, outbox)
 
     def _settle(self, profile: Profile, touched: Rules, outbox: Outbox, cause: Cause, revealed: int) -> None:
         """Rules, then triggers, then when to wake next."""
@@ -190,14 +209,23 @@ class Engine:
             self._evaluate(profile, touched, outbox, starts)
         for trigger in starts:
             triggers.start(profile, trigger, None, (cause, ""), (profile.now, profile.now), outbox)
+        if profile.schedules:
+            for trigger, at in schedules.due(profile, self.compiled.by_key):
+                triggers.start(profile, trigger, None, ("time", ""), (at, at), outbox)
         if profile.waiting:
-            triggers.decide(profile, self.compiled.by_key, revealed, outbox)
+            deciding.decide(profile, self.compiled.by_key, revealed, outbox)
         profile.wake_at = self.next_wake(profile)
 
     def next_wake(self, profile: Profile) -> int:
         """When something may next change by time alone (ms), or NEVER."""
         now = profile.now
-        wake = min([waiting[0] for waiting in profile.waiting.values()]) if profile.waiting else NEVER
+        wake = min([start.due for start in profile.waiting.values()]) if profile.waiting else NEVER
+        if profile.schedules:
+            wake = min(wake, *profile.schedules.values())
+        if profile.stage:
+            wake = min(wake, stages.due(profile))
+        if self._ending is not None:
+            wake = min(wake, max(expiry.due(profile, self._ending), now + 1))
         for leaf, slot in self._timed_slots(profile):
             due = leaf.next(slot, now)
             wake = min(due, wake)
@@ -232,14 +260,14 @@ class Engine:
                 outbox.change(profile, "exited", rule.name, old=True, new=False)
             elif not rule.is_segment and rule.key in profile.tags:
                 outbox.change(profile, "tag", rule.name, old=rule.shown(profile.tags.pop(rule.key)))
+        if compiled.lifecycle is None:
+            stages.leave(profile, outbox)
         for trigger in old.triggers:
             new = compiled.by_key.get(trigger.key)
-            if new is not None:
-                triggers.migrate(profile, trigger, new)
-                continue
-            profile.triggers.pop(trigger.key, None)
-            if profile.waiting.pop(trigger.key, None) is not None:
-                outbox.change(profile, "not_sent", trigger.name, reason="withdrawn")
+            if new is None:
+                triggers.withdraw(profile, trigger, outbox)
+            else:
+                triggers.migrate(profile, trigger, new, outbox)
         self._settle(profile, tuple(range(len(compiled.rules))), outbox, "definitions", revealed)
 
 
@@ -269,7 +297,7 @@ def _look_at_tag(rule: Rule) -> Look:
     """Set, change or remove a tag."""
     key = rule.key
 
-    def look(profile: Profile, outbox: Outbox, _starts: Starts) -> Rules:
+    def look(profile: Profile, outbox: Outbox, starts: Starts) -> Rules:
         value = None if rule.when is not None and not rule.when(profile, None) else rule.value(profile, None)
         old = profile.tags.get(key)
         if same(value, old) or (value is None and old is None):
@@ -279,6 +307,7 @@ def _look_at_tag(rule: Rule) -> Look:
         else:
             profile.tags[key] = value
         outbox.change(profile, "tag", rule.name, old=rule.shown(old), new=rule.shown(value))
+        starts += rule.changed
         return rule.dependents
 
     return look

@@ -10,8 +10,9 @@ from rtcdp.outputs import Change, TriggerData, TriggerEvent
 from rtcdp.timestamps import rfc3339
 
 if TYPE_CHECKING:
-    from rtcdp.profile import Profile
-    from rtcdp.rules.compiler import CompiledTrigger
+    from rtcdp.profile import Profile, Start
+    from rtcdp.rules.compiled_triggers import CompiledTrigger
+    from rtcdp.rules.programs import Deliver
 
 Cause = Literal["event", "time", "definitions"]
 
@@ -55,11 +56,10 @@ class Outbox:
     def change(
         self,
         profile: Profile,
-        kind: Literal["entered", "exited", "tag", "stage", "not_sent"],
+        kind: Literal["entered", "exited", "tag", "stage"],
         name: str,
         old: Any = None,
         new: Any = None,
-        reason: str = "",
     ) -> None:
         """Put out a record of `profile-changes`, at the profile's time."""
         identity = self._identity(profile, name, kind)
@@ -76,14 +76,37 @@ class Outbox:
                 self._message_id,
                 old,
                 new,
-                reason,
+                "",
                 self._historical,
             )
         )
 
-    def trigger(self, profile: Profile, trigger: CompiledTrigger, waiting: list[Any], payload: dict[str, Any]) -> None:
-        """Put out a trigger event. `waiting` is the start that fires: see `rtcdp.triggers`."""
-        due, occurred, received, cause, message_id = waiting[:5]
+    def not_sent(self, profile: Profile, name: str, reason: str, by: str = "", step: str = "", arm: str = "") -> None:
+        """Put out a decision not to send the trigger of this name. The rest: see `Change`."""
+        identity = self._identity(profile, name, "not_sent")
+        self.items.append(
+            Change(
+                identity,
+                "not_sent",
+                profile.key,
+                name,
+                self._at,
+                self._cause,
+                self.version,
+                profile.seq,
+                self._message_id,
+                reason=reason,
+                historical=self._historical,
+                by=by,
+                step=step,
+                arm=arm,
+            )
+        )
+
+    def trigger(
+        self, profile: Profile, trigger: CompiledTrigger, start: Start, payload: dict[str, Any], message: Deliver, arm: str
+    ) -> None:
+        """Put out a trigger event. start: the one that fires; message: what it sends; arm: see `TriggerData`."""
         identity = self._identity(profile, trigger.name, "trigger")
         at = self._at
         self.items.append(
@@ -95,16 +118,18 @@ class Outbox:
                 data=TriggerData(
                     profile=profile.key,
                     trigger=trigger.name,
-                    cause=cause,
-                    message_id=message_id,
-                    occurred=rfc3339(occurred),
-                    received=rfc3339(received),
-                    due=rfc3339(due),
+                    cause=start.cause,  # type: ignore[arg-type]  # kept as plain text in the profile
+                    message_id=start.message_id,
+                    occurred=rfc3339(start.occurred),
+                    received=rfc3339(start.received),
+                    due=rfc3339(start.due),
                     decided=at,
-                    expires_at=rfc3339(due + trigger.max_age),
-                    channel=trigger.channel,
+                    expires_at=rfc3339(start.due + trigger.max_age),
+                    channel=message.channel,
                     payload=payload,
                     version=self.version,
+                    step=message.name,
+                    arm=arm,
                 ),
             )
         )

@@ -16,12 +16,16 @@ class Change(msgspec.Struct, omit_defaults=True, gc=False):
     id:         hash of profile, definition, version, kind, instant, cause and ordinal: the same in every attempt.
     kind:       what happened.
     profile:    profile key.
-    name:       the segment, tag or trigger.
+    name:       the segment, tag or trigger; `stage` for a stage.
     at:         the instant it happened: the due instant for what time did.
     cause:      `event`, `time` or `definitions`.
     message_id: the event's message id where the cause is an event.
-    old, new:   value before and after, for tags.
-    reason:     why a trigger was not sent, for decisions.
+    old, new:   value before and after, for tags and stages.
+    reason:     why a trigger was not sent, for decisions: again, cancelled, cap, cooldown, expired, holdout, max_age,
+                priority, quiet, running, superseded, too_many, withdrawn.
+    by:         whose limit it was: empty for the trigger's own, else `group marketing`, `channel push`.
+    step:       the step of a journey that was not sent.
+    arm:        `control` where the trigger was not sent so that lift can be measured.
     version:    version of the definitions.
     seq:        grows with every output of the profile; a reader drops what is not above the last it saw.
     historical: caused by imported history.
@@ -40,10 +44,17 @@ class Change(msgspec.Struct, omit_defaults=True, gc=False):
     new: Any = None
     reason: str = ""
     historical: bool = False
+    by: str = ""
+    step: str = ""
+    arm: str = ""
 
 
 class TriggerData(msgspec.Struct, omit_defaults=True, kw_only=True, gc=False):
-    """The `data` of a trigger event. `occurred received due decided` are the times of LANGUAGE: RFC 3339."""
+    """The `data` of a trigger event.
+
+    occurred, received: of what started it; due: when it was to be sent; decided: when that was decided (RFC 3339).
+    step: of a journey. arm: `treated` where others get nothing so that lift can be measured.
+    """
 
     profile: str
     trigger: str
@@ -57,6 +68,8 @@ class TriggerData(msgspec.Struct, omit_defaults=True, kw_only=True, gc=False):
     channel: str = ""
     payload: dict[str, Any] = {}
     version: str
+    step: str = ""
+    arm: str = ""
 
 
 class TriggerEvent(msgspec.Struct, kw_only=True, gc=False):

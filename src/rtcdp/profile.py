@@ -28,6 +28,52 @@ _SEEN_LEAST = SEEN_MOST * _SEEN_ENTRY
 SEEN_FOR_MS = 86_400_000
 
 
+class Start(msgspec.Struct, array_like=True):
+    """A start of a trigger that waits. New fields go to the end, with a default. Times in ms.
+
+    due:        when the next thing happens to it.
+    occurred, received: of what started it.
+    cause, message_id:  of its outputs.
+    captured:   what is read of the starting event later; empty where time started it.
+    same:       what must be equal in an event that calls it off, as text.
+    place:      in the program of the trigger.
+    first:      when the first of those occurred that it took the place of.
+    contends:   it has waited for others of its group, and one of them is picked.
+    """
+
+    due: int
+    occurred: int
+    received: int
+    cause: str
+    message_id: str
+    captured: list[Any] = []
+    same: str = ""
+    place: int = 0
+    first: int = 0
+    contends: bool = False
+
+
+class Memory(msgspec.Struct, array_like=True):
+    """What a profile remembers of a trigger, a group or a channel. New fields go to the end, with a default.
+
+    sent:      instants (ms) of sending, newest last, as many as caps need.
+    cancelled: when (ms) the latest event occurred that calls off, or {what must be the same: that}.
+    false:     how often `if` did not hold, `false_at` when last (ms).
+    last:      the last decision: instant (ms), `sent` or the reason, whose limit it was.
+    latest:    of each instance that was sent or went under way: [when (ms), when its start occurred].
+    until:     of a group: when the pause ends in which one of several is picked; `picked`: when that was done last.
+    """
+
+    sent: list[int] = []
+    cancelled: Any = None
+    false: int = 0
+    false_at: int = 0
+    last: list[Any] = []
+    latest: dict[str, list[int]] = {}
+    until: int = 0
+    picked: int = 0
+
+
 class _Body(msgspec.Struct, array_like=True):
     """Everything after the prefix, in wire order (`encode` writes it). New fields go to the end, with a default."""
 
@@ -35,12 +81,14 @@ class _Body(msgspec.Struct, array_like=True):
     slots: dict[str, Any] = {}
     tags: dict[str, Any] = {}
     segments: dict[str, int] = {}
-    triggers: dict[str, list[Any]] = {}
-    waiting: dict[str, list[Any]] = {}
+    triggers: dict[str, Memory] = {}
+    waiting: dict[str, Start] = {}
     consent: dict[str, Any] = {}
     seen: bytes = b""
     failures: int = 0
     born: int = 0
+    schedules: dict[str, int] = {}
+    stage: list[Any] = []
 
 
 def _unextend(code: int, data: memoryview) -> int:
@@ -72,13 +120,15 @@ class Profile:
     slots:    slot key of a feature -> slot of its aggregate.
     tags:     slot key of a tag -> value.
     segments: slot key of a segment -> when it was entered (ms). Only those it is in.
-    triggers: slot key of a trigger -> its memory (see `rtcdp.triggers`).
-    waiting:  slot key of a trigger -> the start that waits.
+    triggers: slot key of a trigger, group or channel -> its memory.
+    waiting:  key of a trigger's instance (see `rtcdp.triggers`) -> the start that waits.
     consent:  purpose -> answer.
     seen:     message ids: `_SEEN_ENTRY` bytes each, oldest first.
     known:    hashes of these, and of a few forgotten ones: made when first needed, never written.
     failures: how often in a row waking it has raised.
     born:     number of the switch under which it began: it has seen all that features kept since then should have.
+    schedules: slot key of a trigger that the calendar starts -> when it is due next (ms).
+    stage:    of the lifecycle: name, since when (ms), when it may be left for another that holds already (ms); or empty.
     fresh:    no event yet: what holds for an empty profile has still to be entered.
     """
 
@@ -90,10 +140,12 @@ class Profile:
         "key",
         "known",
         "now",
+        "schedules",
         "seen",
         "segments",
         "seq",
         "slots",
+        "stage",
         "switch",
         "tags",
         "traits",
@@ -112,13 +164,19 @@ class Profile:
         self.slots: dict[str, Any] = {}
         self.tags: dict[str, Any] = {}
         self.segments: dict[str, int] = {}
-        self.triggers: dict[str, list[Any]] = {}
-        self.waiting: dict[str, list[Any]] = {}
+        self.triggers: dict[str, Memory] = {}
+        self.waiting: dict[str, Start] = {}
         self.consent: dict[str, Any] = {}
         self.seen = b""
         self.failures = 0
+        self.schedules: dict[str, int] = {}
+        self.stage: list[Any] = []
         self.fresh = True
         self.known: set[bytes] | None = None
+
+    def begin_anew(self) -> None:
+        """Be as one never seen before."""
+        self.__init__(self.key, self.switch)  # type: ignore[misc]  # the one place that knows every field
 
     def trait(self, name: str) -> Any:
         """Value of a trait; None where it is missing or removed."""
@@ -176,6 +234,8 @@ def encode(profile: Profile) -> bytes:
         profile.seen,
         profile.failures,
         profile.born,
+        profile.schedules,
+        profile.stage,
     )
     try:
         return prefix + _encode(body)
@@ -219,6 +279,8 @@ def decode(key: str, data: bytes) -> Profile:
     profile.seen = body.seen
     profile.failures = body.failures
     profile.born = body.born
+    profile.schedules = body.schedules
+    profile.stage = body.stage
     profile.fresh = False
     return profile
 

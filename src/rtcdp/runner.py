@@ -307,7 +307,9 @@ class _Batch:
             profile = Profile(name, self._switch) if stored is None else profiles.decode(name, stored)
             self._cache[key] = profile
         self._touched[key] = profile
-        if profile.switch != self._switch:
+        if profile.fresh:
+            profile.switch = profile.born = self._switch
+        elif profile.switch != self._switch:
             profile = self._pass_safely(profile, key)
         return profile
 
@@ -335,8 +337,9 @@ class _Batch:
             old_box, new_box = Outbox(before.version), Outbox(switch.version)
             simulated = self._position.simulated
             old.advance(profile, switch.time, old_box, simulated=simulated)
-            profile.now = max(profile.now, switch.time)
-            new.migrate(profile, old.compiled, new_box, revealed=profile.now)
+            if not profile.fresh:  # it has not ended
+                profile.now = max(profile.now, switch.time)
+                new.migrate(profile, old.compiled, new_box, revealed=profile.now)
             profile.switch = switch.number
             self._outbox.items += old_box.items + new_box.items
         profile.switch = self._switch
@@ -404,7 +407,8 @@ class _Batch:
         kept = len(self._outbox.items)
         try:
             self._engine.advance(profile, tick.time, self._outbox, simulated=tick.simulated)
-            profile.now = max(profile.now, tick.time)
+            if not profile.fresh:  # it has ended
+                profile.now = max(profile.now, tick.time)
             if self._careful:
                 self._check(profile, kept)
         except Exception:  # noqa: BLE001  a profile that cannot be woken is put off; the others go on
@@ -469,8 +473,13 @@ class _Batch:
         fold = self._fold
         self._flush()
         dump = profiles.encode
-        # one that is still fresh saw only a record that raised: it is not there
-        fold.state = {key: dump(profile) for key, profile in self._touched.items() if not profile.fresh}
+        # one that is fresh has ended, or saw only a record that raised and is not there
+        state = self._runner.state
+        fold.state = {
+            key: None if profile.fresh else dump(profile)
+            for key, profile in self._touched.items()
+            if not profile.fresh or key in state
+        }
         fold.position = positions.encode(self._position)
         fold.next_position = self._position
         fold.counts["changes"] = len(fold.changes)

@@ -1,60 +1,116 @@
-"""Triggers of one profile: starting, waiting, cancelling, deciding.
+"""Triggers of one profile: starting, restarting and calling off. What falls due is decided in `rtcdp.deciding`.
 
-Waiting, under the trigger's key: [due, occurred, received, cause, message id, captured, same]; times in ms.
-Memory, under the trigger's key: [instants of sending, newest last; latest cancelling event; times `if` was false]. The
-latest cancelling event is a time (ms), or {what must be the same: time} where the definition says `same`; it is kept
-so that a start that comes late is still cancelled by what happened after it.
+A start waits under the key of its trigger, six characters, followed by a hash of what tells it from others: the values of
+`one per`, or else of `same`. So each cart waits for itself.
 """
 
 from __future__ import annotations
 
+from base64 import urlsafe_b64encode
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from xxhash import xxh3_64_digest
+
+from rtcdp.profile import Memory, Start
+from rtcdp.rules.programs import Missed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from rtcdp.outbox import Cause, Outbox
     from rtcdp.profile import Profile
-    from rtcdp.rules.compiler import CompiledTrigger
+    from rtcdp.rules.compiled_triggers import CompiledTrigger
+    from rtcdp.rules.compiler import Rule
+    from rtcdp.rules.gates import Rules
+    from rtcdp.rules.interpreter import Closure
 
 MAX_SAME = 64
-_SENT, _CANCELLED, _FALSE = 0, 1, 2
+MAX_INSTANCES = 64
+KEY = 6  # characters of a trigger's key
 _to_json = msgspec.json.Encoder(order="deterministic").encode
 
 
-def _memory(profile: Profile, trigger: CompiledTrigger) -> list[Any]:
-    memory = profile.triggers.get(trigger.key)
+def memory_of(profile: Profile, key: str) -> Memory:
+    """The memory under a key, made where there is none."""
+    memory = profile.triggers.get(key)
     if memory is None:
-        memory = profile.triggers[trigger.key] = [[], {} if trigger.same else None, 0]
+        memory = profile.triggers[key] = Memory()
     return memory
 
 
-def _same(trigger: CompiledTrigger, event: Any) -> str:
-    """What must be equal in a starting and a cancelling event, as text; "" where the definition asks for nothing."""
-    if not trigger.same or event is None:
+def not_sent(
+    profile: Profile, trigger: CompiledTrigger, outbox: Outbox, reason: str, by: str = "", step: str = "", arm: str = ""
+) -> None:
+    """Record a decision not to send."""
+    memory_of(profile, trigger.key).last = [profile.now, reason, by]
+    outbox.not_sent(profile, trigger.name, reason, by, step, arm)
+
+
+def _text(getters: tuple[Closure, ...], event: Any) -> str:
+    """Values of an event as one text; "" where nothing is asked for."""
+    if not getters or event is None:
         return ""
-    return _to_json([read(None, event) for read in trigger.same]).decode()
+    return _to_json([read(None, event) for read in getters]).decode()
+
+
+def _hash(text: str) -> str:
+    return urlsafe_b64encode(xxh3_64_digest(text.encode()))[:11].decode()
+
+
+def waiting_of(profile: Profile, trigger: CompiledTrigger) -> list[str]:
+    """Keys of the starts of a trigger that wait."""
+    key = trigger.key
+    return [found for found in profile.waiting if found.startswith(key)]
+
+
+# ---- calling off -------------------------------------------------------------------------------------------------------
 
 
 def cancel(profile: Profile, trigger: CompiledTrigger, event: Any, outbox: Outbox) -> None:
     """An event that cancels: what waits and began before it is dropped, and recorded."""
     if trigger.unless_where is not None and not trigger.unless_where(None, event):
         return
-    occurred, same = event.occurred, _same(trigger, event)
-    memory = _memory(profile, trigger)
+    occurred, same = event.occurred, _text(trigger.same, event)
+    memory = memory_of(profile, trigger.key)
     if trigger.same:
-        latest = memory[_CANCELLED]
+        latest = memory.cancelled
+        if latest is None:
+            latest = memory.cancelled = {}
         latest[same] = max(latest.get(same, occurred), occurred)
         if len(latest) > MAX_SAME:
             del latest[min(latest, key=lambda text: (latest[text], text))]
-    elif memory[_CANCELLED] is None or occurred > memory[_CANCELLED]:
-        memory[_CANCELLED] = occurred
-    waiting = profile.waiting.get(trigger.key)
-    if waiting is not None and waiting[1] < occurred and waiting[6] == same:
-        del profile.waiting[trigger.key]
-        outbox.change(profile, "not_sent", trigger.name, reason="cancelled")
+    elif memory.cancelled is None or occurred > memory.cancelled:
+        memory.cancelled = occurred
+    for key in waiting_of(profile, trigger) if profile.waiting else ():
+        waiting = profile.waiting[key]
+        if waiting.occurred < occurred and waiting.same == same:
+            del profile.waiting[key]
+            not_sent(profile, trigger, outbox, "cancelled")
+
+
+def guard(rule: Rule, profile: Profile, outbox: Outbox, starts: list[CompiledTrigger]) -> Rules:  # noqa: ARG001  one of several
+    """Call off what waits for a trigger once its `unless` condition holds. Nothing reads that."""
+    trigger = rule.trigger
+    assert trigger is not None  # noqa: S101  only such rules come here
+    found = waiting_of(profile, trigger) if profile.waiting else []
+    if found and rule.value(profile, None) is True:
+        for key in sorted(found):
+            del profile.waiting[key]
+            not_sent(profile, trigger, outbox, "cancelled")
+    return ()
+
+
+def _called_off(profile: Profile, trigger: CompiledTrigger, same: str, occurred: int) -> bool:
+    """Whether something that is known already calls off what started at `occurred`."""
+    if trigger.guard is not None and trigger.guard(profile, None):
+        return True
+    memory = profile.triggers.get(trigger.key)
+    if memory is None or memory.cancelled is None:
+        return False
+    latest = memory.cancelled.get(same) if trigger.same else memory.cancelled
+    return latest is not None and latest > occurred
+
+
+# ---- starting ----------------------------------------------------------------------------------------------------------
 
 
 def start(
@@ -72,72 +128,120 @@ def start(
     times: when it occurred and was received (ms).
     """
     occurred, received = times
-    same = _same(trigger, event)
-    memory = profile.triggers.get(trigger.key)
-    if memory is not None and trigger.unless is not None:
-        latest = memory[_CANCELLED].get(same) if trigger.same else memory[_CANCELLED]
-        if latest is not None and latest > occurred:
-            outbox.change(profile, "not_sent", trigger.name, reason="cancelled")
-            return
-    waiting = profile.waiting.get(trigger.key)
-    if waiting is not None and waiting[1] > occurred:
+    same = _text(trigger.same, event)
+    instance = _text(trigger.per, event) or same
+    key = trigger.key + _hash(instance) if instance else trigger.key
+    reason = _refused(profile, trigger, key, same, occurred)
+    if reason:
+        not_sent(profile, trigger, outbox, reason)
         return
-    captured = [] if event is None else [read(None, event) for read in trigger.captures]
+    before = profile.waiting.get(key)
+    if before is not None and before.occurred > occurred:
+        return
+    first = before.first if before is not None else occurred
     due = occurred + trigger.after
-    profile.waiting[trigger.key] = [due, occurred, received, *cause, captured, same]
+    if trigger.at_most:
+        due = min(due, first + trigger.at_most)
+    captured = [] if event is None else [read(None, event) for read in trigger.captures]
+    profile.waiting[key] = Start(due, occurred, received, *cause, captured, same, first=first)
     if profile.now < due < profile.wake_at:
         profile.wake_at = due
 
 
-def decide(profile: Profile, triggers: Mapping[str, CompiledTrigger], revealed: int, outbox: Outbox) -> None:
-    """Decide everything that is due at the profile's time, in the order of the due instants.
-
-    revealed: time (ms) of the record or tick that shows what is due; where time is simulated, the profile's own.
-    """
-    now = profile.now
-    due = [(waiting[0], key) for key, waiting in profile.waiting.items() if waiting[0] <= now]
-    if len(due) > 1:
-        due.sort(key=lambda entry: (entry[0], triggers[entry[1]].index if entry[1] in triggers else -1))
-    for instant, key in due:
-        waiting = profile.waiting.pop(key)
-        trigger = triggers.get(key)
-        if trigger is None:
-            continue
-        if revealed - instant > trigger.max_age:
-            outbox.change(profile, "not_sent", trigger.name, reason="max_age")
-        elif trigger.condition is not None and not trigger.condition(profile, waiting[5]):
-            _memory(profile, trigger)[_FALSE] += 1
-            outbox.condition_false(trigger)
-        elif _capped(profile, trigger):
-            outbox.change(profile, "not_sent", trigger.name, reason="cap")
-        else:
-            _send(profile, trigger, waiting, outbox)
+def _refused(profile: Profile, trigger: CompiledTrigger, key: str, same: str, occurred: int) -> str:
+    """Why a start counts for nothing; "" where it counts."""
+    if (trigger.unless is not None) and _called_off(profile, trigger, same, occurred):
+        return "cancelled"
+    before = profile.waiting.get(key)
+    if before is None:
+        if len(profile.waiting) >= MAX_INSTANCES and len(waiting_of(profile, trigger)) >= MAX_INSTANCES:
+            return "too_many"
+    elif before.place:
+        return "running"
+    if trigger.waits and _overtaken(profile, trigger, key, occurred):
+        return "superseded"
+    return "" if may_again(profile, trigger, key) else "again"
 
 
-def _capped(profile: Profile, trigger: CompiledTrigger) -> bool:
+def _overtaken(profile: Profile, trigger: CompiledTrigger, key: str, occurred: int) -> bool:
+    """Whether a start that occurred later has been sent already."""
     memory = profile.triggers.get(trigger.key)
-    sent = memory[_SENT] if memory else []
-    return any(len(sent) >= cap.times and sent[-cap.times] > profile.now - cap.per for cap in trigger.caps)
+    latest = memory.latest.get(key[KEY:]) if memory is not None else None
+    return latest is not None and latest[1] > occurred
 
 
-def _send(profile: Profile, trigger: CompiledTrigger, waiting: list[Any], outbox: Outbox) -> None:
-    payload = {name: value(profile, waiting[5]) for name, value in trigger.payload}
-    outbox.trigger(profile, trigger, waiting, payload)
-    if trigger.caps:
-        memory = _memory(profile, trigger)
-        keep = max(cap.times for cap in trigger.caps)
-        memory[_SENT] = [*memory[_SENT], profile.now][-keep:]
+def may_again(profile: Profile, trigger: CompiledTrigger, key: str) -> bool:
+    """Whether a trigger that was sent may be sent again, for this instance."""
+    again = trigger.again
+    if again.kind == "always":
+        return True
+    memory = profile.triggers.get(trigger.key)
+    latest = memory.latest.get(key[KEY:]) if memory is not None else None
+    if latest is None:
+        return True
+    if again.kind == "after":
+        return latest[0] + again.after <= profile.now
+    if again.kind == "exited":  # it stands in the segment since it was entered last
+        entered = profile.segments.get(trigger.again_in)
+        return entered is None or entered > latest[0]
+    return False
 
 
-def migrate(profile: Profile, old: CompiledTrigger, new: CompiledTrigger) -> None:
-    """Take a trigger over from other definitions: what waits keeps its due instant and what both captured."""
-    waiting, memory = profile.waiting.get(new.key), profile.triggers.get(new.key)
-    if waiting is not None and old.captured != new.captured and waiting[5]:
-        held = dict(zip(old.captured, waiting[5], strict=False))
-        waiting[5] = [held.get(text) for text in new.captured]
-    if old.unless == new.unless:
+def remember(profile: Profile, trigger: CompiledTrigger, key: str, occurred: int) -> None:
+    """Note that an instance was sent, or went under way; of too many the oldest are forgotten."""
+    if not trigger.waits and trigger.again.kind == "always":
         return
-    if waiting is not None and not new.same:
-        waiting[6] = ""
-    if memory is not None:
-        memory[_CANCELLED] = {} if new.same else None
+    latest = memory_of(profile, trigger.key).latest
+    latest[key[KEY:]] = [profile.now, occurred]
+    if len(latest) > MAX_INSTANCES:
+        del latest[min(latest, key=lambda name: (latest[name], name))]
+
+
+def arrive(profile: Profile, trigger: CompiledTrigger, event: Any) -> None:
+    """An event that steps of a journey wait for: they are due at once."""
+    for key in waiting_of(profile, trigger):
+        start = profile.waiting[key]
+        here = trigger.program[start.place]
+        if not isinstance(here, Missed) or start.due - here.up_to >= event.occurred:
+            continue
+        if event.event not in here.events and "*" not in here.events:
+            continue
+        if here.where is not None and not here.where(None, event):
+            continue
+        expected = [start.captured[place] for place in here.places] if start.captured else []
+        if here.places and _to_json(expected) != _to_json([read(None, event) for read in here.same]):
+            continue
+        start.place += 1
+        start.due = profile.now
+
+
+# ---- other definitions -------------------------------------------------------------------------------------------------
+
+
+def withdraw(profile: Profile, trigger: CompiledTrigger, outbox: Outbox) -> None:
+    """A trigger that is no longer defined: what waits for it is dropped, and recorded."""
+    for key in sorted(waiting_of(profile, trigger)):
+        del profile.waiting[key]
+        outbox.not_sent(profile, trigger.name, "withdrawn")
+    profile.triggers.pop(trigger.key, None)
+    profile.schedules.pop(trigger.key, None)
+
+
+def migrate(profile: Profile, old: CompiledTrigger, new: CompiledTrigger, outbox: Outbox) -> None:
+    """Take a trigger over from other definitions: what waits keeps its due instant and what both captured."""
+    if new.schedule is None:
+        profile.schedules.pop(new.key, None)
+    for key in sorted(waiting_of(profile, new)):
+        waiting = profile.waiting[key]
+        if old.texts[: waiting.place + 1] != new.texts[: waiting.place + 1] and (waiting.place or new.journey != old.journey):
+            del profile.waiting[key]
+            not_sent(profile, new, outbox, "withdrawn")
+            continue
+        if old.captured != new.captured and waiting.captured:
+            held = dict(zip(old.captured, waiting.captured, strict=False))
+            waiting.captured = [held.get(text) for text in new.captured]
+        if old.unless != new.unless and not new.same:
+            waiting.same = ""
+    memory = profile.triggers.get(new.key)
+    if memory is not None and old.unless != new.unless:
+        memory.cancelled = None

@@ -45,19 +45,27 @@ def test_every_section_is_on_the_page_as_it_is() -> None:
         assert f"| `{name}` | {about} |" in PAGE
 
 
-@pytest.mark.parametrize("table", ["FEATURE", "TAG", "SEGMENT", "TRIGGER", "TRACKING", "IDENTITY", "PROPERTY", "CAP", "UNLESS"])
+TABLES = ["FEATURE", "TAG", "SEGMENT", "TRIGGER", "TRACKING", "IDENTITY", "PROPERTY", "CAP", "UNLESS"]
+TABLES += ["ON", "QUIET", "DEBOUNCE", "AGAIN", "GROUP", "CHANNEL", "JOURNEY_STEP", "WAY", "STAGE", "LIFECYCLE", "EXPIRE"]
+
+
+@pytest.mark.parametrize("table", TABLES)
 def test_every_option_is_on_the_page(table: str) -> None:
     for name in getattr(options, table):
-        assert f"`{name}" in PAGE
+        assert re.search(rf"[`{{ ]{name}\b", PAGE), name
 
 
 def test_the_limits_on_the_page_are_those_of_the_code() -> None:
-    from rtcdp.rules import names, parsing, plans, reading, sections, tokens
+    from rtcdp import triggers
+    from rtcdp.rules import limit_section, names, parsing, plans, reading, step_section, tokens
 
     assert f"At most {tokens.LONGEST_TEXT:,} characters, {parsing.MOST_NODES:,} parts, {parsing.DEEPEST} deep" in PAGE
     assert f"at most {names.LONGEST_NAME} characters" in PAGE
     assert f"up to {names.LONGEST_EVENT} characters" in PAGE
     assert f"at most {reading.LONGEST_DURATION // 86_400_000}d" in PAGE
-    assert f"`times` (1 to {sections.MOST_TIMES})" in PAGE
-    assert f"a list of up to {sections.MOST_CAPS}" in PAGE
+    assert f"`times` (1 to {limit_section.MOST_TIMES})" in PAGE
+    assert f"a list of up to {limit_section.MOST_CAPS}" in PAGE
+    assert f"At most {step_section.MOST_STEPS} steps, {step_section.DEEPEST} deep" in PAGE
+    assert f"up to {triggers.MAX_INSTANCES} per trigger" in PAGE
+    assert f"newest {triggers.MAX_INSTANCES} values" in PAGE
     assert f"up to {plans.MOST_ON_LIST:,} texts" in PAGE

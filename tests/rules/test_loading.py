@@ -13,10 +13,11 @@ from ruamel.yaml import YAML
 from rules.expressions_of import texts
 
 from rtcdp.errors import DefinitionErrors
-from rtcdp.rules.definitions import DAY_MS, Cap, Definitions, Namespace, On, Property
+from rtcdp.rules.definitions import Definitions, Namespace, Property
 from rtcdp.rules.documents import DEEPEST, LARGEST_FILE, MOST_VALUES
 from rtcdp.rules.expressions import Name, Type, walk
 from rtcdp.rules.loading import definitions_from_normal, load, read_folder
+from rtcdp.rules.sending import DAY_MS, Cap, On
 
 Folder = Callable[..., Path]
 Draw = Callable[..., Any]

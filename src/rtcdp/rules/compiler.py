@@ -8,90 +8,91 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
+from typing import Literal as LiteralType
 
 from rtcdp.profile import Profile, slot_key
-from rtcdp.rules.definitions import (
-    ANY_EVENT,
-    Cap,
-    Definitions,
-    Feature,
-    Segment,
-    Tag,
-    Trigger,
-    Unless,
-)
+from rtcdp.rules.compiled_triggers import CompiledTrigger, compile_trigger
+from rtcdp.rules.definitions import ANY_EVENT, Definitions, Feature, Segment, Tag
 from rtcdp.rules.expressions import Compare, EventField, Literal, Logical, Name, Node, Path, Type, unparse, walk
 from rtcdp.rules.features import Leaf, Update
 from rtcdp.rules.gates import Rules
 from rtcdp.rules.interpreter import Closure, Reader, closure, condition, follow
+from rtcdp.rules.ordering import Lifecycle, Ruled, Watch, identity, reads_of, rule_order
 from rtcdp.rules.projection import Projection
-from rtcdp.rules.reads import Reads, collect, trait_name
+from rtcdp.rules.reads import Reads, trait_name
+from rtcdp.rules.sending import Trigger, fired, looked_at
 from rtcdp.timestamps import render
 
 _DISPATCH_FROM = 4  # leaves told apart by one property's value, from which a table pays
+RuleKind = LiteralType["tag", "segment", "stage", "schedule", "guard", "ending"]
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+@dataclass(frozen=True)
+class Ending:
+    """When profiles end by themselves: so long (ms) after their last event.
+
+    last_seen:  slot key of its time. namespaces: of keys that tell nobody who it is.
+    """
+
+    last_seen: str
+    anonymous: int | None
+    known: int | None
+    namespaces: frozenset[str]
 
 
 @dataclass(frozen=True)
 class Rule:
-    """A tag or a segment, ready to be looked at.
+    """Something that is looked at when what it reads has changed.
 
+    kind:       a tag, a segment or the stage; or, read by none: when a trigger is due by the calendar (`schedule`), the
+                condition that calls one off (`guard`), the end of the profile (`ending`).
     key:        name of its place in the profile.
-    value:      the tag's value, or the segment's condition: `(profile, None) -> value`.
+    value:      the tag's value, the condition, the stage that is wanted: `(profile, None) -> value`.
     when:       condition of a tag.
     shown:      a tag's value as outputs show it: times are RFC 3339.
     dependents: rules that read this one; all of them later in the order.
-    entered, exited: triggers that start with it.
+    entered, exited: triggers that start with it; `changed`: of a tag; `starts`: of a stage, by its name.
+    stays:      how long (ms) stages are kept at least.
+    trigger, ending: what it is for.
     """
 
     index: int
     name: str
     key: str
-    is_segment: bool
+    kind: RuleKind
     value: Closure
-    when: Closure | None
-    shown: Callable[[Any], Any]
-    dependents: Rules
-    entered: tuple[CompiledTrigger, ...]
-    exited: tuple[CompiledTrigger, ...]
+    when: Closure | None = None
+    shown: Callable[[Any], Any] = _as_it_is
+    dependents: Rules = ()
+    entered: tuple[CompiledTrigger, ...] = ()
+    exited: tuple[CompiledTrigger, ...] = ()
+    changed: tuple[CompiledTrigger, ...] = ()
+    starts: Mapping[str, tuple[CompiledTrigger, ...]] = field(default_factory=dict)
+    stays: Mapping[str, int] = field(default_factory=dict)
+    trigger: CompiledTrigger | None = None
+    ending: Ending | None = None
 
-
-@dataclass(frozen=True)
-class CompiledTrigger:
-    """A trigger, ready to be run. Durations in ms.
-
-    where:    on the starting event.
-    unless:   what calls it off; `unless_where` is its condition, `same` are getters whose values must be equal.
-    captures: getters of what the payload reads of the starting event, in the order of the captured list;
-              `captured` are their texts.
-    payload:  name -> `(profile, captured) -> value`.
-    """
-
-    index: int
-    name: str
-    key: str
-    after: int
-    where: Closure | None
-    condition: Closure | None
-    unless: Unless | None
-    unless_where: Closure | None
-    same: tuple[Closure, ...]
-    caps: tuple[Cap, ...]
-    max_age: int
-    channel: str
-    captures: tuple[Closure, ...]
-    captured: tuple[str, ...]
-    payload: tuple[tuple[str, Closure], ...]
+    @property
+    def is_segment(self) -> bool:
+        """Whether it is a segment."""
+        return self.kind == "segment"
 
 
 @dataclass
 class Plan:
-    """What events of one name do: update leaves, cancel and start triggers (`triggers`: whether there are any)."""
+    """What events of one name do: update leaves; cancel, start and move on triggers (`triggers`: whether there are any)."""
 
     updates: list[Update] = field(default_factory=list)
     tables: list[tuple[Callable[[Any], Any], dict[str, list[Update]]]] = field(default_factory=list)
     cancels: list[CompiledTrigger] = field(default_factory=list)
     starts: list[CompiledTrigger] = field(default_factory=list)
+    awaits: list[CompiledTrigger] = field(default_factory=list)
     triggers: bool = False
 
 
@@ -106,6 +107,7 @@ class Compiled:
     event, decode: the struct of an event with just what is read of it; bytes of the log to it, a tick or a switch.
     of_profile, of_event: the closure of an expression over a profile, over an event alone.
     attribute: the dotted attribute of a decoded event that a plain path is; "" for anything else.
+    lifecycle: the rule of the stage; `ending`: when profiles end.
     """
 
     version: str
@@ -125,6 +127,8 @@ class Compiled:
     of_profile: Callable[[Node], Closure]
     of_event: Callable[[Node], Closure]
     attribute: Callable[[Node], str]
+    lifecycle: Rule | None = None
+    ending: Ending | None = None
 
 
 class _ProfileReader:
@@ -142,6 +146,8 @@ class _ProfileReader:
         key = slot_key(f"{node.kind}:{node.name}")
         if node.kind == "tag":
             return lambda profile, event: profile.tags.get(key)
+        if node.kind == "stage":
+            return lambda profile, event: profile.stage[0] if profile.stage else None
         return lambda profile, event: key in profile.segments
 
     def _feature(self, name: str) -> Closure:
@@ -257,8 +263,8 @@ class _Compiler:
         self.definitions = definitions
         self.projection = Projection(_event_paths(definitions))
         self.features: dict[str, Leaf] = {}
-        self.order: list[Tag | Segment] = _rule_order(definitions)
-        self.reads = [_rule_reads(rule) for rule in self.order]
+        self.order = rule_order(definitions)
+        self.reads = [reads_of(rule) for rule in self.order]
 
     def compile(self) -> Compiled:
         leaves = self._leaves()
@@ -284,6 +290,8 @@ class _Compiler:
             of_profile=lambda node: closure(node, _ProfileReader(self)),
             of_event=lambda node: closure(node, _EventReader(self)),
             attribute=self.projection.attribute,
+            lifecycle=next((rule for rule in rules if rule.kind == "stage"), None),
+            ending=self._ending(),
         )
 
     def _leaves(self) -> dict[str, Leaf]:
@@ -334,61 +342,68 @@ class _Compiler:
         """Windowed counts that a payload or a trigger's condition reads as they are."""
         reads = Reads()
         for trigger in self.definitions.triggers.values():
-            for node in (trigger.condition, *trigger.payload.values()):
-                for item in walk(node) if node is not None else ():
+            for node in fired(trigger):
+                for item in walk(node):
                     if isinstance(item, Name) and item.kind == "feature":
                         reads.features.add(item.name)
         return {name for name in reads.features if self.definitions.features[name].within is not None}
 
     def _rules(self, triggers: dict[str, CompiledTrigger]) -> tuple[Rule, ...]:
-        index_of = {_identity(rule): index for index, rule in enumerate(self.order)}
+        index_of = {identity(rule): index for index, rule in enumerate(self.order)}
         dependents: dict[int, list[int]] = defaultdict(list)
         for index, reads in enumerate(self.reads):
-            for identity in reads.names:
-                dependents[index_of[identity]].append(index)
-        starts: dict[tuple[str, str], list[CompiledTrigger]] = defaultdict(list)
+            for read in reads.names:
+                dependents[index_of[read]].append(index)
+        starts: dict[tuple[str, str], tuple[CompiledTrigger, ...]] = defaultdict(tuple)
         for name, trigger in self.definitions.triggers.items():
-            starts[trigger.on.kind, trigger.on.name].append(triggers[name])
-        reader = _ProfileReader(self)
+            starts[trigger.on.kind, trigger.on.name] += (triggers[name],)
         return tuple(
-            Rule(
-                index=index,
-                name=rule.name,
-                key=slot_key(":".join(_identity(rule))),
-                is_segment=isinstance(rule, Segment),
-                value=closure(rule.condition if isinstance(rule, Segment) else rule.value, reader),
-                when=condition(rule.when, reader) if isinstance(rule, Tag) else None,
-                shown=_time_as_text if isinstance(rule, Tag) and rule.value.type is Type.TIME else _as_it_is,
-                dependents=tuple(dependents[index]),
-                entered=tuple(starts["entered", rule.name]) if isinstance(rule, Segment) else (),
-                exited=tuple(starts["exited", rule.name]) if isinstance(rule, Segment) else (),
-            )
-            for index, rule in enumerate(self.order)
+            self._rule(index, rule, tuple(dependents[index]), starts, triggers) for index, rule in enumerate(self.order)
         )
 
+    def _rule(
+        self,
+        index: int,
+        rule: Ruled,
+        dependents: Rules,
+        starts: Mapping[tuple[str, str], tuple[CompiledTrigger, ...]],
+        triggers: Mapping[str, CompiledTrigger],
+    ) -> Rule:
+        kind, name = identity(rule)
+        make = partial(Rule, index, name, slot_key(f"{kind}:{name}"), dependents=dependents)
+        reader = _ProfileReader(self)
+        match rule:
+            case Segment(condition=node):
+                entered, exited = starts["entered", name], starts["exited", name]
+                return make("segment", closure(node, reader), entered=entered, exited=exited)
+            case Tag(value=node, when=when):
+                shown = _time_as_text if node.type is Type.TIME else _as_it_is
+                changed = starts["changed", name]
+                return make("tag", closure(node, reader), when=condition(when, reader), shown=shown, changed=changed)
+            case Lifecycle(stages=stages):
+                return make(
+                    "stage",
+                    _wanted([(stage.name, closure(stage.condition, reader)) for stage in stages]),
+                    starts={stage.name: starts["stage", stage.name] for stage in stages},
+                    stays={stage.name: stage.stay for stage in stages},
+                )
+            case Watch(kind="ending"):
+                return make("ending", _nothing, ending=self._ending())
+            case Watch(kind=watched, condition=node):
+                return make(watched, closure(node, reader) if node is not None else _nothing, trigger=triggers[name])
+
+    def _ending(self) -> Ending | None:
+        """When profiles end; None: never."""
+        expire = self.definitions.expire
+        if expire.anonymous is None and expire.known is None:
+            return None
+        spaces = {space.name for space in self.definitions.identity.namespaces if space.paths == ("anonymousId",)}
+        last_seen = slot_key(self.definitions.features["last_seen"].normal)
+        return Ending(last_seen, expire.anonymous, expire.known, frozenset({"device", "anonymous_id"} | spaces))
+
     def _trigger(self, index: int, trigger: Trigger) -> CompiledTrigger:
-        event = _EventReader(self)
-        payload = _PayloadReader(self)
-        unless = trigger.unless
-        fires = condition(trigger.condition, payload)
-        values = tuple((name, _sent(node, closure(node, payload))) for name, node in trigger.payload.items())
-        return CompiledTrigger(
-            index=index,
-            name=trigger.name,
-            key=slot_key(f"trigger:{trigger.name}"),
-            after=trigger.after,
-            where=condition(trigger.on.where, event),
-            condition=fires,
-            unless=unless,
-            unless_where=condition(unless.where, event) if unless else None,
-            same=tuple(closure(node, event) for node in unless.same) if unless else (),
-            caps=trigger.caps,
-            max_age=trigger.max_age,
-            channel=trigger.channel,
-            captures=tuple(payload.captures),
-            captured=tuple(payload.captured),
-            payload=values,
-        )
+        payload, profile, event = _PayloadReader(self), _ProfileReader(self), _EventReader(self)
+        return compile_trigger(index, self.definitions, trigger, payload, profile, event, _sent)
 
     def _plans(self, leaves: dict[str, Leaf], triggers: dict[str, CompiledTrigger], rest: Plan) -> dict[str, Plan]:
         names: set[str] = set()
@@ -397,6 +412,7 @@ class _Compiler:
         for trigger in self.definitions.triggers.values():
             names.update(trigger.unless.events if trigger.unless else ())
             names.update([trigger.on.name] if trigger.on.kind == "event" else ())
+            names.update(triggers[trigger.name].awaits)
         plans = {name: Plan() for name in names if name != ANY_EVENT}
         features = {slot_key(feature.normal): feature for feature in self.definitions.features.values()}
         by_event: dict[str, list[tuple[int, Leaf]]] = defaultdict(list)
@@ -413,8 +429,10 @@ class _Compiler:
                 plans.get(name, rest).cancels.append(compiled)
             for name in _concerned((trigger.on.name,) if trigger.on.kind == "event" else (), plans):
                 plans.get(name, rest).starts.append(compiled)
+            for name in _concerned(compiled.awaits, plans):
+                plans.get(name, rest).awaits.append(compiled)
         for _, plan in everything:
-            plan.triggers = bool(plan.cancels or plan.starts)
+            plan.triggers = bool(plan.cancels or plan.starts or plan.awaits)
         return plans
 
     def _dispatch(self, plan: Plan, leaves: list[Leaf], features: dict[str, Feature]) -> None:
@@ -450,10 +468,6 @@ def compile_definitions(definitions: Definitions) -> Compiled:
     return _Compiler(definitions).compile()
 
 
-def _as_it_is(value: Any) -> Any:
-    return value
-
-
 def _time_as_text(value: Any) -> str | None:
     """A time (ms) as RFC 3339; None where there is none, or where the year has not four digits."""
     try:
@@ -475,32 +489,18 @@ def _concerned(events: Iterable[str], plans: dict[str, Plan]) -> set[str]:
     return found | set(plans) if ANY_EVENT in found else found
 
 
-def _identity(rule: Tag | Segment) -> tuple[str, str]:
-    return ("segment" if isinstance(rule, Segment) else "tag", rule.name)
+def _wanted(stages: list[tuple[str, Closure]]) -> Closure:
+    """The first stage whose condition holds."""
+    last = stages[-1][0]  # the loader has seen to it that it always holds
+
+    def wanted(profile: Profile, event: Any) -> str:
+        return next((name for name, holds in stages if holds(profile, event) is True), last)
+
+    return wanted
 
 
-def _rule_reads(rule: Tag | Segment) -> Reads:
-    if isinstance(rule, Segment):
-        return collect(rule.condition, Reads())
-    return collect(rule.when, collect(rule.value, Reads()))
-
-
-def _rule_order(definitions: Definitions) -> list[Tag | Segment]:
-    """Tags, then segments; what another reads comes before it. The loader has refused cycles."""
-    all_rules: list[Tag | Segment] = [*definitions.tags.values(), *definitions.segments.values()]
-    rules = {_identity(rule): rule for rule in all_rules}
-    reads = {name: sorted(_rule_reads(rule).names) for name, rule in rules.items()}
-    order: dict[tuple[str, str], Tag | Segment] = {}
-    for first in rules:
-        stack = [first]
-        while stack:
-            missing = next((name for name in reads[stack[-1]] if name not in order), None)
-            if missing is None:
-                name = stack.pop()
-                order.setdefault(name, rules[name])
-            else:
-                stack.append(missing)
-    return list(order.values())
+def _nothing(profile: Profile, event: Any) -> None:
+    return None
 
 
 def _initial(rules: tuple[Rule, ...]) -> Rules:
@@ -508,15 +508,16 @@ def _initial(rules: tuple[Rule, ...]) -> Rules:
     empty = Profile("")
     initial: set[int] = set()
     for rule in rules:
-        value = rule.value(empty, None)
-        if rule.is_segment:
+        value = rule.value(empty, None) if rule.kind != "guard" else None
+        holds = value is not None and (rule.when is None or rule.when(empty, None))
+        if rule.kind == "segment":
             holds = value is True
             if holds:
                 empty.segments[rule.key] = 0
-        else:
-            holds = value is not None and (rule.when is None or rule.when(empty, None))
-            if holds:
-                empty.tags[rule.key] = value
+        elif rule.kind == "stage":
+            empty.stage = [value]
+        elif holds:
+            empty.tags[rule.key] = value
         if holds:
             initial.add(rule.index)
         if rule.index in initial:  # the first event may undo it before anybody has seen it
@@ -542,9 +543,7 @@ def _event_paths(definitions: Definitions) -> Iterable[tuple[str, tuple[str, ...
     for feature in definitions.features.values():
         nodes += [feature.value, feature.where]
     for trigger in definitions.triggers.values():
-        nodes += [trigger.on.where, trigger.condition, *trigger.payload.values()]
-        if trigger.unless:
-            nodes += [trigger.unless.where, *trigger.unless.same]
+        nodes += [*fired(trigger), *looked_at(trigger)]
     for node in nodes:
         for item in walk(node) if node is not None else ():
             if isinstance(item, Path) and item.root != "traits":

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from rtcdp.rules.expressions import Node
+from rtcdp.rules.sending import Channel, Group, Trigger
 
 ANY_EVENT = "*"
-DAY_MS = 86_400_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,45 +54,20 @@ class Segment:
 
 
 @dataclass(frozen=True, slots=True)
-class On:
-    """What starts a trigger: an event by name (with an optional `where`), or a segment entered / exited."""
-
-    kind: Literal["event", "entered", "exited"]
-    name: str
-    where: Node | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Unless:
-    """An event that cancels a waiting trigger; `same` lists paths that must be equal to the starting event's."""
-
-    events: tuple[str, ...]
-    where: Node | None = None
-    same: tuple[Node, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Cap:
-    """At most `times` sends per rolling `per` ms and profile."""
-
-    times: int
-    per: int
-
-
-@dataclass(frozen=True, slots=True)
-class Trigger:
-    """When to tell marketing automation. Durations in ms."""
+class Stage:
+    """A stage of the lifecycle. condition: None for one that always holds; stay: ms for which it is kept at least."""
 
     name: str
-    on: On
-    after: int = 0
-    unless: Unless | None = None
-    condition: Node | None = None
-    caps: tuple[Cap, ...] = ()
-    max_age: int = DAY_MS
-    payload: Mapping[str, Node] = field(default_factory=dict)
-    channel: str = ""
-    description: str = ""
+    condition: Node
+    stay: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Expire:
+    """How long (ms) after its last event a profile ends; None: never. anonymous: while nobody knows who it is."""
+
+    anonymous: int | None = None
+    known: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +124,7 @@ class Definitions:
     """A whole checked set.
 
     segments: in topological order: one reads only segments before it.
+    stages:   of the lifecycle: the first whose condition holds; () where there is none.
     normal:   canonical JSON of the whole, from which `definitions_from_normal` builds the same set again.
     version:  hash of `normal` (16 hex digits).
     """
@@ -162,3 +138,7 @@ class Definitions:
     identity: IdentityPlan
     normal: str
     version: str
+    stages: tuple[Stage, ...] = ()
+    groups: Mapping[str, Group] = field(default_factory=dict)
+    channels: Mapping[str, Channel] = field(default_factory=dict)
+    expire: Expire = Expire()

@@ -55,9 +55,9 @@ class Literal:
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """A defined name: feature, tag, segment or list."""
+    """A defined name: feature, tag, segment or list; or `stage`, that of the lifecycle."""
 
-    kind: OneOf["feature", "tag", "segment", "list"]
+    kind: OneOf["feature", "tag", "segment", "list", "stage"]
     name: str
     type: Type
     span: Span = field(compare=False)
@@ -249,13 +249,13 @@ def _spell_atom(node: Name | EventField | Path | Call | ListOf) -> str:
 
 
 # ms of each unit of a duration literal, longest first.
-UNITS = {"w": 604_800_000, "d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}
+UNITS = {"y": 31_536_000_000, "w": 604_800_000, "d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}
 
 
 def spell_duration(ms: int) -> str:
     """A duration as the language writes it, in the largest unit that gives a whole number: 5400000 is `90m`."""
     for unit, size in UNITS.items():
-        if unit != "w" and ms and ms % size == 0:  # weeks are read, but days are what people compare
+        if unit not in ("y", "w") and ms and ms % size == 0:  # these are read, but days are what people compare
             return f"{ms // size}{unit}"
     return f"{ms}ms"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import orjson
 
 from rtcdp.errors import DefinitionError, DefinitionErrors
-from rtcdp.rules import normal, plans
+from rtcdp.rules import normal, normal_reactions, plans
 from rtcdp.rules.definitions import Definitions, IdentityPlan, TrackingPlan
 from rtcdp.rules.documents import LARGEST_FILE, Entry, Mapping, Scalar, Value, from_plain, read_yaml
 from rtcdp.rules.names import BUILT_IN_FEATURES, did_you_mean, fault_of_event, fault_of_name, listed
@@ -21,6 +21,8 @@ from rtcdp.rules.sections import Sections
 LARGEST_FOLDER = 16 * 1024 * 1024
 MOST_FILES = 1_000
 _SUFFIXES = (".yaml", ".yml")
+# Sections that are one thing each, so that only one file can hold them.
+_WHOLE = ("tracking", "identity", "lifecycle", "expire")
 # Sections whose names are used in expressions, so that one name means one thing, and what such a thing is called.
 _SHARED = {"features": "feature", "tags": "tag", "segments": "segment", "lists": "list"}
 
@@ -137,7 +139,7 @@ def _merge(reader: Reader, documents: list[tuple[str, Value]]) -> dict[str, dict
             if name not in SECTIONS:
                 message = f"unknown section '{name[:64]}': expected one of {listed(SECTIONS)}"
                 reader.fail(entry.key, message, did_you_mean(name, SECTIONS))
-            elif name in ("tracking", "identity"):
+            elif name in _WHOLE:
                 _merge_whole(reader, sections[name], name, entry)
             elif name == "scenarios":
                 _merge_scenarios(reader, sections[name], entry)
@@ -178,7 +180,7 @@ def _merge_named(
     taken: dict[str, tuple[str, Scalar]],
 ) -> None:
     """A section of named things: files add to it."""
-    kind = _SHARED.get(name, "trigger")
+    kind = _SHARED.get(name, name[:-1])
     for key, item in reader.mapping(entry.value, f"the section '{name}'").items():
         if fault := fault_of_name(key):
             reader.fail(item.key, f"the name '{key[:64]}' {fault}")
@@ -205,7 +207,7 @@ def _build_sections(reader: Reader, sections: dict[str, dict[str, Entry]], folde
         identity = plans.identity(reader, written.value)
     lists = {name: plans.one_list(reader, entry, folder) for name, entry in sorted(sections["lists"].items())}
     rules = Sections(reader, tracking, lists)
-    rules.read(sections["features"], sections["tags"], sections["segments"], sections["triggers"])
+    rules.read(sections)
     if reader.errors:
         return None
     built_in = {
@@ -213,6 +215,7 @@ def _build_sections(reader: Reader, sections: dict[str, dict[str, Entry]], folde
     }
     own = {name: feature for name, feature in rules.features.items() if name not in built_in}
     document = normal.document(own, rules.tags, rules.segments, rules.triggers, lists, tracking, identity)
+    document |= normal_reactions.document(rules.stages, rules.groups, rules.channels, rules.expire)
     text = normal.canonical(document)
     return Definitions(
         features=rules.features,
@@ -224,4 +227,8 @@ def _build_sections(reader: Reader, sections: dict[str, dict[str, Entry]], folde
         identity=identity,
         normal=text,
         version=normal.version_of(text),
+        stages=rules.stages,
+        groups=rules.groups,
+        channels=rules.channels,
+        expire=rules.expire,
     )

@@ -12,20 +12,13 @@ from typing import Any
 
 import orjson
 
-from rtcdp.rules.definitions import (
-    DAY_MS,
-    Feature,
-    IdentityPlan,
-    PlannedEvent,
-    Property,
-    Segment,
-    Tag,
-    TrackingPlan,
-    Trigger,
-    Unless,
-)
+from rtcdp.rules.definitions import Feature, IdentityPlan, PlannedEvent, Property, Segment, Tag, TrackingPlan
 from rtcdp.rules.expressions import Name, Node, spell_duration, unparse, walk
+from rtcdp.rules.normal_reactions import sparse as _sparse
+from rtcdp.rules.normal_reactions import text as _text
+from rtcdp.rules.normal_reactions import trigger_document
 from rtcdp.rules.options import AGGREGATES
+from rtcdp.rules.sending import Trigger
 
 Document = dict[str, Any]
 
@@ -67,15 +60,6 @@ def _aggregate(aggregate: str, events: tuple[str, ...], value: Node | None, wher
     return _sparse({**document, "where": _text(where), "within": within and spell_duration(within)})
 
 
-def _text(node: Node | None) -> str | None:
-    return None if node is None else unparse(node)
-
-
-def _sparse(document: Document) -> Document:
-    """Without what is absent: None and empty texts, lists and mappings; zero and false stay."""
-    return {key: value for key, value in document.items() if value is not None and value not in ("", [], {})}
-
-
 def _feature(feature: Feature) -> Document:
     aggregate = _aggregate(feature.aggregate, feature.events, feature.value, feature.where, feature.within)
     return _sparse({**aggregate, "description": feature.description})
@@ -87,28 +71,6 @@ def _tag(tag: Tag) -> Document:
 
 def _segment(segment: Segment) -> Document:
     return _sparse({"if": unparse(segment.condition), "description": segment.description})
-
-
-def _trigger(trigger: Trigger) -> Document:
-    caps = [{"times": cap.times, "per": spell_duration(cap.per)} for cap in trigger.caps]
-    return _sparse(
-        {
-            "on": _sparse({trigger.on.kind: trigger.on.name, "where": _text(trigger.on.where)}),
-            "after": spell_duration(trigger.after) if trigger.after else None,
-            "unless": _unless(trigger.unless) if trigger.unless else None,
-            "if": _text(trigger.condition),
-            "cap": caps,
-            "max_age": spell_duration(trigger.max_age) if trigger.max_age != DAY_MS else None,
-            "payload": {name: unparse(node) for name, node in trigger.payload.items()},
-            "channel": trigger.channel,
-            "description": trigger.description,
-        }
-    )
-
-
-def _unless(unless: Unless) -> Document:
-    same = [unparse(node) for node in unless.same]
-    return _sparse({"event": list(unless.events), "where": _text(unless.where), "same": same})
 
 
 def _property(planned: Property) -> Document:
@@ -155,7 +117,7 @@ def document(
             "features": {name: _feature(feature) for name, feature in features.items()},
             "tags": {name: _tag(tag) for name, tag in tags.items()},
             "segments": {name: _segment(segment) for name, segment in segments.items()},
-            "triggers": {name: _trigger(trigger) for name, trigger in triggers.items()},
+            "triggers": {name: trigger_document(trigger) for name, trigger in triggers.items()},
             "lists": {name: sorted(texts) for name, texts in lists.items()},
             "tracking": _tracking(tracking),
             "identity": _identity(identity),

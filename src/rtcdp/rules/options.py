@@ -82,32 +82,124 @@ SEGMENT: dict[str, Option] = {
     "if": Option("condition", "who is in the segment", required=True),
     "description": _DESCRIPTION,
 }
+_LIMITS: dict[str, Option] = {
+    "cap": Option("special", "at most so many per profile within a rolling time", schema="caps"),
+    "cooldown": Option("duration", "nothing so long after one was sent"),
+    "quiet": Option("special", "hours in which nothing is sent", schema="quiet"),
+    "holdout": Option(
+        "special", "share of the profiles that gets nothing, so that lift can be measured; as 10%", schema="share"
+    ),
+}
 TRIGGER: dict[str, Option] = {
     "on": Option("special", "what starts it", required=True, schema="on"),
     "where": Option("condition", "which of the starting events count; sees the event alone"),
     "after": Option("duration", "how long to wait, from the instant at which the start occurred"),
-    "unless": Option("special", "an event that cancels while waiting", schema="unless"),
+    "debounce": Option("special", "starts that follow one another within this time count as one, the last", schema="debounce"),
+    "unless": Option("special", "an event or a condition that cancels while waiting", schema="unless"),
     "if": Option("condition", "checked when it fires, not when it started"),
-    "cap": Option("special", "at most so many per profile within a rolling time", schema="caps"),
+    "one per": Option("special", "paths of the starting event: each different value waits for itself", schema="paths"),
+    "again": Option(
+        "special", "when it may start again after it was sent: always, once, a time, or {exited: SEGMENT}", schema="again"
+    ),
+    **_LIMITS,
+    "priority": Option("whole", "within a group that picks by it the highest is sent; 0 without it"),
     "max_age": Option("duration", "dropped when revealed later than this after it was due; 1d without it"),
     "payload": Option("special", "what is sent along: names and expressions", schema="payload"),
     "channel": Option("text", "where marketing automation should send it: push, sms, email"),
+    "steps": Option("special", "a journey: what happens one after the other", schema="journey"),
     "description": _DESCRIPTION,
+}
+_ZONE: dict[str, Option] = {
+    "zone": Option("text", "a time zone as Asia/Shanghai, or the trait that names it, as traits.timezone; UTC without it"),
+    "default": Option("text", "the time zone of those whose trait names none"),
 }
 ON: dict[str, Option] = {
     "event": Option("event", "an event by name"),
     "entered": Option("text", "a segment that the profile enters"),
     "exited": Option("text", "a segment that the profile leaves"),
+    "stage": Option("text", "a stage of the lifecycle that the profile comes to"),
+    "changed": Option("text", "a tag whose value changes"),
+    "at": Option("text", "the trait that holds the date, as traits.birthday"),
+    "every": Option("texts", "a weekday, day of the month or every day with a time: Monday 09:00, 15 09:00, day 09:00"),
     "where": Option("condition", "which of these events count; sees the event alone"),
+    "time": Option("text", "with 'at': the time of that day, as 09:00; the instant that the trait holds without it"),
+    "yearly": Option("flag", "with 'at': every year on that day"),
+    "before": Option("duration", "with 'at': so many days earlier"),
+    "in": Option("text", "with 'every': the segment whose members it is for"),
+    "over": Option("duration", "with 'every': its members are spread over this time"),
+    **_ZONE,
 }
+STARTS = ("event", "entered", "exited", "stage", "changed", "at", "every")
 UNLESS: dict[str, Option] = {
-    "event": Option("events", "the event that cancels, or several", required=True),
+    "event": Option("events", "the event that cancels, or several"),
     "where": Option("condition", "which of these events cancel; sees the event alone"),
     "same": Option("special", "paths that must be equal in the starting and the cancelling event", schema="paths"),
+    "if": Option("condition", "cancels as soon as this holds"),
 }
 CAP: dict[str, Option] = {
     "times": Option("whole", "how often at most", required=True),
     "per": Option("duration", "within which rolling time", required=True),
+}
+QUIET: dict[str, Option] = {
+    "from": Option("text", "when it begins, as 22:00", required=True),
+    "to": Option("text", "when it ends, as 08:00", required=True),
+    **_ZONE,
+    "then": Option("choice", "what falls into it is held until it ends, or dropped; hold without it", choices=("hold", "drop")),
+}
+DEBOUNCE: dict[str, Option] = {
+    "for": Option("duration", "how long nothing more may start it", required=True),
+    "at_most": Option("duration", "how long after the first start at the latest"),
+}
+AGAIN: dict[str, Option] = {
+    "exited": Option("text", "only after this segment was left", required=True),
+}
+GROUP: dict[str, Option] = {
+    "triggers": Option("texts", "the triggers of the group", required=True),
+    **_LIMITS,
+    "pick": Option(
+        "choice",
+        "of those that are due together each is sent, or the one of the highest priority; each without it",
+        choices=("each", "priority"),
+    ),
+    "pause": Option("duration", "how long the first that is due waits for others to pick from"),
+    "description": _DESCRIPTION,
+}
+CHANNEL: dict[str, Option] = {
+    **{name: option for name, option in _LIMITS.items() if name != "holdout"},
+    "description": _DESCRIPTION,
+}
+JOURNEY_STEPS = ("send", "wait", "wait_for", "if", "split", "exit")
+JOURNEY_STEP: dict[str, Option] = {
+    "send": Option("text", "the name of what is sent"),
+    "payload": Option("special", "with 'send': what is sent along", schema="payload"),
+    "channel": Option("text", "with 'send': where it should be sent; that of the trigger without it"),
+    "when": Option("condition", "with 'send': it is left out where this does not hold"),
+    "wait": Option("duration", "how long to wait"),
+    "wait_for": Option("events", "an event that is waited for"),
+    "up_to": Option("duration", "with 'wait_for': how long at most"),
+    "where": Option("condition", "with 'wait_for': which of these events count; sees the event alone"),
+    "same": Option("special", "with 'wait_for': paths that must be equal in the starting event", schema="paths"),
+    "if": Option("condition", "a condition that decides which way it goes"),
+    "then": Option("special", "steps where the condition holds, or the event came", schema="journey"),
+    "else": Option("special", "steps where it does not", schema="journey"),
+    "split": Option("special", "ways by name, each with its share of the profiles", schema="split"),
+    "exit": Option("flag", "true: the journey ends here"),
+}
+WAY: dict[str, Option] = {
+    "share": Option("special", "share of the profiles, as 50%", required=True, schema="share"),
+    "steps": Option("special", "what happens to them", schema="journey"),
+}
+STAGE: dict[str, Option] = {
+    "if": Option("condition", "who is in this stage, unless an earlier one holds", required=True),
+    "stay": Option("duration", "how long it is kept at least"),
+}
+LIFECYCLE: dict[str, Option] = {
+    "stages": Option("special", "names and conditions, in order: the first that holds counts", required=True, schema="stages"),
+    "stay": Option("duration", "how long each stage is kept at least"),
+}
+EXPIRE: dict[str, Option] = {
+    "anonymous": Option("duration", "how long after its last event a profile ends of which only a device is known"),
+    "known": Option("duration", "the same for every other profile"),
 }
 TRACKING: dict[str, Option] = {
     "unplanned": Option(
@@ -189,8 +281,12 @@ EXPECT: dict[str, Option] = {
 SECTIONS: dict[str, str] = {
     "features": "incremental aggregates over one profile's events",
     "tags": "typed values shown on the profile",
-    "segments": "who is in, who is out: conditions over features, tags, traits and other segments",
+    "segments": "who is in, who is out: conditions over features, tags, traits, the stage and other segments",
+    "lifecycle": "stages, of which each profile is in exactly one",
     "triggers": "when marketing automation is told",
+    "groups": "limits and priorities that triggers share",
+    "channels": "limits of everything that is sent by one channel",
+    "expire": "when profiles end",
     "tracking": "the tracking plan: what events should look like",
     "identity": "which identifiers name a profile",
     "lists": "static lists of texts",

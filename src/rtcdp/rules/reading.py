@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from rtcdp.errors import DefinitionError
 from rtcdp.rules.definitions import ANY_EVENT
 from rtcdp.rules.documents import Entry, Mapping, Scalar, Sequence, Value
-from rtcdp.rules.expressions import Literal, Node, Type
+from rtcdp.rules.expressions import Literal, Node, Type, spell_duration
 from rtcdp.rules.names import did_you_mean, fault_of_event, listed
 from rtcdp.rules.options import Option
 from rtcdp.rules.parsing import ExpressionErrors, parse, parse_condition
@@ -152,6 +152,8 @@ class Reader:
             return None
         if not least <= node.value <= LONGEST_DURATION:
             bound = "is at most 3650d" if node.value > LONGEST_DURATION else "must be positive"
+            if least > 1 and node.value < least:
+                bound = f"is at least {spell_duration(least)}"
             self.fail(scalar, f"the duration {bound}")
             return None
         return int(node.value)

@@ -17,7 +17,7 @@ class Reads:
     gated:    feature, operator, constant: read only in that comparison.
     since:    the same for `since(feature)`; constants in ms.
     named:    feature, text: read only in `feature == 'text'`.
-    names:    tags and segments, as (kind, name).
+    names:    tags, segments and the stage, as (kind, name).
     traits:   names of traits (the first part of the path; `groups.<id>` for group traits).
     """
 
@@ -47,7 +47,7 @@ def collect(node: Node | None, into: Reads) -> Reads:
                 collect(right, into)
         case Name(kind="feature", name=name):
             into.features.add(name)
-        case Name(kind=("tag" | "segment") as kind, name=name):
+        case Name(kind=("tag" | "segment" | "stage") as kind, name=name):
             into.names.add((kind, name))
         case Path(root="traits", parts=parts):
             into.traits.add(trait_name(parts))

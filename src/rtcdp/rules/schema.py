@@ -30,12 +30,14 @@ _KINDS: dict[str, Schema] = {
 def definitions_schema() -> dict[str, Any]:
     """The JSON Schema (draft 2020-12) of one file of definitions."""
     named = {"features": "feature", "tags": "tag", "segments": "segment", "triggers": "trigger", "lists": "list"}
+    named |= {"groups": "group", "channels": "channel"}
     sections: Schema = {
         name: {"description": options.SECTIONS[name], **_named({"$ref": f"#/$defs/{kind}"}, _NAME)}
         for name, kind in named.items()
     }
     sections["tracking"] = {"description": options.SECTIONS["tracking"], **_object(options.TRACKING)}
-    sections["identity"] = {"description": options.SECTIONS["identity"], **_object(options.IDENTITY)}
+    for name, table in (("identity", options.IDENTITY), ("lifecycle", options.LIFECYCLE), ("expire", options.EXPIRE)):
+        sections[name] = {"description": options.SECTIONS[name], **_object(table)}
     steps = {"$ref": "#/$defs/steps"}
     scenario = {"anyOf": [steps, _object(options.SCENARIO)]}
     sections["scenarios"] = {"description": options.SECTIONS["scenarios"], **_named(scenario)}
@@ -74,12 +76,28 @@ def _shapes() -> Schema:
         "on": {
             "anyOf": [
                 {"$ref": "#/$defs/event"},
-                {**_object(options.ON), "oneOf": [{"required": [name]} for name in ("event", "entered", "exited")]},
+                {**_object(options.ON), "oneOf": [{"required": [name]} for name in options.STARTS]},
             ]
         },
         "unless": {"anyOf": [{"$ref": "#/$defs/events"}, _object(options.UNLESS)]},
         "cap": _object(options.CAP),
         "caps": {"anyOf": [{"$ref": "#/$defs/cap"}, {"type": "array", "items": {"$ref": "#/$defs/cap"}}]},
+        "quiet": _object(options.QUIET),
+        "share": {"description": "as 10%", "type": "string", "pattern": "^[0-9.]+ ?%$"},
+        "debounce": {"anyOf": [{"$ref": "#/$defs/duration"}, _object(options.DEBOUNCE)]},
+        "again": {"anyOf": [{"enum": ["always", "once"]}, {"$ref": "#/$defs/duration"}, _object(options.AGAIN)]},
+        "group": _object(options.GROUP),
+        "channel": _object(options.CHANNEL),
+        "journey": {"type": "array", "items": {"$ref": "#/$defs/journey_step"}, "minItems": 1},
+        "journey_step": {**_object(options.JOURNEY_STEP), "oneOf": [{"required": [name]} for name in options.JOURNEY_STEPS]},
+        "split": _named(_object(options.WAY), _NAME),
+        "stages": {"type": "array", "items": {"$ref": "#/$defs/stage"}, "minItems": 1},
+        "stage": {
+            "type": "object",
+            "additionalProperties": {"anyOf": [{"$ref": "#/$defs/condition"}, _object(options.STAGE)]},
+            "minProperties": 1,
+            "maxProperties": 1,
+        },
         "payload": _named({"$ref": "#/$defs/expression"}),
         "paths": _TEXTS,
         "planned_events": _named({"anyOf": [_object(options.PLANNED_EVENT), {"type": "null"}]}),

@@ -22,7 +22,7 @@ class Defined:
     followed: where it holds a time: the engine wakes a profile when `since()` of it crosses a constant.
     """
 
-    kind: OneOf["feature", "tag", "segment", "list"]
+    kind: OneOf["feature", "tag", "segment", "list", "stage"]
     type: Type
     followed: bool = True
 
@@ -54,5 +54,9 @@ class Scope:
     def expected(self) -> str:
         """What a name may be here, for messages."""
         kinds = sorted({defined.kind for defined in self.names.values()})
-        found = ["a " + kind for kind in kinds] + [f"{root}.NAME" for root in self.roots] + list(self.fields)
+        found = (
+            ["stage" if kind == "stage" else "a " + kind for kind in kinds]
+            + [f"{root}.NAME" for root in self.roots]
+            + list(self.fields)
+        )
         return listed(found)

@@ -1,38 +1,26 @@
-"""The sections that are rules: features, tags, segments, triggers. From values of documents to checked definitions."""
+"""The sections that are rules: features, tags, segments. From values of documents to checked definitions."""
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Callable, Iterable
 from collections.abc import Mapping as AnyMapping
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
-from typing import Any, Literal, cast
+from typing import Literal
 
-from rtcdp.rules.definitions import (
-    ANY_EVENT,
-    DAY_MS,
-    Cap,
-    Feature,
-    On,
-    Segment,
-    Tag,
-    TrackingPlan,
-    Trigger,
-    Unless,
-)
+from rtcdp.rules.definitions import ANY_EVENT, Expire, Feature, Segment, Stage, Tag, TrackingPlan
 from rtcdp.rules.documents import Entry, Mapping, Scalar, Value
 from rtcdp.rules.expressions import EACH, WORD, Name, Node, Path, Type, unparse, walk
 from rtcdp.rules.inference import shown
-from rtcdp.rules.names import BUILT_IN_FEATURES, EVENT_FIELDS, EVENT_ROOTS, PROFILE_ROOTS, did_you_mean, listed
+from rtcdp.rules.lifecycle_section import condition_of, expire, lifecycle, written_stages
+from rtcdp.rules.limit_section import channel, group
+from rtcdp.rules.names import BUILT_IN_FEATURES, EVENT_FIELDS, EVENT_ROOTS, PROFILE_ROOTS, listed
 from rtcdp.rules.normal import aggregate_normal
-from rtcdp.rules.options import AGGREGATES, CAP, FEATURE, ON, SEGMENT, TAG, TRIGGER, UNLESS
+from rtcdp.rules.options import AGGREGATES, FEATURE, SEGMENT, TAG
 from rtcdp.rules.reading import Reader
 from rtcdp.rules.scope import Defined, Scope
-
-MOST_CAPS = 8
-MOST_TIMES = 1_000
-MOST_PAYLOAD = 100
+from rtcdp.rules.sending import Channel, Group, Trigger, fired
+from rtcdp.rules.trigger_section import Triggers
 
 _PLANNED = {"number": Type.NUMBER, "text": Type.TEXT, "boolean": Type.BOOLEAN, "list": Type.LIST}
 
@@ -60,12 +48,18 @@ class Sections:
     tags: dict[str, Tag] = field(default_factory=dict)
     segments: dict[str, Segment] = field(default_factory=dict)
     triggers: dict[str, Trigger] = field(default_factory=dict)
+    stages: tuple[Stage, ...] = ()
+    groups: dict[str, Group] = field(default_factory=dict)
+    channels: dict[str, Channel] = field(default_factory=dict)
+    expire: Expire = field(default_factory=Expire)
     _types: dict[str, Type] = field(default_factory=dict)
     _names: dict[str, Defined] = field(default_factory=dict)
     _hidden: dict[str, str] = field(default_factory=dict)
+    _stages: dict[str, Entry] = field(default_factory=dict)
 
-    def read(self, features: Entries, tags: Entries, segments: Entries, triggers: Entries) -> None:
-        """Read all four sections."""
+    def read(self, written: AnyMapping[str, Entries]) -> None:
+        """Read the sections that are rules, by name."""
+        features, tags, segments = written["features"], written["tags"], written["segments"]
         lists = {name: Defined("list", Type.LIST) for name in self.lists}
         kinds = {"feature": [*features, *BUILT_IN_FEATURES], "tag": tags, "segment": segments}
         self._hidden = {name: f"an event knows no {kind}" for kind, names in kinds.items() for name in names}
@@ -77,9 +71,8 @@ class Sections:
             if self.features.get(name, feature).normal != feature.normal:
                 hint = f'write {{{feature.aggregate}: "*"}}, or choose another name'
                 self.reader.fail(features[name].key, f"'{name}' is built in and means something else", hint)
-        self._rules(tags, segments)
-        for name, entry in sorted(triggers.items()):
-            self._trigger(name, entry)
+        self._rules(tags, segments, written["lifecycle"].get("lifecycle"))
+        self._reactions(written)
         self._add_built_in()
 
     # What expressions see
@@ -101,7 +94,8 @@ class Sections:
 
         return planned
 
-    def _event_scope(self, events: tuple[str, ...], lists: AnyMapping[str, Defined] | None = None) -> Scope:
+    def event_scope(self, events: tuple[str, ...], lists: AnyMapping[str, Defined] | None = None) -> Scope:
+        """What expressions over one of these events see."""
         names = lists if lists is not None else {n: d for n, d in self._names.items() if d.kind == "list"}
         return Scope(
             "the event alone",
@@ -113,7 +107,8 @@ class Sections:
             events=events,
         )
 
-    def _profile_scope(self, *, continuous: bool) -> Scope:
+    def profile_scope(self, *, continuous: bool) -> Scope:
+        """What expressions over a profile see. continuous: the value is followed as time passes."""
         return Scope(
             "the profile: features, tags, segments, traits and lists",
             PROFILE_ROOTS,
@@ -122,18 +117,22 @@ class Sections:
             continuous=continuous,
         )
 
-    def _payload_scope(self, on: On) -> Scope:
-        """What `if` and `payload` of a trigger see: the profile, and the starting event if it is one."""
-        if on.kind != "event":
-            return self._profile_scope(continuous=False)
+    def start_scope(self, events: tuple[str, ...]) -> Scope:
+        """What `if` and `payload` of a trigger on an event see: the profile, and that event."""
         return Scope(
             "the profile and the starting event",
             EVENT_ROOTS,
             EVENT_FIELDS,
             self._names,
-            planned=self._planned((on.name,)),
-            events=(on.name,),
+            planned=self._planned(events),
+            events=events,
         )
+
+    def defined(self, kind: str) -> list[str]:
+        """Names of the segments, tags or stages."""
+        if kind == "stage":
+            return list(self._stages)
+        return [name for name, defined in self._names.items() if defined.kind == kind]
 
     # Features
 
@@ -157,7 +156,7 @@ class Sections:
             return
         aggregate = chosen[0]
         events = self._feature_events(aggregate, found)
-        scope = self._event_scope(events, lists)
+        scope = self.event_scope(events, lists)
         value = self._feature_value(name, aggregate, found, scope)
         where = self.reader.condition(found.get("where"), scope, f"feature {name}")
         within = self.reader.duration(found.get("within"), least=1)
@@ -198,18 +197,24 @@ class Sections:
 
     # Tags and segments
 
-    def _rules(self, tags: Entries, segments: Entries) -> None:
-        """Tags and segments may read each other, as long as none reads itself in the end."""
-        kinds: dict[str, Literal["tag", "segment"]] = dict.fromkeys(segments, "segment")
+    def _rules(self, tags: Entries, segments: Entries, lifecycle_entry: Entry | None) -> None:
+        """Tags, segments and the stage may read each other, as long as none reads itself in the end."""
+        kinds: dict[str, Literal["tag", "segment", "stage"]] = dict.fromkeys(segments, "segment")
         kinds.update(dict.fromkeys(tags, "tag"))
         for name, kind in kinds.items():
             self._names[name] = Defined(kind, Type.ANY if kind == "tag" else Type.BOOLEAN)
         written = {name: (tags if kind == "tag" else segments)[name] for name, kind in kinds.items()}
+        if lifecycle_entry is not None:
+            self._stages = written_stages(lifecycle_entry.value)
+            self._names["stage"] = Defined("stage", Type.TEXT)
+            kinds["stage"], written["stage"] = "stage", lifecycle_entry
         for name in self._order(written, kinds):
             if kinds[name] == "tag":
                 self._tag(name, written[name])
-            else:
+            elif kinds[name] == "segment":
                 self._segment(name, written[name])
+            else:
+                self.stages = lifecycle(self.reader, written[name].value, self.profile_scope(continuous=True))
         self.tags = dict(sorted(self.tags.items()))
 
     def _order(self, written: Entries, kinds: AnyMapping[str, str]) -> list[str]:
@@ -224,7 +229,8 @@ class Sections:
                 cycle = list(reversed(error.args[1]))
                 start = cycle.index(min(cycle))
                 cycle = [*cycle[start:-1], *cycle[:start], cycle[start]]
-                message = f"the {kinds[cycle[0]]} '{cycle[0]}' reads itself: {' -> '.join(cycle)}"
+                called = "stage" if kinds[cycle[0]] == "stage" else f"{kinds[cycle[0]]} '{cycle[0]}'"
+                message = f"the {called} reads itself: {' -> '.join(cycle)}"
                 self.reader.fail(written[cycle[0]].key, message, "one of them must not read the next")
                 for name in cycle:
                     reads.pop(name, None)
@@ -240,9 +246,11 @@ class Sections:
     def _names_in(self, value: Value, names: AnyMapping[str, str]) -> set[str]:
         """The tags and segments that a definition reads. Errors are left to the second reading."""
         quiet = Reader()
-        scope = self._profile_scope(continuous=False)
+        scope = self.profile_scope(continuous=False)
         expressions = [value]
-        if isinstance(value, Mapping):
+        if stages := written_stages(value):
+            expressions = [condition for entry in stages.values() if (condition := condition_of(entry)) is not None]
+        elif isinstance(value, Mapping):
             expressions = [entry.value for key, entry in value.entries.items() if key in ("if", "value", "when")]
         texts = [item for item in expressions if isinstance(item, Scalar) and names.keys() & WORD.findall(item.text)]
         nodes = [quiet.expression(item, scope, "") for item in texts]
@@ -250,7 +258,7 @@ class Sections:
         return found & names.keys()
 
     def _tag(self, name: str, entry: Entry) -> None:
-        owner, scope = f"tag {name}", self._profile_scope(continuous=True)
+        owner, scope = f"tag {name}", self.profile_scope(continuous=True)
         found: Entries = {"value": entry}
         if not isinstance(entry.value, Scalar):
             found = self.reader.options(entry.value, TAG, "a tag", entry.key) or {}
@@ -268,128 +276,28 @@ class Sections:
         found: Entries = {"if": entry}
         if not isinstance(entry.value, Scalar):
             found = self.reader.options(entry.value, SEGMENT, "a segment", entry.key) or {}
-        node = self.reader.condition(found.get("if"), self._profile_scope(continuous=True), f"segment {name}")
+        node = self.reader.condition(found.get("if"), self.profile_scope(continuous=True), f"segment {name}")
         description = self.reader.text(found.get("description"))
         if node is not None:
             self.segments[name] = Segment(name, node, description)
 
-    # Triggers
+    # Triggers and what they share
 
-    def _trigger(self, name: str, entry: Entry) -> None:
-        owner = f"trigger {name}"
-        found = self.reader.options(entry.value, TRIGGER, "a trigger", entry.key)
-        if found is None or "on" not in found or (on := self._on(found, owner)) is None:
-            return
-        scope = self._payload_scope(on)
-        max_age = self.reader.duration(found.get("max_age"), least=1)
-        self.triggers[name] = Trigger(
-            name,
-            on,
-            after=self.reader.duration(found.get("after"), least=0) or 0,
-            unless=self._unless(found.get("unless"), on, owner),
-            condition=self.reader.condition(found.get("if"), scope, owner),
-            caps=self._caps(found.get("cap")),
-            max_age=DAY_MS if max_age is None else max_age,
-            payload=self._payload(found.get("payload"), scope, owner),
-            channel=self.reader.text(found.get("channel"), "a channel", 64),
-            description=self.reader.text(found.get("description")),
-        )
+    def _reactions(self, written: AnyMapping[str, Entries]) -> None:
+        triggers = Triggers(self.reader, self)
+        for name, entry in sorted(written["triggers"].items()):
+            trigger = triggers.read(name, entry)
+            if trigger is not None:
+                self.triggers[name] = trigger
+        taken: dict[str, str] = {}
+        for name, entry in sorted(written["groups"].items()):
+            self.groups[name] = group(self.reader, name, entry, self._trait, sorted(written["triggers"]), taken)
+        self.channels = {name: channel(self.reader, name, it, self._trait) for name, it in sorted(written["channels"].items())}
+        if ends := written["expire"].get("expire"):
+            self.expire = expire(self.reader, ends.value)
 
-    def _on(self, found: Entries, owner: str) -> On | None:
-        """`on: EVENT`, `on: {event: EVENT, where: ...}`, `on: {entered: SEGMENT}`, `on: {exited: SEGMENT}`."""
-        value = found["on"].value
-        where = found.get("where")
-        if isinstance(value, Mapping):
-            before = len(self.reader.errors)
-            options = self.reader.options(value, ON, "a start") or {}
-            chosen = [key for key in ("event", "entered", "exited") if key in options]
-            if len(chosen) != 1:
-                if len(self.reader.errors) == before:
-                    self.reader.fail(value, "a start needs one of event, entered, exited")
-                return None
-            if where is not None and "where" in options:
-                self.reader.fail(where.key, "'where' is written twice", "once beside 'on', once within it")
-            where = options.get("where", where)
-            if chosen[0] != "event":
-                return self._on_segment(cast("Any", chosen[0]), options[chosen[0]].value, where)
-            value = options["event"].value
-        event = self.reader.event(value)
-        if event is None:
-            return None
-        kind, _, rest = event.partition(":")
-        if kind in ("entered", "exited"):
-            self.reader.fail(value, f"no event is called '{event}'", f"write on: {{{kind}: {rest.strip()}}}")
-            return None
-        return On("event", event, self.reader.condition(where, self._event_scope((event,)), owner))
-
-    def _on_segment(self, kind: Literal["entered", "exited"], value: Value, where: Entry | None) -> On | None:
-        scalar = self.reader.scalar(value, "the name of a segment")
-        if scalar is None:
-            return None
-        segments = [name for name, defined in self._names.items() if defined.kind == "segment"]
-        if scalar.text not in segments:
-            message = f"unknown segment '{scalar.text[:64]}': expected one of {listed(sorted(segments)) or 'none defined'}"
-            self.reader.fail(scalar, message, did_you_mean(scalar.text, segments))
-            return None
-        if where is not None:
-            self.reader.fail(where.key, "'where' looks at an event, and this starts without one", "use 'if'")
-        return On(kind, scalar.text)
-
-    def _unless(self, entry: Entry | None, on: On, owner: str) -> Unless | None:
-        """`unless: EVENT`, several of them, or the options."""
-        if entry is None:
-            return None
-        if not isinstance(entry.value, Mapping):
-            return Unless(self.reader.events(entry))
-        found = self.reader.options(entry.value, UNLESS, "'unless'", entry.key) or {}
-        events = self.reader.events(found.get("event"))
-        where = self.reader.condition(found.get("where"), self._event_scope(events), owner)
-        return Unless(events, where, self._same(found.get("same"), on))
-
-    def _same(self, entry: Entry | None, on: On) -> tuple[Node, ...]:
-        if entry is None:
-            return ()
-        if on.kind != "event":
-            self.reader.fail(entry.key, "'same' compares two events, and this starts without one")
-            return ()
-        paths: dict[str, Node] = {}
-        for item in self.reader.items(entry.value):
-            node = self.reader.expression(item, self._event_scope(()), "")
-            if isinstance(node, Path) and EACH not in node.parts:
-                paths[unparse(node)] = node
-            elif node is not None:
-                self.reader.fail(item, "a path of the event is expected, as properties.cart_id", offset=node.span.start)
-        return tuple(node for _, node in sorted(paths.items()))
-
-    def _caps(self, entry: Entry | None) -> tuple[Cap, ...]:
-        if entry is None:
-            return ()
-        caps = set()
-        for item in self.reader.items(entry.value):
-            found = self.reader.options(item, CAP, "a cap")
-            times = self.reader.whole(found.get("times"), 1, MOST_TIMES) if found else 0
-            per = self.reader.duration(found.get("per"), least=1) if found else None
-            if times and per:
-                caps.add((per, times))
-        if len(caps) > MOST_CAPS:
-            self.reader.fail(entry.value, f"a trigger has at most {MOST_CAPS} caps")
-        return tuple(Cap(times, per) for per, times in sorted(caps))
-
-    def _payload(self, entry: Entry | None, scope: Scope, owner: str) -> dict[str, Node]:
-        if entry is None:
-            return {}
-        payload = {}
-        for written, item in sorted(self.reader.mapping(entry.value, "a payload").items()):
-            name = unicodedata.normalize("NFC", written)
-            if not name or len(name) > 128:
-                self.reader.fail(item.key, "a name in a payload has 1 to 128 characters")
-                continue
-            node = self.reader.expression(item.value, scope, owner)
-            if node is not None:
-                payload[name] = node
-        if len(payload) > MOST_PAYLOAD:
-            self.reader.fail(entry.value, f"a payload has at most {MOST_PAYLOAD} values")
-        return payload
+    def _trait(self, value: Value) -> Node | None:
+        return self.reader.expression(value, self.profile_scope(continuous=False), "")
 
     # Afterwards
 
@@ -401,13 +309,17 @@ class Sections:
                 yield tag.when
         for segment in self.segments.values():
             yield segment.condition
+        for stage in self.stages:
+            yield stage.condition
         for trigger in self.triggers.values():
-            yield from trigger.payload.values()
-            if trigger.condition:
-                yield trigger.condition
+            yield from fired(trigger)
+            if trigger.unless and trigger.unless.condition:
+                yield trigger.unless.condition
 
     def _add_built_in(self) -> None:
         used = {node.name for top in self.nodes() for node in walk(top) if isinstance(node, Name)}
+        if self.expire != Expire():
+            used.add("last_seen")
         for name, feature in built_in_features().items():
             if name in used:
                 self.features.setdefault(name, feature)

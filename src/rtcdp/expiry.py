@@ -1,0 +1,46 @@
+"""The end of a profile: so long after its last event, nothing of it is kept."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rtcdp import stages
+from rtcdp.aggregates import NEVER
+from rtcdp.triggers import not_sent, waiting_of
+
+if TYPE_CHECKING:
+    from rtcdp.outbox import Outbox
+    from rtcdp.profile import Profile
+    from rtcdp.rules.compiled_triggers import CompiledTrigger
+    from rtcdp.rules.compiler import Compiled, Ending, Rule
+    from rtcdp.rules.gates import Rules
+
+
+def due(profile: Profile, ending: Ending) -> int:
+    """When a profile ends by itself (ms), or NEVER: so long after its last event occurred; not in the instant of an event."""
+    last = profile.slots.get(ending.last_seen)
+    namespace = profile.key.partition("/")[2].partition(":")[0]
+    after = ending.anonymous if namespace in ending.namespaces else ending.known
+    return NEVER if last is None or after is None else int(last + after)
+
+
+def look(rule: Rule, profile: Profile, outbox: Outbox, starts: list[CompiledTrigger]) -> Rules:  # noqa: ARG001  one of several
+    """See to it that the profile is woken when it ends, also where that is over already. Nothing reads that."""
+    ending = rule.ending
+    assert ending is not None  # noqa: S101  only such a rule comes here
+    profile.wake_at = min(profile.wake_at, max(due(profile, ending), profile.now + 1))
+    return ()
+
+
+def end(profile: Profile, compiled: Compiled, outbox: Outbox) -> None:
+    """End a profile: it leaves its segments, loses its tags and stage, nothing waits for it, and nothing is kept."""
+    for rule in compiled.rules:
+        if rule.kind == "tag" and rule.key in profile.tags:
+            outbox.change(profile, "tag", rule.name, old=rule.shown(profile.tags[rule.key]))
+        elif rule.kind == "segment" and rule.key in profile.segments:
+            outbox.change(profile, "exited", rule.name, old=True, new=False)
+    stages.leave(profile, outbox)
+    for trigger in compiled.triggers:
+        for _ in waiting_of(profile, trigger):
+            not_sent(profile, trigger, outbox, "expired")
+    profile.begin_anew()
