@@ -151,7 +151,7 @@ class Engine:
         """Make what looks at one rule: `(profile, outbox, starts)` -> the rules that read it, where it changed."""
         rule = self._rules[index]
         if rule.kind in _LOOKS:
-            look = partial(_LOOKS[rule.kind], rule)
+            look: Look = partial(_LOOKS[rule.kind], rule)
         elif not rule.is_segment:
             look = _look_at_tag(rule)
         elif self.generator is not None:

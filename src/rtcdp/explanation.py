@@ -44,6 +44,7 @@ from rtcdp.rules.names import did_you_mean
 from rtcdp.rules.options import AGGREGATES
 from rtcdp.rules.wording import described, spelled
 from rtcdp.timestamps import rfc3339
+from rtcdp.triggers import waiting_of
 
 MOST_INSTANTS = 5_000
 TRIGGER = "trigger:"
@@ -247,7 +248,7 @@ class _Explainer:
     def _tag(self, name: str) -> Explanation:
         tag = self.compiled.definitions.tags[name]
         answer = self._answer("tag", name, tag.description)
-        rule = next(rule for rule in self.compiled.rules if not rule.is_segment and rule.name == name)
+        rule = next(rule for rule in self.compiled.rules if rule.kind == "tag" and rule.name == name)
         answer.value = rule.shown(self.profile.tags.get(rule.key))
         self.expanded.add(f"tag:{name}")
         answer.tree = self._tag_part(name)
@@ -266,8 +267,9 @@ class _Explainer:
         answer.gates = gates(self.profile, compiled, trigger)
         answer.decisions = decisions(self.profile, compiled)
         if trigger.condition is not None:
-            waiting = self.profile.waiting.get(compiled.key)
-            captured = dict(zip(compiled.captured, waiting[5], strict=False)) if waiting else {}
+            starts = [self.profile.waiting[key] for key in waiting_of(self.profile, compiled)]
+            first = min(starts, key=lambda start: start.due) if starts else None
+            captured = dict(zip(compiled.captured, first.captured, strict=False)) if first else {}
             answer.tree = self._part(trigger.condition, captured, condition=True)
             answer.precision = self._precision()
         return answer

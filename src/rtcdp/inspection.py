@@ -26,6 +26,7 @@ from rtcdp.rules.definitions import Feature, IdentityPlan
 from rtcdp.rules.expressions import Type
 from rtcdp.rules.loading import load
 from rtcdp.transport.restore import restore
+from rtcdp.triggers import KEY
 from rtcdp.worker.versions import DefinitionsTopic, Versions
 
 METADATA_S = 10.0
@@ -41,6 +42,7 @@ class ProfileView(msgspec.Struct, frozen=True):
     wakes:    when something may change by time alone; None where nothing does.
     segments: name to when it was entered.
     waiting:  triggers that wait.
+    stage:    of the lifecycle; empty where there is none.
     version:  of the definitions whose names these are; empty where none are known: then features are left out.
     """
 
@@ -55,6 +57,7 @@ class ProfileView(msgspec.Struct, frozen=True):
     features: dict[str, Any] = {}
     waiting: list[str] = []
     bytes: int = 0
+    stage: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """For machines."""
@@ -70,6 +73,8 @@ class ProfileView(msgspec.Struct, frozen=True):
             ("features", self.features),
             ("traits", self.traits),
         )
+        if self.stage:
+            console.print(f"\n[bold magenta]stage[/]\n  {self.stage}")
         for title, values in sections:
             if values:
                 console.print(f"\n[bold magenta]{title}[/]")
@@ -151,8 +156,9 @@ class Viewer:
     def __init__(self, compiled: Compiled | None) -> None:
         rules = compiled.rules if compiled else ()
         self._version = compiled.version if compiled else ""
+        self._staged = compiled is not None and compiled.lifecycle is not None
         self._segments = {rule.key: rule.name for rule in rules if rule.is_segment}
-        self._tags = {rule.key: rule.name for rule in rules if not rule.is_segment}
+        self._tags = {rule.key: rule.name for rule in rules if rule.kind == "tag"}
         self._triggers = {trigger.key: trigger.name for trigger in compiled.triggers} if compiled else {}
         leaves = compiled.features if compiled else {}
         defined = compiled.definitions.features if compiled else {}
@@ -173,7 +179,7 @@ class Viewer:
         if inside is None:
             inside = self.memberships(profile)
         render = timestamps.render
-        waiting = self._triggers.keys() & profile.waiting.keys() if profile.waiting else ()
+        waiting = {key[:KEY] for key in profile.waiting} & self._triggers.keys() if profile.waiting else ()
         return ProfileView(
             key=profile.key,
             now=render(profile.now),
@@ -186,6 +192,7 @@ class Viewer:
             features=self._values(profile),
             waiting=sorted(self._triggers[key] for key in waiting),
             bytes=size,
+            stage=profile.stage[0] if profile.stage and self._staged else "",
         )
 
     def memberships(self, profile: Profile) -> dict[str, int]:

@@ -60,7 +60,7 @@ def outputs(changes: Iterable[bytes], triggers: Iterable[bytes]) -> dict[str, li
     """Outputs by profile, by `seq`, in the oracle's form with `id` and `seq` added."""
     found: dict[str, list[Output]] = {}
     for raw in map(json.loads, changes):
-        keep = ("kind", "name", "cause", "old", "new", "reason", "historical", "id", "seq")
+        keep = ("kind", "name", "cause", "old", "new", "reason", "historical", "by", "step", "arm", "id", "seq")
         item = {key: raw[key] for key in keep if raw.get(key) not in (None, "", False)}
         item |= {"at": ms(raw["at"]), "message_id": raw.get("message_id", "")}
         found.setdefault(raw["profile"].removeprefix(TENANT), []).append(item)
@@ -73,6 +73,7 @@ def outputs(changes: Iterable[bytes], triggers: Iterable[bytes]) -> dict[str, li
             "id": raw["id"],
             "seq": raw["seq"],
         }
+        item |= {key: data[key] for key in ("step", "arm") if data.get(key)}
         item |= {key: ms(data[key]) for key in ("occurred", "received", "due")} | {"expires": ms(data["expires_at"])}
         found.setdefault(raw["subject"].removeprefix(TENANT), []).append(item)
     return {key: sorted(items, key=lambda item: item["seq"]) for key, items in found.items()}
