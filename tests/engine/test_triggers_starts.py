@@ -36,7 +36,11 @@ def order(at: float, cart: Any) -> Happened:
         (CART, [added(0, "a"), added(10, "b"), tick(100)], [("sent", 60), ("sent", 70)]),
         (CART, [added(0, "a"), added(10, "b"), order(20, "a"), tick(100)], [("cancelled", 20), ("sent", 70)]),
         (CART, [added(0, "a"), added(10, "a"), added(20, "b"), tick(100)], [("sent", 70), ("sent", 80)]),
-        ({"on": "Added", "after": "60s", "one per": "properties.cart"}, [added(0, 1), added(5, "1"), tick(99)], [("sent", 60), ("sent", 65)]),
+        (
+            {"on": "Added", "after": "60s", "one per": "properties.cart"},
+            [added(0, 1), added(5, "1"), tick(99)],
+            [("sent", 60), ("sent", 65)],
+        ),
         # one per cart, called off by an order of the same shop
         (
             CART | {"one per": "properties.cart", "unless": {"event": "Order", "same": "properties.shop"}},
@@ -76,15 +80,23 @@ def order(at: float, cart: Any) -> Happened:
             [("sent", 0), ("sent", 2), ("again", 3), ("sent", 20), ("sent", 22)],
         ),
         # a condition that calls off: at the instant at which it holds, and what starts while it does
-        ({"on": "Added", "after": "60s", "unless": {"if": "n >= 1"}}, [added(0, 1), order(5, 1), added(6, 1)], [("cancelled", 5), ("cancelled", 6)]),
+        (
+            {"on": "Added", "after": "60s", "unless": {"if": "n >= 1"}},
+            [added(0, 1), order(5, 1), added(6, 1)],
+            [("cancelled", 5), ("cancelled", 6)],
+        ),
         (
             {"on": "Added", "after": "60s", "unless": {"if": "since(last) > 8s"}},
             [order(0, 1), added(1, 1), tick(99)],
             [("cancelled", 8.001)],
         ),
-        ({"on": "Added", "after": "60s", "unless": {"event": "Gone", "if": "n >= 2"}}, [added(0, 1), event("Gone", 5)], [("cancelled", 5)]),
+        (
+            {"on": "Added", "after": "60s", "unless": {"event": "Gone", "if": "n >= 2"}},
+            [added(0, 1), event("Gone", 5)],
+            [("cancelled", 5)],
+        ),
     ],
-)  # fmt: skip
+)
 def test_starts(trigger: dict[str, Any], stream: list[Happened | Ticked], expected: list[tuple[str, float]]) -> None:
     features = {"n": {"count": "Order", "within": "10s"}}
     whole, single = (partition(features=features, triggers={"t": trigger}) for _ in range(2))
@@ -120,24 +132,48 @@ def local(text: str, zone: str) -> float:
     return (datetime.fromisoformat(text).replace(tzinfo=ZoneInfo(zone)).timestamp() * 1000 - T) / 1000
 
 
+def shanghai(text: str) -> float:
+    return local(text, "Asia/Shanghai")
+
+
+def new_york(text: str) -> float:
+    return local(text, "America/New_York")
+
+
 BIRTHDAY = {"at": "traits.birthday", "time": "09:00", "yearly": "true", "zone": "traits.zone", "default": "Asia/Shanghai"}
 
 
 @pytest.mark.parametrize(
     ("on", "traits", "expected"),
     [
-        (BIRTHDAY, {"birthday": "1990-03-05"}, [local("2026-03-05 09:00", "Asia/Shanghai"), local("2027-03-05 09:00", "Asia/Shanghai")]),
-        (BIRTHDAY, {"birthday": "1990-03-05", "zone": "America/New_York"}, [local(f"{year}-03-05 09:00", "America/New_York") for year in (2026, 2027)]),
-        (BIRTHDAY, {"birthday": "1990-03-05", "zone": "Mars/Olympus"}, [local(f"{year}-03-05 09:00", "Asia/Shanghai") for year in (2026, 2027)]),
+        (BIRTHDAY, {"birthday": "1990-03-05"}, [shanghai("2026-03-05 09:00"), shanghai("2027-03-05 09:00")]),
+        (
+            BIRTHDAY,
+            {"birthday": "1990-03-05", "zone": "America/New_York"},
+            [new_york(f"{year}-03-05 09:00") for year in (2026, 2027)],
+        ),
+        (
+            BIRTHDAY,
+            {"birthday": "1990-03-05", "zone": "Mars/Olympus"},
+            [shanghai(f"{year}-03-05 09:00") for year in (2026, 2027)],
+        ),
         # the same day as now, but over already: next year
-        (BIRTHDAY | {"time": "07:30"}, {"birthday": "1990-03-01"}, [local("2027-03-01 07:30", "Asia/Shanghai")]),
-        (BIRTHDAY | {"time": "09:30"}, {"birthday": "1990-03-01"}, [local(f"{year}-03-01 09:30", "Asia/Shanghai") for year in (2026, 2027)]),
+        (BIRTHDAY | {"time": "07:30"}, {"birthday": "1990-03-01"}, [shanghai("2027-03-01 07:30")]),
+        (BIRTHDAY | {"time": "09:30"}, {"birthday": "1990-03-01"}, [shanghai(f"{year}-03-01 09:30") for year in (2026, 2027)]),
         # leap day, and days before
-        (BIRTHDAY, {"birthday": "2000-02-29"}, [local("2027-02-28 09:00", "Asia/Shanghai"), local("2028-02-29 09:00", "Asia/Shanghai")]),
-        (BIRTHDAY | {"before": "3d"}, {"birthday": "1990-03-03"}, [local(f"{year}-02-28 09:00", "Asia/Shanghai") for year in (2027,)] + [local("2028-02-29 09:00", "Asia/Shanghai")]),
+        (BIRTHDAY, {"birthday": "2000-02-29"}, [shanghai("2027-02-28 09:00"), shanghai("2028-02-29 09:00")]),
+        (BIRTHDAY | {"before": "3d"}, {"birthday": "1990-03-03"}, [shanghai("2027-02-28 09:00"), shanghai("2028-02-29 09:00")]),
         # a time that clocks skip is the instant at which they jump; one that comes twice is the first
-        ({"at": "traits.birthday", "time": "02:30", "zone": "America/New_York"}, {"birthday": "2026-03-08"}, [local("2026-03-08 03:00", "America/New_York")]),
-        ({"at": "traits.birthday", "time": "01:30", "zone": "America/New_York"}, {"birthday": "2026-11-01"}, [local("2026-11-01 01:30", "America/New_York")]),
+        (
+            {"at": "traits.birthday", "time": "02:30", "zone": "America/New_York"},
+            {"birthday": "2026-03-08"},
+            [new_york("2026-03-08 03:00")],
+        ),
+        (
+            {"at": "traits.birthday", "time": "01:30", "zone": "America/New_York"},
+            {"birthday": "2026-11-01"},
+            [new_york("2026-11-01 01:30")],
+        ),
         # an instant; a local time; in the past; no date
         ({"at": "traits.birthday"}, {"birthday": "2026-03-02T10:00:00+02:00"}, [(D + 8 * H)]),
         ({"at": "traits.birthday", "zone": "Asia/Tokyo"}, {"birthday": "2026-03-02T10:00:00"}, [(D + H)]),
@@ -147,7 +183,7 @@ BIRTHDAY = {"at": "traits.birthday", "time": "09:00", "yearly": "true", "zone": 
         (BIRTHDAY, {"birthday": "9999-12-31"}, []),
         (BIRTHDAY, {"birthday": ["2000-01-01"]}, []),
     ],
-)  # fmt: skip
+)
 def test_dates(on: dict[str, Any], traits: dict[str, Any], expected: list[float]) -> None:
     found = partition(triggers={"t": {"on": on}})
     found.feed([event("A", 0, traits=traits), tick(760 * D, simulated=True)])
