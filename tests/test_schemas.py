@@ -85,7 +85,8 @@ def test_raw_events_of_the_segment_spec_satisfy_the_schema() -> None:
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("*/*/*.yaml")), ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_definitions_of_this_project_satisfy_the_schema(path: Path) -> None:
-    validate("definitions", YAML(typ="safe", pure=True).load(path.read_text()))
+    kind = "destinations" if path.parent.name == "destinations" else "definitions"
+    validate(kind, YAML(typ="safe", pure=True).load(path.read_text()))
 
 
 def test_a_definition_with_a_typo_is_refused() -> None:

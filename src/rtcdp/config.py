@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic_settings import BaseSettings, EnvSettingsSource, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from rtcdp.collector_settings import CollectorSettings
+from rtcdp.delivery_settings import DeliverySettings
 from rtcdp.errors import SettingError
 
 ENV_PREFIX = "RTCDP_"
@@ -52,8 +53,8 @@ class SourceSettings(BaseModel):
         return cls.model_validate({"topic": topic, **({"time": time} if time else {})})
 
 
-class Settings(CollectorSettings):
-    """Everything a process can be told. Build it with `Settings.load`. What only the collector is told: its base class.
+class Settings(CollectorSettings, DeliverySettings):
+    """Everything a process can be told. Build it with `Settings.load`. What one process alone is told: the base classes.
 
     bootstrap:       Kafka's addresses, `host:port,host:port`; required by whatever talks to Kafka.
     app:             name of this deployment: consumer groups, transactional ids and the changelog carry it.
@@ -99,6 +100,9 @@ class Settings(CollectorSettings):
     ingest_progress: TopicName = "ingest-progress"
     definitions_topic: TopicName = "definitions"
     changelog: str = ""
+    deliveries: TopicName = "deliveries"
+    deliveries_dlq: TopicName = "deliveries-dlq"
+    delivery_commands: TopicName = "delivery-commands"
 
     partitions: int = Field(4, ge=1, le=10_000)
     replication: int = Field(0, ge=0, le=100)
@@ -247,6 +251,9 @@ class Settings(CollectorSettings):
             "ingest_progress",
             "definitions_topic",
             "changelog",
+            "deliveries",
+            "deliveries_dlq",
+            "delivery_commands",
         )
         return {name: getattr(self, name) for name in names}
 

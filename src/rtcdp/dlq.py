@@ -122,7 +122,7 @@ def replay(settings: Settings, *, reason: str | None = None, origin: str | None 
     if not wanted:
         return result
     sources = {source.topic for source in settings.sources} | {settings.commands}
-    sender = None if dry_run else _Sender(settings)
+    sender = None if dry_run else Sender(settings)
     for place, letter in _letters(settings):
         if place not in wanted:
             continue
@@ -139,7 +139,7 @@ def replay(settings: Settings, *, reason: str | None = None, origin: str | None 
     return result
 
 
-class _Sender:
+class Sender:
     """An idempotent producer that counts what the broker acknowledged."""
 
     def __init__(self, settings: Settings) -> None:
@@ -150,10 +150,18 @@ class _Sender:
             | {"enable.idempotence": True, "acks": "all", "partitioner": "murmur2_random", "message.timeout.ms": 60_000}
         )
 
-    def send(self, topic: str, key: bytes | None, value: bytes | None, headers: list[tuple[str, bytes]]) -> None:
+    def send(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        headers: list[tuple[str, bytes]] | None = None,
+        partition: int = -1,
+    ) -> None:
+        """Queue a record. partition: where to; -1: by murmur2 of the key."""
         while True:
             try:
-                self._producer.produce(topic, value, key, headers=headers, on_delivery=self._delivered)  # type: ignore[arg-type]  # the stubs know no invariant list of headers
+                self._producer.produce(topic, value, key, partition, headers=headers, on_delivery=self._delivered)  # type: ignore[arg-type]  # the stubs know no invariant list of headers
             except BufferError:
                 self._producer.poll(1)
             except KafkaException as error:
@@ -168,7 +176,7 @@ class _Sender:
         left = self._producer.flush(SILENCE_S)
         if left or self._failed:
             why = f"; the first said: {self._failed[0]}" if self._failed else ""
-            raise ClusterError(f"{left + len(self._failed)} letters were not acknowledged{why}. Replay again: it is harmless")
+            raise ClusterError(f"{left + len(self._failed)} records were not acknowledged{why}. Do it again: it is harmless")
 
     def _delivered(self, error: KafkaError | None, _message: Message) -> None:
         if error is not None:
@@ -177,7 +185,17 @@ class _Sender:
 
 def _letters(settings: Settings) -> Iterator[tuple[Place, DeadLetter]]:
     """Every letter in the topic up to its end at this moment, partition by partition as they come."""
-    topic = settings.events_dlq
+    for message in messages(settings, settings.events_dlq):
+        letter = _read(message.value())
+        if letter is not None:
+            yield Place(message.timestamp()[1], message.partition() or 0, message.offset() or 0), letter
+
+
+def messages(settings: Settings, topic: str) -> Iterator[Message]:
+    """Every committed record of a topic up to its end at this moment, partition by partition as they come. Blocks.
+
+    Raises ClusterError where the topic cannot be read.
+    """
     options: dict[str, Any] = settings.kafka() | {
         "group.id": f"{settings.app}-dlq",  # librdkafka wants one; nothing is committed
         "enable.auto.commit": False,
@@ -201,8 +219,8 @@ def _letters(settings: Settings) -> Iterator[tuple[Place, DeadLetter]]:
                 unread.discard(partition)
             elif error is not None:
                 raise ClusterError(f"topic {topic}: {error.str()}")
-            elif partition in unread and (letter := _read(message.value())) is not None:
-                yield Place(message.timestamp()[1], partition or 0, message.offset() or 0), letter
+            elif partition in unread:
+                yield message
     except KafkaException as failure:
         raise ClusterError(f"topic {topic} cannot be read: {failure.args[0]}") from None
     finally:

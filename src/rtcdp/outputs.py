@@ -5,7 +5,7 @@ One JSON object per Kafka record; times are RFC 3339 in UTC with milliseconds.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import msgspec
 
@@ -84,6 +84,37 @@ class TriggerEvent(msgspec.Struct, kw_only=True, gc=False):
     datacontenttype: str = "application/json"
     seq: int
     data: TriggerData
+
+
+class CancelData(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """The `data` of a cancellation.
+
+    profile: whose triggers are withdrawn. trigger: which one; "" for every one.
+    reason:  why, as `consent`.
+    """
+
+    profile: str
+    trigger: str = ""
+    reason: str = ""
+
+
+class Cancel(msgspec.Struct, kw_only=True):
+    """A record of `triggers` that withdraws what was sent before: a CloudEvent of type `rtcdp.cancel`.
+
+    It holds for the profile's triggers of that name with a lower `seq`: what is not delivered yet never is.
+    """
+
+    TYPE: ClassVar[str] = "rtcdp.cancel"
+
+    specversion: str = "1.0"
+    id: str
+    source: str = "rtcdp"
+    type: str = TYPE
+    subject: str
+    time: str
+    datacontenttype: str = "application/json"
+    seq: int
+    data: CancelData
 
 
 class Origin(msgspec.Struct, kw_only=True):

@@ -15,6 +15,8 @@ from typing import Any
 import msgspec
 
 from rtcdp import events, outputs, records
+from rtcdp.delivery import deliveries
+from rtcdp.delivery.schema import destinations_schema
 from rtcdp.rules.schema import definitions_schema
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -24,12 +26,16 @@ SCHEMAS: dict[str, tuple[str, Any]] = {
     "profile-events": ("A record of `profile-events`, the one log", records.Record),
     "profile-changes": ("A record of `profile-changes`", outputs.Change),
     "triggers": ("A record of `triggers`: a CloudEvent", outputs.TriggerEvent),
+    "cancellations": ("A record of `triggers` that withdraws others: a CloudEvent", outputs.Cancel),
+    "deliveries-dlq": ("A record of `deliveries-dlq`: a delivery that was given up", deliveries.DeadDelivery),
     "events-dlq": ("A record of `events-dlq`", outputs.DeadLetter),
 }
 """File name (without `.schema.json`) to title and type."""
 DEFINITIONS = "definitions"
 """A file of definitions: its schema comes from the tables that the loader reads by."""
-NAMES = (*SCHEMAS, DEFINITIONS)
+DESTINATIONS = "destinations"
+"""A file of destinations, the same way."""
+NAMES = (*SCHEMAS, DEFINITIONS, DESTINATIONS)
 
 _FIELD = re.compile(r"^(\w+(?:, \w+)*): +(\S.*(?:\n +\S.*)*)", re.MULTILINE)
 
@@ -45,8 +51,9 @@ def schema(title: str, kind: Any) -> dict[str, Any]:
 
 
 def render(name: str) -> str:
-    """The text of one schema file: of SCHEMAS, or DEFINITIONS."""
-    found = definitions_schema() if name == DEFINITIONS else schema(*SCHEMAS[name])
+    """The text of one schema file, of NAMES."""
+    tables = {DEFINITIONS: definitions_schema, DESTINATIONS: destinations_schema}
+    found = tables[name]() if name in tables else schema(*SCHEMAS[name])
     return json.dumps(found, indent=2, ensure_ascii=False) + "\n"
 
 

@@ -120,6 +120,11 @@ def _shapes() -> Schema:
     }
 
 
+def object_schema(table: Mapping[str, Option]) -> dict[str, Any]:
+    """The JSON Schema of a mapping with the keys of a table, for other folders that are read by tables."""
+    return _object(table)
+
+
 def _named(value: Schema, name: Schema | None = None) -> Schema:
     """A mapping with free keys; an empty section may be left unwritten."""
     shape: Schema = {"type": ["object", "null"], "additionalProperties": value}

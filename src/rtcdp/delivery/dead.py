@@ -1,0 +1,113 @@
+"""Deliveries that were given up, and making them again; turning a destination on again that said 410. It all blocks."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from rtcdp.cluster import REQUEST_S, cause
+from rtcdp.config import Settings
+from rtcdp.delivery import deliveries
+from rtcdp.delivery.deliveries import DeadDelivery, Enable, Retry
+from rtcdp.dlq import Sender, messages
+from rtcdp.errors import ClusterError
+
+KEY_BYTES = 32
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which dead deliveries are meant; what is None is not looked at."""
+
+    destination: str | None = None
+    reason: str | None = None
+    id: str | None = None
+
+    def fits(self, dead: DeadDelivery) -> bool:
+        """Whether it is meant."""
+        return (
+            self.destination in (None, dead.delivery.destination)
+            and self.reason in (None, dead.reason)
+            and self.id in (None, dead.delivery.id)
+        )
+
+
+def list_dead(settings: Settings, choice: Choice) -> Iterator[DeadDelivery]:
+    """The latest dead letter of each delivery, oldest first, as far as the topic reaches now.
+
+    Raises ClusterError where the topic cannot be read.
+    """
+    latest: dict[str, tuple[int, DeadDelivery]] = {}
+    for message in messages(settings, settings.deliveries_dlq):
+        value: Any = message.value()
+        try:
+            dead = deliveries.decode_dead(value or b"")
+        except msgspec.DecodeError:
+            continue
+        when = message.timestamp()[1]
+        known = latest.get(dead.delivery.id)
+        if known is None or known[0] <= when:
+            latest[dead.delivery.id] = (when, dead)
+    for _, dead in sorted(latest.values(), key=lambda found: found[0]):
+        if choice.fits(dead):
+            yield dead
+
+
+def shown(dead: DeadDelivery) -> str:
+    """One line: id, destination, reason, last error, attempts, time; separated by tabs."""
+    one = dead.delivery
+    parts = (one.id, one.destination, dead.reason, one.error or "-", str(one.attempts), dead.at)
+    return "\t".join("".join(char if char.isprintable() else " " for char in part) for part in parts)
+
+
+def as_json(dead: DeadDelivery) -> str:
+    """One JSON object: everything but the body."""
+    fields = msgspec.to_builtins(dead)
+    del fields["delivery"]["body"]
+    return msgspec.json.encode(fields).decode()
+
+
+def replay(settings: Settings, choice: Choice, *, dry_run: bool = False) -> int:
+    """Ask the deliverer to make dead deliveries again, with the same id and body. Returns how many.
+
+    Harmless when repeated while the first try waits. What has expired meanwhile is not sent.
+
+    Raises ClusterError where a topic cannot be read, or not everything was acknowledged.
+    """
+    sender = None if dry_run else Sender(settings)
+    count = 0
+    for dead in list_dead(settings, choice):
+        one = msgspec.structs.replace(dead.delivery, attempts=0, due=0, error="")
+        if sender is not None:
+            sender.send(settings.delivery_commands, one.profile.encode(), deliveries.encode(Retry(delivery=one)))
+        count += 1
+    if sender is not None:
+        sender.finish()
+    return count
+
+
+def enable(settings: Settings, destination: str) -> None:
+    """Tell every deliverer that a destination is there again. Raises ClusterError."""
+    admin = AdminClient({**settings.kafka(), "log_level": 0})
+    try:
+        found = admin.list_topics(settings.delivery_commands, timeout=REQUEST_S).topics[settings.delivery_commands]
+    except KafkaException as failure:
+        raise ClusterError(f"Kafka cannot be asked: {cause(failure).str()}") from None
+    if found.error is not None:
+        raise ClusterError(f"topic {settings.delivery_commands}: {found.error}")
+    sender = Sender(settings)
+    for partition in found.partitions:
+        sender.send(settings.delivery_commands, None, deliveries.encode(Enable(destination=destination)), partition=partition)
+    sender.finish()
+
+
+def new_secret() -> str:
+    """A secret for Standard Webhooks."""
+    return "whsec_" + base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode()

@@ -1,0 +1,48 @@
+"""The topics of a deliverer, and whether the cluster has them as it needs them."""
+
+from __future__ import annotations
+
+from rtcdp.cluster import Cluster
+from rtcdp.config import Settings
+from rtcdp.errors import ClusterError
+from rtcdp.preflight import COMPACT, DAY, DELETE, Wanted, examine, wanted_topics
+
+# Written and removed all the time, and read whole at every takeover: compacted often, which needs closed segments.
+_STATE = {
+    "segment.ms": "600000",
+    "segment.bytes": "67108864",
+    "min.cleanable.dirty.ratio": "0.1",
+    "delete.retention.ms": "3600000",
+}
+
+
+def inputs(settings: Settings) -> tuple[str, str, str]:
+    """The topics that are read, all with the same number of partitions."""
+    return settings.triggers, settings.profile_changes, settings.delivery_commands
+
+
+def check_cluster(settings: Settings) -> Cluster:
+    """Check and create what a deliverer needs. Blocks. Raises ClusterError and SettingError."""
+    worker = wanted_topics(settings)
+    read = {
+        name: Wanted(worker[name].role, None, DELETE, worker[name].created, ("READ",))
+        for name in (settings.triggers, settings.profile_changes)
+    }
+    number = examine(settings, read).partitions[settings.triggers]
+    own = {
+        settings.deliveries: Wanted("deliveries", number, COMPACT, _STATE, ("READ", "WRITE")),
+        settings.delivery_commands: Wanted("delivery-commands", number, DELETE, {"retention.ms": f"{7 * DAY}"}, ("READ",)),
+        settings.deliveries_dlq: Wanted("deliveries-dlq", None, DELETE, {"retention.ms": f"{14 * DAY}"}, ("WRITE",)),
+    }
+    sources = {
+        source.topic: Wanted("source", None, worker[source.topic].required, worker[source.topic].created, ("WRITE",))
+        for source in settings.sources
+    }
+    cluster = examine(settings, {**read, **own, **sources})
+    for name in (settings.profile_changes, settings.deliveries, settings.delivery_commands):
+        if cluster.partitions[name] != number:
+            raise ClusterError(
+                f"{settings.triggers} has {number} partitions and {name} has {cluster.partitions[name]}: they must be equal, "
+                f"since what is kept of a partition's deliveries lies in the partition of the same number"
+            )
+    return cluster

@@ -1,0 +1,45 @@
+"""From the folder's destinations to what sends to them."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable
+
+import aiohttp
+
+from rtcdp.config import Settings
+from rtcdp.delivery.addresses import AllowedAddresses
+from rtcdp.delivery.attempts import Sender
+from rtcdp.delivery.destinations import Destination, Outlets
+from rtcdp.delivery.files import FileSender
+from rtcdp.delivery.lanes import Lane
+from rtcdp.delivery.notifications import NotificationSender
+from rtcdp.delivery.webhooks import WebhookSender, session
+
+
+class Senders:
+    """A lane for each destination, and the HTTP client that they share. Make it inside the event loop.
+
+    Raises SettingError where a destination needs a package that is not installed.
+    """
+
+    def __init__(self, settings: Settings, outlets: Outlets, clock: Callable[[], int]) -> None:
+        self._allowed = AllowedAddresses(ipaddress.ip_network(text) for text in settings.deliver_networks)
+        self._client = session(self._allowed)
+        self._http = settings.deliver_http
+        self.lanes = {
+            name: Lane(destination, _sender(destination, self._client, self._allowed, http=self._http), clock)
+            for name, destination in outlets.destinations.items()
+        }
+
+    async def close(self) -> None:
+        """End every attempt that is under way."""
+        for lane in self.lanes.values():
+            await lane.close()
+        await self._client.close()
+
+
+def _sender(destination: Destination, client: aiohttp.ClientSession, allowed: AllowedAddresses, *, http: bool) -> Sender:
+    if destination.kind == "url":
+        return WebhookSender(destination, client, allowed, http=http)
+    return FileSender(destination) if destination.kind == "file" else NotificationSender(destination)
