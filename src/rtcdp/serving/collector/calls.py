@@ -123,6 +123,9 @@ def prepare(event: bytes, stamp: Stamp, new_id: Callable[[], str]) -> tuple[byte
     kind = stamp.kind or (raw.type if raw.type in TYPES else event_type(raw, Counter()))
     if kind == "track" and not _filled(raw.event):
         raise Unfit("missing_field", "a track event needs the name of the event", "event")
+    for name, tree in (("properties", raw.properties), ("traits", raw.traits), ("context", raw.context)):
+        if tree and isinstance(tree, list):  # an empty one is how PHP writes an empty object
+            raise Unfit("wrong_type", "Expected `object`, got `array`", name)
     fields.pop("writeKey", None)
     if not (_filled(raw.message_id) or _filled(raw.snake_message_id)):
         fields["messageId"] = _json(new_id())
@@ -133,7 +136,7 @@ def prepare(event: bytes, stamp: Stamp, new_id: Callable[[], str]) -> tuple[byte
     if stamp.sent_at is not None and raw.sent_at is None and raw.snake_sent_at is None:
         fields["sentAt"] = stamp.sent_at
     context = _context(raw, fields.get("context"), stamp)
-    if context:
+    if context or raw.context:  # also where nothing of it is left
         fields["context"] = msgspec.Raw(_encode(context))
     value = _encode(fields)
     if len(value) > MAX_RAW_BYTES:
@@ -155,8 +158,6 @@ def cut(address: str) -> str:
 
 def _context(raw: RawEvent, own: msgspec.Raw | None, stamp: Stamp) -> Fields:
     """The event's context over the batch's, with what the connection tells, and without what is to be dropped."""
-    if isinstance(raw.context, list) and raw.context:
-        raise Unfit("wrong_type", "Expected `object`, got `array`", "context")
     context: Fields = dict(stamp.context)
     if own is not None and isinstance(raw.context, dict):
         context |= _object(bytes(own))
