@@ -24,7 +24,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import clickstream, folding, projecting, streaming
+from benchmarks import clickstream, folding, projecting, readme, streaming
 from benchmarks.peers import BOTH, PROFILE, STATE, TXN, Peer
 from benchmarks.restoring import restore
 from benchmarks.streaming import Stage
@@ -41,6 +41,11 @@ console = Console(highlight=False, width=None if sys.stdout.isatty() else 132)
 def main() -> None:
     """Run what the arguments ask for."""
     options = _options()
+    if options.table:
+        console.print(
+            "README.md: " + ("written" if readme.write(json.loads(options.results.read_text())) else "it is so already")
+        )
+        return
     results: dict[str, Any] = json.loads(options.results.read_text()) if options.results.exists() else {}
     results |= {"commit": _commit(), "machine": _machine(), "at": _now()}
     rows: list[Row] = []
@@ -66,6 +71,8 @@ def main() -> None:
                     keep(part, run(options, stage))
     _show(rows, results)
     console.print(f"written: {options.results}", style="dim")
+    if options.results == RESULTS and all(part in results for part in readme.PARTS):
+        readme.write(results)
 
 
 def _now() -> str:
@@ -90,6 +97,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--bootstrap", default="", help="use this Kafka; default: one of our own")
     parser.add_argument("--logs", default="", help="keep the peers' logs in this folder")
     parser.add_argument("--results", type=Path, default=RESULTS, help="file to write")
+    parser.add_argument("--table", action="store_true", help="measure nothing: put what was measured into the README")
     parser.add_argument("--quick", action="store_true", help="a look whether everything runs: small and not to be quoted")
     options = parser.parse_args()
     if options.quick:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
-from benchmarks import clickstream, folding, job, peers, streaming
+from benchmarks import clickstream, folding, job, peers, readme, streaming
+from benchmarks.__main__ import RESULTS
 from rtcdp.rules.loading import load
 
 EVENTS = 6_000
@@ -61,3 +65,15 @@ def test_the_hot_input_lies_in_one_partition(share: float, partition: int) -> No
     keys = {clickstream.profile_key(event["user_id"]) for event in hot}
     assert {(streaming.murmur2(key) & 0x7FFFFFFF) % peers.PARTITIONS for key in keys} == {partition}
     assert len(keys) < clickstream.USERS * share
+
+
+def test_the_readme_says_what_was_measured(tmp_path: Path) -> None:
+    """`python -m benchmarks --table` mends it."""
+    results = json.loads(RESULTS.read_text())
+    copy = tmp_path / "README.md"
+    copy.write_bytes(readme.README.read_bytes())
+    assert not readme.write(results, copy)
+    results["throughput"]["rtcdp"] *= 2
+    results["latency"]["all_busy"]["runs"][0][0]["p50_ms"] = 999.0
+    assert readme.write(results, copy)
+    assert "999 ms" in copy.read_text("utf-8")
