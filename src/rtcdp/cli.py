@@ -379,6 +379,53 @@ def tick(
     print(f"time runs on to {until}")
 
 
+@app.command(epilog=_examples("rtcdp rebuild -b localhost:9092"))
+def rebuild(
+    *,
+    bootstrap: BootstrapOption = None,
+    app_name: AppOption = None,
+    sources: SourcesOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Make a damaged or lost changelog anew from the log. The workers must be stopped."""
+    from rtcdp.worker.rebuild import rebuild as make
+
+    print(make(_settings(config, bootstrap=bootstrap, app=app_name, sources=sources), print))
+
+
+FileArgument = Annotated[Path, typer.Argument(help="The backup.", metavar="FILE", show_default=False)]
+
+
+@app.command(epilog=_examples("rtcdp backup shop.rtcdp -b localhost:9092"))
+def backup(
+    *,
+    file: FileArgument,
+    bootstrap: BootstrapOption = None,
+    app_name: AppOption = None,
+    sources: SourcesOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Write a deployment's state and position into a file. The workers must be stopped."""
+    from rtcdp.worker.backup import backup as take
+
+    print(take(_settings(config, bootstrap=bootstrap, app=app_name, sources=sources), file))
+
+
+@app.command(epilog=_examples("rtcdp restore shop.rtcdp -b other:9092"))
+def restore(
+    *,
+    file: FileArgument,
+    bootstrap: BootstrapOption = None,
+    app_name: AppOption = None,
+    sources: SourcesOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Put a backup back: on another cluster, or under another app name with topics of its own."""
+    from rtcdp.worker.backup import restore as put_back
+
+    print(put_back(_settings(config, bootstrap=bootstrap, app=app_name, sources=sources), file))
+
+
 ReasonOption = Annotated[str | None, typer.Option(help="Only letters with this reason.", metavar="WORD")]
 OriginOption = Annotated[str | None, typer.Option(help="Only this one: TOPIC/PARTITION/OFFSET as listed.", metavar="ORIGIN")]
 

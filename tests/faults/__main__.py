@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from faults import broker, crashes, data
+from faults import broker, crashes, data, state
 from faults.stage import BAD, Result, Stage, timed
 from rtcdp.brokers import find, kafka_version
 
@@ -37,6 +37,11 @@ ROWS: Mapping[int, Callable[[Stage], Result]] = {
     9: data.row9,
     10: data.row10,
     11: data.row11,
+    12: state.row12,
+    13: state.row13,
+    14: state.row14,
+    15: state.row15,
+    17: state.row17,
 }
 COLUMNS = ("row", "name", "events", "faults", "in txn", *BAD, "gap s", "caught up s", "control", "s")
 

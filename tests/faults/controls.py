@@ -92,6 +92,31 @@ def sizes() -> None:
     module.too_large = lambda *_: {}
 
 
+def witness() -> None:
+    """A changelog without a position is an empty one."""
+    from rtcdp.worker.changelog import Changelog
+
+    kind: Any = Changelog
+    position = kind.position
+    kind.position = lambda self, found, _witness: position(self, found, None)
+
+
+def layout() -> None:
+    """Nobody remembers how many partitions there were."""
+    from rtcdp.worker import main
+
+    module: Any = main
+    module.check_layout = lambda *_: None
+
+
+def formats() -> None:
+    """Nobody looks by which release something was written."""
+    from rtcdp import position as positions
+    from rtcdp import profile as profiles
+
+    profiles.FORMAT = positions.FORMAT = 99
+
+
 def generation() -> None:
     """State is kept whatever happened in between; and nobody is fenced, which would notice it too."""
     from rtcdp.worker.profiles import ProfileAgent
@@ -115,5 +140,6 @@ def generation() -> None:
 
 
 OFF: Mapping[str, Callable[[], None]] = {
-    one.__name__: one for one in (transaction, fencing, origins, letters, committed_only, delivery, sizes, generation)
+    one.__name__: one
+    for one in (transaction, fencing, origins, letters, committed_only, delivery, sizes, witness, layout, formats, generation)
 }

@@ -1,8 +1,9 @@
 """What should have come out, recomputed from the source topic with plain loops; and how that differs from what did.
 
-A process of its own that imports nothing of rtcdp: `python oracle.py JOB.json` reads the topics that the job names, and
-writes `expected.jsonl`, `found.jsonl` and `verdict.json` into its folder. It computes the definitions in `definitions/` and no
-others, for sources in `arrival` mode whose events carry no times: an event happens when the broker appended it.
+A process of its own that imports nothing of rtcdp: `python oracle.py JOB.json` reads the topics that the job names (of several
+deployments, where one went on as another), and writes `expected.jsonl`, `found.jsonl` and `verdict.json` into its folder. It
+computes the definitions in `definitions/` and no others, for sources in `arrival` mode whose events carry no times: an event
+happens when the broker appended it.
 
 A record of the source with the header `dead` must become a dead letter; one with `either` counts, unless the profile stage has
 refused it with a dead letter.
@@ -17,7 +18,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -186,6 +186,12 @@ def read(bootstrap: str, topic: str) -> Iterator[Message]:
         consumer.close()
 
 
+def read_all(job: dict[str, Any], name: str) -> Iterator[Message]:
+    """The same topic of every deployment that the job names, one after the other."""
+    for part in job["parts"]:
+        yield from read(part["bootstrap"], part[name])
+
+
 def expect(
     messages: Iterable[Message], refused: AbstractSet[tuple[str, str]] = frozenset()
 ) -> tuple[dict[str, Person], Counter[Fact]]:
@@ -207,9 +213,8 @@ def expect(
         person = people.get(key)
         if person is None:
             person = people[key] = Person(key)
-        person.receive(
-            message.timestamp()[1], event["messageId"], event.get("event", event["type"]), event.get("properties", {})
-        )
+        at = int(headers.get("rtcdp-received", message.timestamp()[1]))
+        person.receive(at, event["messageId"], event.get("event", event["type"]), event.get("properties", {}))
     return people, dead
 
 
@@ -217,15 +222,15 @@ def judge(job: dict[str, Any]) -> dict[str, Any]:
     """The verdict on one run."""
     letters: Counter[Fact] = Counter()
     refused: set[tuple[str, str]] = set()
-    for message in read(job["bootstrap"], job["events_dlq"]):
+    for message in read_all(job, "events_dlq"):
         letter = json.loads(message.value() or b"")
         origin = letter["origin"]
         if letter["reason"] == "profile_too_large":
             refused.add((b64decode(letter["key"]).decode(), letter["detail"].rpartition(" ")[2]))
         else:
             letters["letter", origin["topic"], origin["partition"], origin["offset"]] = 1  # at least once, by origin
-    people, dead = expect(read(job["bootstrap"], job["source"]), refused)
-    for message in read(job["bootstrap"], job["profile_events"]):
+    people, dead = expect(read_all(job, "source"), refused)
+    for message in read_all(job, "profile_events"):
         if "dead" in dict(message.headers() or ()):
             dead["letter", message.topic(), message.partition(), message.offset()] += 1
     expected = Counter(fact for person in people.values() for fact in person.facts)
@@ -233,23 +238,23 @@ def judge(job: dict[str, Any]) -> dict[str, Any]:
     ids: Counter[str] = Counter()
     numbers: Counter[tuple[str, int]] = Counter()
     told: dict[str, int] = {}
-    times: list[int] = []
+    delays: list[int] = [0]
     for topic, as_fact in (("profile_changes", change), ("triggers", trigger)):
-        for message in read(job["bootstrap"], job[topic]):
+        for message in read_all(job, topic):
             body = json.loads(message.value() or b"")
             fact = as_fact(body)
             found[fact] += 1
             ids[body["id"]] += 1
             numbers[fact[1], body["seq"]] += 1
-            times.append(message.timestamp()[1])
+            delays.append(message.timestamp()[1] - fact[3])
             if fact[:1] == ("trigger",) and fact[2] == "state":
                 told[fact[1]] = json.loads(fact[8])["events"]
     expected, found = expected + dead, found + letters
-    keys = {message.key(): message.value() for message in read(job["bootstrap"], job["changelog"])}
+    last = {**job, "parts": job["parts"][-1:]}
+    keys = {message.key(): message.value() for message in read_all(last, "changelog")}
     held = {(key or b"").decode() for key, value in keys.items() if value is not None and not (key or b"").startswith(b"~")}
     missing, extra = expected - found, found - expected
     wrong = pairs(missing, extra)
-    times.sort()
     _dump(Path(job["folder"]) / "expected.jsonl", expected)
     _dump(Path(job["folder"]) / "found.jsonl", found)
     return {
@@ -263,9 +268,19 @@ def judge(job: dict[str, Any]) -> dict[str, Any]:
         "duplicate_ids": sum(count - 1 for count in ids.values()) + sum(count - 1 for count in numbers.values()),
         "dead_letters": sum(dead.values()),
         "refused": len(refused),
-        "worst_gap_s": max((later - earlier for earlier, later in pairwise(times)), default=0) / 1_000,
+        "worst_gap_s": max(delays) / 1_000,
         "examples": [list(fact) for fact in [*missing][:5]] + [["found", *fact] for fact in [*extra][:5]],
     }
+
+
+def keep(job: dict[str, Any]) -> None:
+    """What lay in the topics when something was wrong, to be looked at."""
+    for name in ("source", "profile_events", "profile_changes", "triggers", "changelog", "ingest_progress"):
+        with (Path(job["folder"]) / f"{name}.jsonl").open("w", encoding="utf-8") as file:
+            for one in read_all(job, name):
+                place = [one.partition(), one.offset(), one.timestamp()[1]]
+                texts = [(part or b"").decode("utf-8", "replace")[:2_000] for part in (one.key(), one.value())]
+                file.write(json.dumps([*place, *texts]) + "\n")
 
 
 def pairs(missing: Counter[Fact], extra: Counter[Fact]) -> int:
@@ -290,4 +305,6 @@ def _dump(path: Path, facts: Counter[Fact]) -> None:
 if __name__ == "__main__":
     job = json.loads(Path(sys.argv[1]).read_text("utf-8"))
     verdict = judge(job)
+    if verdict["examples"]:
+        keep(job)
     (Path(job["folder"]) / "verdict.json").write_text(json.dumps(verdict, indent=1), "utf-8")

@@ -42,11 +42,10 @@ class Proxy:
 
     def heal(self) -> None:
         """As if nothing had been. Connections that were cut one way stay lost: they are reset."""
-        broken = self.deaf or self.mute
+        if self.deaf or self.mute:
+            self.drop()  # first: TCP loses a connection, never bytes in the middle of one
         self.deaf = self.mute = False
         self.delay = (0.0, 0.0)
-        if broken:
-            self.drop()
         if self._server is None:
             self._call(self._listen())
 
@@ -66,8 +65,11 @@ class Proxy:
         await self._reset()
 
     async def _reset(self) -> None:
-        for writer in list(self._writers):
+        open_ones = set(self._writers)
+        for writer in open_ones:
             writer.transport.abort()
+        while open_ones & self._writers:  # noqa: ASYNC110 # what is waited for ends in many places
+            await asyncio.sleep(0.01)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)

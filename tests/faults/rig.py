@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 import uuid
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -121,12 +122,12 @@ class Worker:
 class Load:
     """Sends events until told to stop: `hot` of them for one user, `poison` of them useless, 3 % sent twice."""
 
-    def __init__(self, rig: Rig, rate: float, users: int, hot: float = 0.0, poison: float = 0.0) -> None:
+    def __init__(self, rig: Rig, rate: float, users: int, hot: float = 0.0, poison: float = 0.0, first: int = 0) -> None:
         self._rig = rig
         self._rate, self._users, self._hot, self._poison = rate, users, hot, poison
         self._random = random.Random(rig.seed)
         self._stop = threading.Event()
-        self.sent = 0
+        self.sent = first
         self.acknowledged = 0
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -211,6 +212,8 @@ class Rig:
         self.off = off
         self.faults = 0
         self.restarts = 0
+        self.unrefused: list[str] = []
+        self.before: list[Rig] = []
         self.history: list[dict[str, Any]] = []
         self._launcher = launcher
         folder.mkdir(parents=True, exist_ok=True)
@@ -322,6 +325,25 @@ class Rig:
             over.set()
             keeper.join()
 
+    @contextmanager
+    def once(self, *instances: str) -> Iterator[list[Worker]]:
+        """As `kept`, and nobody starts them again."""
+        yield [self.start(instance) for instance in instances]
+
+    def last_words(self, instance: str = "one") -> str:
+        """The last line that a worker has said of itself."""
+        lines = (self.folder / f"worker-{instance}.log").read_text("utf-8", "replace").splitlines()
+        return next((line for line in reversed(lines) if line.startswith("rtcdp: ")), "")
+
+    def await_no_members(self) -> None:
+        """Wait until the group has no members: it forgets killed ones after their session."""
+        admin = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
+
+        def look() -> bool:
+            return not admin.describe_consumer_groups([self.name])[self.name].result(20).members
+
+        wait_for(look, 30, "an empty group")
+
     def stop(self, seconds: float = 20.0) -> None:
         """Tell every worker to stop, in order; after a while by force."""
         for worker in self.workers:
@@ -378,7 +400,8 @@ class Rig:
     def growing(self, number: int) -> None:
         """An event that makes its profile nearly half a megabyte larger."""
         self.users.add("growing")
-        traits = {f"t{number}-{place}": ["x" * 4_000] * 15 for place in range(8)}
+        noise = [b64encode(self.random.randbytes(3_000)).decode() for _ in range(120)]  # nothing that can be compressed
+        traits = {f"t{number}-{place}": noise[place * 15 : place * 15 + 15] for place in range(8)}
         body = {"type": "identify", "userId": "growing", "messageId": f"grow{number}", "traits": traits}
         self.send(json.dumps(body).encode(), "growing", headers=[("either", b"1")])
 
@@ -447,6 +470,10 @@ class Rig:
         before = self.outputs()
         wait_for(lambda: self.outputs() > before, seconds, "an output")
 
+    def part(self) -> dict[str, str]:
+        """Where everything lies."""
+        return {"bootstrap": self.bootstrap, "source": self.source, **self.settings.own_topics()}
+
     # ---- the end ----
 
     def probe(self, seconds: float = 60.0) -> float:
@@ -487,8 +514,7 @@ class Rig:
 
     def verdict(self) -> dict[str, Any]:
         """What the oracle says; the outputs of workers that are still running may not be complete."""
-        own = self.settings.own_topics()
-        job = {"bootstrap": self.bootstrap, "source": self.source, "folder": str(self.folder), **own}
+        job = {"folder": str(self.folder), "parts": [rig.part() for rig in (*self.before, self)]}
         path = self.folder / "job.json"
         path.write_text(json.dumps(job), "utf-8")
         done = subprocess.run([sys.executable, str(HERE / "oracle.py"), str(path)], capture_output=True, text=True, check=False)

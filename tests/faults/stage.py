@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import itertools
 import shutil
+import subprocess
 import time
+import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -25,7 +27,8 @@ class Result:
 
     faults:      how many were injected; kills_in_transaction: those of them with an open transaction at the broker.
     lost:        events that no profile has counted; wrong, missing, extra: outputs; duplicate_ids: outputs repeated.
-    worst_gap_s: longest time without any output; caught_up_s: from the last fault to the last answer.
+    worst_gap_s: longest time between an event, or the instant of what time does, and its output.
+    caught_up_s: from the last fault to the last answer.
     control_red: whether the same went wrong without the row's protection; None: there can be no control, `note` says why.
     passed:      whether all of it was as it must be.
     """
@@ -99,9 +102,9 @@ class Stage:
             rig.close()
 
     @contextmanager
-    def broker(self, **settings: str) -> Iterator[Broker]:
-        """A Kafka of its own that may be harmed."""
-        with Broker(self.folder / f"{next(self._numbers):02}-kafka", settings) as broker:
+    def broker(self, folder: Path | None = None, **settings: str) -> Iterator[Broker]:
+        """A Kafka of its own that may be harmed; its data in that folder, or in one of the stage's."""
+        with Broker(folder or self.folder / f"{next(self._numbers):02}-kafka", settings) as broker:
             yield broker
 
     def close(self) -> None:
@@ -137,6 +140,11 @@ class Broker:
         self.kafka.start()
         return self
 
+    def ended(self) -> bool:
+        """Whether it has died."""
+        process = self.kafka._process
+        return process is None or process.code is not None
+
     def __exit__(self, *_: object) -> None:
         self.proxy.close()
         self.kafka.stop(kill=True)
@@ -144,7 +152,28 @@ class Broker:
 
 
 @contextmanager
-def load(rig: Rig, rate: float = 400, users: int = 40, **more: float) -> Iterator[Load]:
+def disk(folder: Path, megabytes: int) -> Iterator[Path]:
+    """A file system of that size, mounted on a folder. Raises Failed where that is not allowed."""
+    folder.mkdir(parents=True)
+    options = ["-t", "tmpfs", "-o", f"size={megabytes}m", "none", str(folder)]
+    if subprocess.run(["mount", *options], check=False, capture_output=True).returncode:
+        raise Failed("a small disk cannot be mounted here: that takes root")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=False, capture_output=True)
+
+
+def fill(folder: Path) -> None:
+    """Leave no room on that disk."""
+    with (folder / "filler").open("wb") as file, suppress(OSError):
+        while True:
+            file.write(bytes(1 << 20))
+            file.flush()
+
+
+@contextmanager
+def load(rig: Rig, rate: float = 400, users: int = 40, **more: Any) -> Iterator[Load]:
     """Events during the block; all of them are acknowledged when it ends."""
     made = Load(rig, rate, users, **more)
     try:
@@ -177,10 +206,11 @@ def timed(row: Callable[[Stage], Result], stage: Stage) -> Result:
     began = time.monotonic()
     try:
         result = row(stage)
-    except Failed as failure:
+    except Exception as failure:  # noqa: BLE001 # whatever it is, the other rows go on
+        traceback.print_exc()
         number = int(row.__name__.removeprefix("row"))
         result = Result(number, (row.__doc__ or "").splitlines()[0], stage.seed)
-        result.fail(str(failure))
+        result.fail(f"{type(failure).__name__}: {failure}")
     if result.control and not result.control_red:
         result.fail(f"the control was not red: {result.control}")
     result.seconds = round(time.monotonic() - began, 1)

@@ -92,7 +92,7 @@ def restore_conf(kafka: Mapping[str, Any], group: str) -> Options:
         "fetch.queue.backoff.ms": 5,
         "queued.max.messages.kbytes": 65_536,
         "queued.min.messages": 1_000_000,
-        "check.crcs": False,
+        "check.crcs": True,  # brokers do not check what they read from disk; a flipped byte must not become state
     }
 
 

@@ -12,25 +12,21 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, MutableMapping
-from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import faust
 
 from rtcdp.cluster import Cluster
 from rtcdp.config import Settings
-from rtcdp.errors import ClusterError, DefinitionErrors, RtcdpError, SettingError, Stalled, Unfit
+from rtcdp.errors import ClusterError, DefinitionErrors, RtcdpError, SettingError, Stalled
 from rtcdp.health import Health, HealthServer
-from rtcdp.letters import dead_letter, record
 from rtcdp.lifecycle import CANNOT_GO_ON, CANNOT_RUN, WELL, begin, say
 from rtcdp.metrics import Metrics
-from rtcdp.outputs import Origin
 from rtcdp.position import Position, SwitchPoint
 from rtcdp.preflight import preflight
 from rtcdp.rules.definitions import Definitions
 from rtcdp.rules.loading import load
-from rtcdp.runner import PartitionRunner
 from rtcdp.transport.app import App
 from rtcdp.transport.exits import leave
 from rtcdp.transport.settings import LONG_POLL_MS
@@ -41,6 +37,7 @@ from rtcdp.worker.ingest_versions import IngestPlan, Plans
 from rtcdp.worker.monitor import Monitor, watch
 from rtcdp.worker.partition import Runner
 from rtcdp.worker.progress import ProgressTable
+from rtcdp.worker.runners import new_runner
 from rtcdp.worker.versions import DefinitionsTopic, Versions, check_layout, propose
 from rtcdp.worker.watermark import Ends, Watermark, expected_sources
 
@@ -126,11 +123,7 @@ class Assembly:
     def _new_runner(self, number: int, state: MutableMapping[bytes, bytes], position: Position) -> Runner:
         if not position.switches:  # nobody has owned the partition before: it begins under what is current
             position.switches = [SwitchPoint(0, self._versions.current, 0)]
-        limit = self.cluster.max_message_bytes[self.settings.events_dlq]
-        runner = PartitionRunner(
-            number, state, position, self._versions, topic=self.settings.profile_events, letter=partial(_letter, limit)
-        )
-        return cast("Runner", runner)  # its `Fold` says more than a `Folded` has to
+        return new_runner(self.settings, self.cluster, self._versions, number, state, position)
 
     def _new_ingest(self, app: App) -> Ingest:
         definitions = self._versions.definitions(self._versions.current)
@@ -261,10 +254,3 @@ def _from_folder(folder: Path | None) -> Definitions | None:
     if not folder.is_dir():
         raise SettingError(f"definitions: {folder} is no folder")
     return load(folder)
-
-
-def _letter(
-    limit: int, reason: str, detail: str, origin: Origin, key: bytes | None, value: bytes | None
-) -> tuple[bytes, bytes]:
-    """A dead letter of the profile stage, as the runner asks for it."""
-    return record(dead_letter(Unfit(reason, detail), origin, key, value, 0, limit, stage="profile"))

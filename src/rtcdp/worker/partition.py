@@ -178,9 +178,9 @@ class ProfilePartition:
         proposals = self._proposals()
         if not records and not proposals:
             return
-        await self._exactly_once(records, proposals, batch)
+        await self.exactly_once(records, proposals, batch)
 
-    async def _exactly_once(self, records: Sequence[Record], proposals: list[Entry], batch: Batch | None) -> bool:
+    async def exactly_once(self, records: Sequence[Record], proposals: list[Entry], batch: Batch | None) -> bool:
         """Steps 2 to 4; whether they came to their end: not where the partition is being let go.
 
         What makes a profile too large for its changelog is found by halves, and refused alone.
@@ -195,8 +195,8 @@ class ProfilePartition:
                 runner.discard(fold)
                 if len(records) > 1:
                     half = len(records) // 2
-                    first = await self._exactly_once(records[:half], [], batch)
-                    return first and await self._exactly_once(records[half:], proposals, batch)
+                    first = await self.exactly_once(records[:half], [], batch)
+                    return first and await self.exactly_once(records[half:], proposals, batch)
                 if refused is None:
                     refused = self._refusal(records, large)
                     continue

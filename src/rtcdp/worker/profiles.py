@@ -15,14 +15,13 @@ from typing import Any, cast
 
 from faust.types import TP, EventT
 
-from rtcdp import position as positions
-from rtcdp.errors import ClusterError
 from rtcdp.metrics import Metrics
 from rtcdp.position import POSITION_KEY, Position, SwitchPoint
 from rtcdp.transport.app import App
 from rtcdp.transport.owner import Batch
 from rtcdp.transport.restore import Stopped, restore
 from rtcdp.transport.transactions import TransactionalProducer
+from rtcdp.worker.changelog import Changelog
 from rtcdp.worker.partition import NewRunner, ProfilePartition, Topics, Work
 
 logger = logging.getLogger(__name__)
@@ -164,7 +163,7 @@ class ProfileAgent:
                 self._app.kafka, topics.changelog, number, state,
                 group=self._app.conf.id, progress=report, stop=lambda: self._hurry,
             )  # fmt: skip
-            position = self._checked(number, state.pop(POSITION_KEY, None), witness)
+            position = self._checked(number, state, witness)
             runner = self._new_runner(number, state, position)
             runner.rebuild_timers()
         except BaseException:
@@ -175,31 +174,16 @@ class ProfileAgent:
         logger.info("partition %s: %s profiles at offset %s in %.2f s", number, len(state), position.offset, seconds)
         return ProfilePartition(number, runner, producer, self._work, position.offset, generation)
 
-    def _checked(self, number: int, found: bytes | None, witness: int | None) -> Position:
-        """The position, unless it contradicts the topic or the group's offset: the start is refused then."""
-        where = f"{self._topics.profile_events}/{number}"
-        if found is None:
-            if witness is not None:
-                raise ClusterError(
-                    f"{where}: the group has done {witness} records, but {self._topics.changelog} has no position: "
-                    "it was deleted or emptied; restore it, or start anew under another app name"
-                )
-            # Records before the first switch are folded under what is current when the partition is owned for the first time.
-            version = self._work.version()
-            switches = [SwitchPoint(0, version, 0)] if version is not None else []
-            return Position(topic_id=self._topic_id, switches=switches)
-        position = positions.decode(found)
-        if position.topic_id != self._topic_id:
-            raise ClusterError(
-                f"{where}: the position was made for the topic with the id {position.topic_id}, this one has {self._topic_id}: "
-                "it was deleted and made again; start anew under another app name"
-            )
-        if witness is not None and witness > position.offset + 1:
-            raise ClusterError(
-                f"{where}: the group has done {witness} records, the position in {self._topics.changelog} only "
-                f"{position.offset + 1}: the changelog has lost records; restore it, or start anew under another app name"
-            )
-        return position
+    def _checked(self, number: int, state: dict[bytes, bytes], witness: int | None) -> Position:
+        """The position, taken out of the state, unless it contradicts the log or the group's offset."""
+        changelog = Changelog(self._topics.changelog, self._topics.profile_events, number, self._topic_id)
+        position = changelog.position(state.pop(POSITION_KEY, None), witness)
+        if position is not None:
+            return position
+        # Records before the first switch are folded under what is current when the partition is owned for the first time.
+        version = self._work.version()
+        switches = [SwitchPoint(0, version, 0)] if version is not None else []
+        return Position(topic_id=self._topic_id, switches=switches)
 
     async def _drop(self, number: int) -> None:
         """Forget a partition: its state, its producer, its gauges."""

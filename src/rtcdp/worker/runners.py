@@ -1,0 +1,40 @@
+"""The runner of one partition, put together from what a process knows: for workers and for what folds the log again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, MutableMapping
+from functools import partial
+from typing import cast
+
+from rtcdp.cluster import Cluster
+from rtcdp.config import Settings
+from rtcdp.errors import Unfit
+from rtcdp.letters import dead_letter, record
+from rtcdp.outputs import Origin
+from rtcdp.position import Position
+from rtcdp.rules.compiler import Compiled
+from rtcdp.runner import PartitionRunner
+from rtcdp.worker.changelog import check_profiles
+from rtcdp.worker.partition import Runner
+
+
+def new_runner(
+    settings: Settings,
+    cluster: Cluster,
+    registry: Mapping[str, Compiled],
+    number: int,
+    state: MutableMapping[bytes, bytes],
+    position: Position,
+) -> Runner:
+    """A runner over a partition's state. Raises ClusterError where an entry of the state is no profile of this release."""
+    check_profiles(settings.changelog, number, state)
+    limit = cluster.max_message_bytes[settings.events_dlq]
+    runner = PartitionRunner(number, state, position, registry, topic=settings.profile_events, letter=partial(_letter, limit))
+    return cast("Runner", runner)  # its `Fold` says more than a `Folded` has to
+
+
+def _letter(
+    limit: int, reason: str, detail: str, origin: Origin, key: bytes | None, value: bytes | None
+) -> tuple[bytes, bytes]:
+    """A dead letter of the profile stage, as the runner asks for it."""
+    return record(dead_letter(Unfit(reason, detail), origin, key, value, 0, limit, stage="profile"))
