@@ -39,6 +39,8 @@ def decide(profile: Profile, triggers: Mapping[str, CompiledTrigger], revealed: 
         trigger = triggers.get(key[:KEY])
         if trigger is None or _over(profile, trigger, key, revealed, outbox):
             del waiting[key]
+        elif now < waiting[key].due < profile.wake_at:
+            profile.wake_at = waiting[key].due
 
 
 def _order(trigger: CompiledTrigger | None, key: str, start: Start) -> tuple[int, bool, int, int, int, str]:
