@@ -24,7 +24,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import clickstream, folding, projecting, readme, streaming
+from benchmarks import clickstream, delivering, folding, projecting, readme, streaming
 from benchmarks.peers import BOTH, PROFILE, STATE, TXN, Peer
 from benchmarks.restoring import restore
 from benchmarks.streaming import Stage
@@ -32,7 +32,7 @@ from rtcdp import brokers
 
 RESULTS = Path(__file__).parent / "results.json"
 RATE = 500
-PARTS = ("throughput", "latency", "engine", "rules", "state", "restore", "memory", "projection")
+PARTS = ("throughput", "latency", "engine", "rules", "state", "restore", "memory", "projection", "delivery")
 Row = tuple[str, str, str]  # what, figure, wanted
 
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 132)
@@ -94,6 +94,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--profiles", type=int, default=300_000, help="profiles to restore")
     parser.add_argument("--held", type=int, default=1_000_000, help="profiles to hold in memory")
     parser.add_argument("--projected", type=int, default=200_000, help="profiles to project into Redis")
+    parser.add_argument("--delivered", type=int, default=40_000, help="triggers to deliver")
     parser.add_argument("--bootstrap", default="", help="use this Kafka; default: one of our own")
     parser.add_argument("--logs", default="", help="keep the peers' logs in this folder")
     parser.add_argument("--results", type=Path, default=RESULTS, help="file to write")
@@ -103,7 +104,7 @@ def _options() -> argparse.Namespace:
     if options.quick:
         options.events, options.rounds, options.seconds, options.folded = 40_000, 1, 8, 20_000
         options.rules, options.profiles, options.held = 1_000, 20_000, 50_000
-        options.projected = 20_000
+        options.projected, options.delivered = 20_000, 5_000
         if options.results == RESULTS:
             options.results = Path(tempfile.gettempdir()) / "rtcdp-bench-quick.json"
     return options
@@ -235,6 +236,16 @@ def _projection(options: argparse.Namespace, stage: Stage) -> tuple[dict[str, An
     ]
 
 
+def _delivery(options: argparse.Namespace, stage: Stage) -> tuple[dict[str, Any], list[Row]]:
+    console.print(f"delivering {options.delivered:,} triggers ...", style="dim")
+    result = delivering.measure(stage.bootstrap, options.delivered, options.rounds)
+    return result, [
+        ("deliveries to a local receiver", f"{result['per_s']:,.0f}/s, {result['cpu_us']:.0f} us CPU", ">= 2,000"),
+        ("the HTTP client alone", f"{result['client_per_s']:,.0f}/s", ""),
+        ("requests made twice", f"{result['repeated']}", "0"),
+    ]
+
+
 # ---- without Kafka -------------------------------------------------------------------------------------------------
 
 
@@ -272,6 +283,7 @@ _WITH_KAFKA: dict[str, Callable[[argparse.Namespace, Stage], Part]] = {
     "restore": _restore,
     "memory": _memory,
     "projection": _projection,
+    "delivery": _delivery,
 }
 
 

@@ -26,11 +26,12 @@ from rtcdp.delivery.templates import Part, parts, template
 from rtcdp.errors import DefinitionError, DefinitionErrors
 from rtcdp.rules.documents import LARGEST_FILE, Entry, Scalar, read_yaml
 from rtcdp.rules.interpreter import condition
-from rtcdp.rules.names import did_you_mean, fault_of_name, listed
+from rtcdp.rules.names import did_you_mean, listed
 from rtcdp.rules.reading import Reader
 
 MOST_CONCURRENT = 1_000
 LONGEST_TIMEOUT = 120 * SECOND
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _RESERVED = re.compile(r"(?i)webhook-.*|host|content-length|transfer-encoding|connection")
 _URL = re.compile(r"https?://[^/?#@\s]+(/.*)?", re.IGNORECASE | re.DOTALL)
@@ -81,8 +82,9 @@ def _merge(reader: Reader, name: str, content: bytes, into: dict[str, dict[str, 
             reader.fail(entry.key, message, did_you_mean(section, into))
             continue
         for key, one in reader.mapping(entry.value, f"'{section}'").items():
-            if fault := fault_of_name(key):
-                reader.fail(one.key, f"the name '{key}' {fault}")
+            if not _NAME.fullmatch(key):
+                hint = "letters, digits, `_` and `-`, beginning with a letter, at most 64"
+                reader.fail(one.key, f"'{key[:80]}' cannot be a name", hint)
             elif key in into[section]:
                 known = into[section][key].key
                 line, column = known.place()

