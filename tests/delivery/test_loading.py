@@ -81,7 +81,7 @@ subscriptions:
          "d.yaml:3:30: unknown name 'knd'"),
         ("destinations: {c: {file: x}}\nsubscriptions:\n  a: {to: c, tags: t, body: {x: 'ab {old'}}",
          "d.yaml:3:37: '{' opens an expression that '}' does not close"),
-        ("destinations: {'a b': {file: x}}", "d.yaml:1:16: 'a b' cannot be a name"),
+        ("destinations: {'a b': {file: x}}", "d.yaml:1:17: 'a b' cannot be a name"),
         ("callbacks: {c: {}}", "the callback 'c' needs either 'secrets' or 'token'"),
         ("destination: {}", "unknown section 'destination'"),
         ("destinations: {a: {url: [x}", "this is not YAML"),
