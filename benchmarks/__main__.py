@@ -25,6 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import clickstream, delivering, folding, projecting, readme, streaming
+from benchmarks.backtesting import backtest
 from benchmarks.peers import BOTH, PROFILE, STATE, TXN, Peer
 from benchmarks.restoring import restore
 from benchmarks.streaming import Stage
@@ -32,7 +33,7 @@ from rtcdp import brokers
 
 RESULTS = Path(__file__).parent / "results.json"
 RATE = 500
-PARTS = ("throughput", "latency", "engine", "rules", "state", "restore", "memory", "projection", "delivery")
+PARTS = ("throughput", "latency", "engine", "rules", "state", "backtest", "restore", "memory", "projection", "delivery")
 Row = tuple[str, str, str]  # what, figure, wanted
 
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 132)
@@ -58,7 +59,7 @@ def main() -> None:
         rows.extend(found[1])
         options.results.write_text(json.dumps(results, indent=2, default=str) + "\n")
 
-    for part in ("engine", "rules", "state"):
+    for part in ("engine", "rules", "state", "backtest"):
         if part in options.only:
             console.print(f"{part} ...", style="dim")
             keep(part, _WITHOUT_KAFKA[part](options))
@@ -264,6 +265,14 @@ def _rules(options: argparse.Namespace) -> tuple[dict[str, Any], list[Row]]:
     return result, [(f"{options.rules:,} rules / 20 rules, events that touch the same", f"{result['ratio']:.2f}", "<= 1.5")]
 
 
+def _backtest(options: argparse.Namespace) -> tuple[dict[str, Any], list[Row]]:
+    result = backtest(options.folded, options.rounds)
+    return result, [
+        ("back-test of a log, one process", f"{result['events_per_s']:,.0f} events/s", ">= 100,000"),
+        ("decoding and engine alone / back-test", f"{result['ratio']:.2f}", ">= 0.8"),
+    ]
+
+
 def _state(options: argparse.Namespace) -> tuple[dict[str, Any], list[Row]]:
     found = folding.state(options.folded)
     shop, job = found["shop"], found["rt_segments"]
@@ -276,7 +285,12 @@ def _state(options: argparse.Namespace) -> tuple[dict[str, Any], list[Row]]:
 
 
 Part = tuple[dict[str, Any], list[Row]]
-_WITHOUT_KAFKA: dict[str, Callable[[argparse.Namespace], Part]] = {"engine": _engine, "rules": _rules, "state": _state}
+_WITHOUT_KAFKA: dict[str, Callable[[argparse.Namespace], Part]] = {
+    "engine": _engine,
+    "rules": _rules,
+    "state": _state,
+    "backtest": _backtest,
+}
 _WITH_KAFKA: dict[str, Callable[[argparse.Namespace, Stage], Part]] = {
     "throughput": _throughput,
     "latency": _latency,

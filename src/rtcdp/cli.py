@@ -227,6 +227,48 @@ def apply(
 
 
 @app.command(
+    epilog=_examples(
+        "rtcdp backtest rules --against rules-in-force events.jsonl.gz --until +30d",
+        "rtcdp backtest rules --against rules-in-force topic:profile-events -b localhost:9092 --from 2026-01-01",
+        "rtcdp backtest rules rows.csv --map user_id=uid,event=name,timestamp=at,properties=* --json",
+    )
+)
+def backtest(  # noqa: PLR0913 - one parameter an option
+    *,
+    folder: Annotated[Path, typer.Argument(help="Folder of YAML definitions.", metavar="DIR", show_default=False)],
+    events: Annotated[
+        str, typer.Argument(help="JSON lines or CSV, also .gz; or `topic:NAME`.", metavar="EVENTS", show_default=False)
+    ],
+    against: Annotated[Path | None, typer.Option(help="Compare with this folder.", metavar="OLD_DIR")] = None,
+    until: Annotated[
+        str | None, typer.Option(help="Where time runs to after the last event: RFC 3339, or `+30d` after it.", metavar="TIME")
+    ] = None,
+    from_: Annotated[str | None, typer.Option("--from", help="Of a topic: records from here on.", metavar="TIME")] = None,
+    to: Annotated[str | None, typer.Option("--to", help="Of a topic: records before this.", metavar="TIME")] = None,
+    map_: Annotated[str | None, typer.Option("--map", help="For CSV, as for `rtcdp replay`.", metavar="MAP")] = None,
+    profile_events: Annotated[
+        bool, typer.Option("--profile-events", help="The file is a recorded profile-events log.")
+    ] = False,
+    bootstrap: BootstrapOption = None,
+    app_name: AppOption = None,
+    json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Run definitions over the past: who would enter and leave, what would be sent on which day, what it costs."""
+    from rtcdp.simulate import backtest as back
+
+    settings = _settings(config, bootstrap=bootstrap, app=app_name)
+    history = back.history(settings, events, is_log=profile_events, mapping=map_, since=from_, until=to)
+    found = back.run(folder, against, history, until)
+    if json:
+        _print_json(found)
+        return
+    from rtcdp.simulate.backtest_view import show
+
+    show(found)
+
+
+@app.command(
     "test",
     epilog=_examples(
         "rtcdp test examples/shop",

@@ -1,0 +1,378 @@
+"""`rtcdp backtest DIR --against OLD_DIR EVENTS`: the live evaluator over the past, under one or two sets of definitions.
+
+Profiles do not depend on each other and time is the profile's own. So each event is folded as it is read, and time ends
+with every profile's advance to the same instant. Two versions are measured in two processes.
+"""
+
+from __future__ import annotations
+
+import gc
+from array import array
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+from time import process_time
+from typing import Any, Literal
+
+import msgspec
+
+from rtcdp import profile as profiles
+from rtcdp import timestamps
+from rtcdp.aggregates import NEVER
+from rtcdp.config import Settings
+from rtcdp.engine import Engine
+from rtcdp.errors import SettingError
+from rtcdp.outbox import Cause, Outbox
+from rtcdp.profile import Profile
+from rtcdp.rules.compiler import Compiled, CompiledTrigger, compile_definitions
+from rtcdp.rules.definitions import DAY_MS, Definitions
+from rtcdp.rules.loading import definitions_from_normal, load
+from rtcdp.simulate.history import TOPIC, History, Row
+from rtcdp.simulate.replay import parse_until
+from rtcdp.timestamps import rfc3339
+
+MOST_EXAMPLES = 5
+
+
+class Tally(Outbox):
+    """Counts what is put out instead of writing it.
+
+    moves:  (kind, name) -> how often: `entered`, `exited`, `tag`, `stage`.
+    fires:  trigger -> day (since 1970) -> how often it was sent.
+    held:   trigger -> reason -> how often it was decided not to send.
+    ever:   segment -> keys of the profiles that have been in it.
+    wakes:  how many instants were passed at which time alone could change something.
+    """
+
+    def __init__(self, version: str) -> None:
+        super().__init__(version)
+        self.moves: Counter[tuple[str, str]] = Counter()
+        self.fires: dict[str, Counter[int]] = defaultdict(Counter)
+        self.held: dict[str, Counter[str]] = defaultdict(Counter)
+        self.ever: dict[str, set[str]] = defaultdict(set)
+        self.wakes = 0
+
+    def begin(self, cause: Cause, message_id: str = "", *, historical: bool = False) -> None:
+        """Count instants of time."""
+        if cause == "time":
+            self.wakes += 1
+
+    def change(
+        self,
+        profile: Profile,
+        kind: Literal["entered", "exited", "tag", "stage", "not_sent"],
+        name: str,
+        old: Any = None,
+        new: Any = None,
+        reason: str = "",
+    ) -> None:
+        """Count a change, or a decision not to send."""
+        if kind == "not_sent":
+            self.held[name][reason] += 1
+        else:
+            self.moves[kind, name] += 1
+            if kind == "entered":
+                self.ever[name].add(profile.key)
+
+    def trigger(self, profile: Profile, trigger: CompiledTrigger, waiting: list[Any], payload: dict[str, Any]) -> None:
+        """Count what is sent."""
+        self.fires[trigger.name][profile.now // DAY_MS] += 1
+
+
+@dataclass
+class Side:
+    """What one set of definitions made of the past.
+
+    keys:    profile keys, in the order in which they were met.
+    members: segment -> places in `keys` of those who are in it at the end.
+    ever:    segment -> how many have been in it at any time.
+    tagged:  tag -> how many have it at the end.
+    moves:   segment or tag -> kind -> how often.
+    fires:   trigger -> day (since 1970) -> how often it was sent.
+    held:    trigger -> reason -> how often it was not.
+    false:   trigger -> how often its `if` did not hold.
+    sizes:   bytes of each profile, ascending.
+    timers:  profiles that wait for an instant at the end.
+    wakes:   instants passed.
+    seconds: of processor time for folding; for reading and cleaning too, where `rows` does that on the way.
+    """
+
+    version: str
+    events: int = 0
+    seconds: float = 0.0
+    until: int = 0
+    keys: list[str] = field(default_factory=list)
+    members: dict[str, array[int]] = field(default_factory=dict)
+    ever: dict[str, int] = field(default_factory=dict)
+    tagged: dict[str, int] = field(default_factory=dict)
+    moves: dict[str, dict[str, int]] = field(default_factory=dict)
+    fires: dict[str, dict[int, int]] = field(default_factory=dict)
+    held: dict[str, dict[str, int]] = field(default_factory=dict)
+    false: dict[str, int] = field(default_factory=dict)
+    sizes: array[int] = field(default_factory=lambda: array("I"))
+    timers: int = 0
+    wakes: int = 0
+
+    def size(self, share: float) -> int:
+        """Bytes that this share of the profiles does not exceed."""
+        return self.sizes[min(len(self.sizes) - 1, int(share * len(self.sizes)))] if self.sizes else 0
+
+
+def measure(compiled: Compiled, rows: Iterable[Row], until: tuple[int, bool] | None = None) -> Side:
+    """Fold the past under one version.
+
+    rows:  keys and values as `History.rows` gives them; of all profiles, or of a share.
+    until: where time runs to for everybody: ms, and whether that counts from the last event; None: the last event's time.
+    """
+    began = process_time()
+    side, tally, known = Side(compiled.version), Tally(compiled.version), dict[bytes, Profile]()
+    engine = Engine(compiled)
+    with _undisturbed():
+        now = _fold(engine, tally, known, rows, side)
+        end = now if until is None else now + until[0] if until[1] else until[0]
+        for profile in known.values():
+            if profile.wake_at <= end:
+                engine.advance(profile, end, tally, simulated=True)
+            profile.now = max(profile.now, end)
+    side.until = end
+    side.seconds = process_time() - began
+    _count(side, compiled, tally, known)
+    return side
+
+
+def _fold(engine: Engine, tally: Tally, known: dict[bytes, Profile], rows: Iterable[Row], side: Side) -> int:
+    """Fold every event; the time of the last (ms)."""
+    decode, apply, find = engine.compiled.decode, engine.apply, known.get
+    now = count = 0
+    for key, value in rows:
+        event = decode(value)
+        profile = find(key)
+        if profile is None:
+            profile = known[key] = Profile(key.decode("utf-8", "replace"))
+        event.simulated = True  # no ticks: what falls due is revealed when it does
+        apply(profile, event, tally)
+        count += 1
+        if profile.now > now:  # noqa: PLR1730  the hot path: a call of max() costs more
+            now = profile.now
+    side.events = count
+    return now
+
+
+def _count(side: Side, compiled: Compiled, tally: Tally, known: dict[bytes, Profile]) -> None:
+    """Take together what is at the end."""
+    rules = {rule.key: rule for rule in compiled.rules}
+    members: dict[str, array[int]] = {rule.name: array("I") for rule in compiled.rules if rule.is_segment}
+    tagged: Counter[str] = Counter()
+    sizes = array("I")
+    for place, profile in enumerate(known.values()):
+        side.keys.append(profile.key)
+        for key in profile.segments:
+            members[rules[key].name].append(place)
+        tagged.update(rules[key].name for key in profile.tags)
+        sizes.append(len(profiles.encode(profile)))
+        side.timers += profile.wake_at < NEVER
+    side.sizes = array("I", sorted(sizes))
+    side.members = members
+    side.ever = {name: len(tally.ever.get(name, ())) for name in members}
+    side.tagged = {rule.name: tagged[rule.name] for rule in compiled.rules if not rule.is_segment}
+    for (kind, name), count in tally.moves.items():
+        side.moves.setdefault(name, {})[kind] = count
+    side.fires = {trigger.name: dict(tally.fires.get(trigger.name, {})) for trigger in compiled.triggers}
+    side.held = {name: dict(reasons) for name, reasons in tally.held.items()}
+    side.false = dict(tally.false_conditions)
+    side.wakes = tally.wakes
+
+
+@contextmanager
+def _undisturbed() -> Any:
+    """Profiles are no garbage: without a collector that looks at all of them again and again."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+# ---- two versions ----------------------------------------------------------------------------------------------------
+
+
+class Segment(msgspec.Struct, omit_defaults=True):
+    """A segment under both versions, at the end.
+
+    old, new:     members; absent where a version does not know it.
+    enter, leave: members of the new version alone, of the old alone; absent where not both know it.
+    overlap:      share of both among all members of either (Jaccard); 1 where it is empty in both.
+    ever_old, ever_new: how many have been in it at any time.
+    moves:        entries and exits over the whole past, under the new version.
+    entering, leaving: some of them.
+    """
+
+    old: int | None = None
+    new: int | None = None
+    enter: int | None = None
+    leave: int | None = None
+    overlap: float | None = None
+    ever_old: int | None = None
+    ever_new: int | None = None
+    moves: int = 0
+    entering: list[str] = []
+    leaving: list[str] = []
+
+
+class Fires(msgspec.Struct, omit_defaults=True):
+    """A trigger under both versions: days (`2026-03-01`) and how often it would have been sent; and why it was not."""
+
+    old: dict[str, int] | None = None
+    new: dict[str, int] | None = None
+    not_sent: dict[str, int] = {}
+    condition_false: int = 0
+
+
+class Cost(msgspec.Struct):
+    """What a version costs.
+
+    bytes_mean, bytes_p50, bytes_p99, bytes_max: of a profile.
+    timers:       profiles that wait for an instant at the end.
+    wakes:        instants at which time alone could change something.
+    events_per_s: events folded per second of processor time, from cleaned events on where the past is a log.
+    """
+
+    version: str
+    profiles: int
+    bytes_mean: float
+    bytes_p50: int
+    bytes_p99: int
+    bytes_max: int
+    timers: int
+    wakes: int
+    events_per_s: float
+
+
+class Backtest(msgspec.Struct, omit_defaults=True):
+    """What would change. until: time at the end; old: absent where nothing was compared."""
+
+    events: int
+    until: str
+    segments: dict[str, Segment]
+    tags: dict[str, dict[str, int]]
+    triggers: dict[str, Fires]
+    new: Cost
+    old: Cost | None = None
+
+
+def compare(new: Side, old: Side | None) -> Backtest:
+    """Set two sides of the same past beside each other."""
+    sides = {"new": new} if old is None else {"old": old, "new": new}
+    found = Backtest(new.events, rfc3339(new.until), {}, {}, {}, _cost(new), _cost(old) if old else None)
+    members = {name: _members(side, new) for name, side in sides.items()}
+    for name in dict.fromkeys(segment for side in sides.values() for segment in side.members):
+        segment = _segment(name, new, members["new"].get(name), members.get("old", {}).get(name))
+        segment.ever_new, segment.ever_old = new.ever.get(name), old.ever.get(name) if old else None
+        found.segments[name] = segment
+    for name in dict.fromkeys(tag for side in sides.values() for tag in side.tagged):
+        found.tags[name] = {which: side.tagged[name] for which, side in sides.items() if name in side.tagged}
+    for name in dict.fromkeys(trigger for side in sides.values() for trigger in side.fires):
+        days = {which: _days(side.fires.get(name)) for which, side in sides.items()}
+        found.triggers[name] = Fires(days.get("old"), days["new"], new.held.get(name, {}), new.false.get(name, 0))
+    return found
+
+
+def _members(side: Side, named: Side) -> dict[str, set[int]]:
+    """Members as places in the keys of `named`; its own beyond, negative."""
+    if side.keys == named.keys:
+        return {name: set(places) for name, places in side.members.items()}
+    place_of = {key: place for place, key in enumerate(named.keys)}
+    return {name: {place_of.get(side.keys[p], -1 - p) for p in places} for name, places in side.members.items()}
+
+
+def _segment(name: str, side: Side, new: set[int] | None, old: set[int] | None) -> Segment:
+    segment = Segment(None if old is None else len(old), None if new is None else len(new))
+    if new is not None:
+        segment.moves = sum(side.moves.get(name, {}).get(kind, 0) for kind in ("entered", "exited"))
+    if new is not None and old is not None:
+        enter, leave, either = new - old, old - new, new | old
+        segment.enter, segment.leave = len(enter), len(leave)
+        segment.overlap = len(new & old) / len(either) if either else 1.0
+        segment.entering = [side.keys[place] for place in sorted(enter)[:MOST_EXAMPLES]]
+        segment.leaving = [side.keys[place] for place in sorted(leave) if place >= 0][:MOST_EXAMPLES]
+    return segment
+
+
+def _days(fires: dict[int, int] | None) -> dict[str, int] | None:
+    return None if fires is None else {rfc3339(day * DAY_MS)[:10]: fires[day] for day in sorted(fires)}
+
+
+def _cost(side: Side) -> Cost:
+    mean = sum(side.sizes) / len(side.sizes) if side.sizes else 0.0
+    rate = side.events / side.seconds if side.seconds else 0.0
+    most = side.sizes[-1] if side.sizes else 0
+    return Cost(
+        side.version,
+        len(side.keys),
+        round(mean, 1),
+        side.size(0.5),
+        side.size(0.99),
+        most,
+        side.timers,
+        side.wakes,
+        round(rate),
+    )
+
+
+# ---- the command -----------------------------------------------------------------------------------------------------
+
+
+def history(
+    settings: Settings, events: str, *, is_log: bool, mapping: str | None, since: str | None, until: str | None
+) -> History:
+    """The past that a command line names. Records of the topic `profile-events` are known for what they are.
+
+    Raises SettingError.
+    """
+    if not events.startswith(TOPIC):
+        if since or until:
+            raise SettingError("--from, --to: these choose a range of a topic; a file is read whole")
+        return History(events, is_log, mapping)
+    if mapping:
+        raise SettingError("--map: a topic needs no mapping")
+    is_log = is_log or events.removeprefix(TOPIC) == settings.profile_events
+    return History(events, is_log, None, settings.kafka(), _instant("from", since), _instant("to", until))
+
+
+def _instant(option: str, text: str | None) -> int | None:
+    if text is None:
+        return None
+    ms = timestamps.parse(text)
+    if ms is None:
+        raise SettingError(f"--{option}: {text!r} is no time (RFC 3339)")
+    return ms
+
+
+def run(folder: Path, against: Path | None, history: History, until: str | None = None) -> Backtest:
+    """Measure one folder, or two side by side.
+
+    until: as for `rtcdp replay`: RFC 3339, or `+30d` after the last event.
+
+    Raises DefinitionErrors, SettingError, ClusterError.
+    """
+    if history.events == "-":
+        raise SettingError("backtest: the past is read more than once and cannot come from standard input")
+    end = parse_until(until) if until else None
+    new = load(folder)
+    if against is None:
+        return compare(measure(compile_definitions(new), history.rows(new), end), None)
+    old = load(against)
+    with ProcessPoolExecutor(2, get_context("spawn")) as pool:
+        sides = [pool.submit(_measure_apart, definitions.normal, history, end) for definitions in (new, old)]
+        return compare(sides[0].result(), sides[1].result())
+
+
+def _measure_apart(normal: str, history: History, until: tuple[int, bool] | None) -> Side:
+    """Measure in a process of its own; definitions travel as their normal form."""
+    definitions: Definitions = definitions_from_normal(normal)
+    return measure(compile_definitions(definitions), history.rows(definitions), until)

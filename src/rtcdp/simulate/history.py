@@ -1,0 +1,142 @@
+"""Where a back-test's past comes from: a file of events, a recorded log, or a range of a Kafka topic."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from rtcdp import records
+from rtcdp.cluster import cause
+from rtcdp.errors import ClusterError, SettingError
+from rtcdp.ingestion import Accepted, Ingestor, Source
+from rtcdp.rules.definitions import Definitions
+from rtcdp.simulate.sources import csv_events, is_csv, json_lines, log_records, open_bytes
+
+TOPIC = "topic:"
+MANY = 10_000
+PATIENCE_S = 30.0
+METADATA_S = 10.0
+Row = tuple[bytes, bytes]
+
+
+@dataclass(frozen=True)
+class History:
+    """Events of the past; a plain value, so that another process can read them too.
+
+    events:   path of JSON lines or CSV (also .gz), or `topic:NAME`.
+    is_log:   they are records of `profile-events`, cleaned and keyed already; else raw events.
+    mapping:  columns of a CSV file, as for `rtcdp replay`.
+    kafka:    librdkafka's options, for a topic.
+    since, until: of a topic, the records appended in [since, until) (ms); None: from the first, to what is there now.
+    """
+
+    events: str
+    is_log: bool = False
+    mapping: str | None = None
+    kafka: Mapping[str, Any] = field(default_factory=dict)
+    since: int | None = None
+    until: int | None = None
+
+    def rows(self, definitions: Definitions) -> Iterator[Row]:
+        """Key and value of each event as `profile-events` holds it, in order per profile; ticks and switches are left out.
+
+        Raw events are cleaned and keyed under these definitions. What is refused is left out.
+        Raises SettingError, ClusterError.
+        """
+        if self.is_log:
+            yield from self._logged()
+            return
+        ingestor = Ingestor(definitions.tracking, definitions.identity, Source("history", time="event"))
+        now = time.time_ns() // 1_000_000
+        for offset, value in enumerate(self._raw()):
+            found = ingestor.ingest(value, "history/0", offset, now)
+            if isinstance(found, Accepted):
+                yield found.key, found.value
+
+    def _logged(self) -> Iterator[Row]:
+        not_events = (records.TICK_KEY, records.SWITCH_KEY)
+        if self.events.startswith(TOPIC):
+            for key, value in self._topic():
+                if key is not None and value is not None and key not in not_events:
+                    yield key, value
+            return
+        with open_bytes(self.events) as stream:
+            for record in log_records(stream):
+                if record.key is not None and record.value is not None and record.key.encode() not in not_events:
+                    yield record.key.encode(), record.value.encode()
+
+    def _raw(self) -> Iterator[bytes | None]:
+        if self.events.startswith(TOPIC):
+            for _, value in self._topic():
+                yield value
+            return
+        with open_bytes(self.events) as stream:
+            if self.mapping is not None:
+                yield from csv_events(stream, self.mapping)
+            elif is_csv(self.events):
+                raise SettingError("--map: a CSV file needs a column mapping, like user_id=uid,event=name,timestamp=at")
+            else:
+                yield from json_lines(stream)
+
+    def _topic(self) -> Iterator[tuple[bytes | None, bytes | None]]:
+        """The range, partition after partition, so that the order does not depend on how the broker answers."""
+        name = self.events.removeprefix(TOPIC)
+        consumer = Consumer(
+            {
+                **self.kafka,
+                "group.id": "rtcdp-backtest",
+                "enable.auto.commit": False,
+                "enable.partition.eof": True,
+                "log_level": 0,
+            }
+        )
+        try:
+            numbers = sorted(consumer.list_topics(name, timeout=METADATA_S).topics[name].partitions)
+            if not numbers:
+                raise ClusterError(f"{name}: there is no such topic")
+            for number in numbers:
+                first, end = self._range(consumer, name, number)
+                if first < end:
+                    consumer.assign([TopicPartition(name, number, first)])
+                    yield from self._read(consumer, name, end)
+        except KafkaException as failure:
+            raise ClusterError(f"{name} cannot be read: {cause(failure).str()}") from failure
+        finally:
+            consumer.close()
+
+    def _range(self, consumer: Consumer, name: str, number: int) -> tuple[int, int]:
+        """The offsets [first, end) of a partition."""
+        low, high = consumer.get_watermark_offsets(TopicPartition(name, number), METADATA_S)
+
+        def at(time_ms: int | None, otherwise: int) -> int:
+            if time_ms is None:
+                return otherwise
+            (found,) = consumer.offsets_for_times([TopicPartition(name, number, time_ms)], METADATA_S)
+            return high if found.offset in (OFFSET_END, -1) else int(found.offset)
+
+        return at(self.since, low), at(self.until, high)
+
+    @staticmethod
+    def _read(consumer: Consumer, name: str, end: int) -> Iterator[tuple[bytes | None, bytes | None]]:
+        waiting = time.monotonic() + PATIENCE_S
+        while True:
+            messages: list[Message] = consumer.consume(MANY, 1.0)
+            for message in messages:
+                error = message.error()
+                if error is not None:
+                    if error.code() == KafkaError._PARTITION_EOF:
+                        return
+                    raise ClusterError(f"{name} cannot be read: {error.str()}")
+                if (message.offset() or 0) >= end:
+                    return
+                yield message.key(), message.value()
+                if (message.offset() or 0) == end - 1:
+                    return
+            if messages:
+                waiting = time.monotonic() + PATIENCE_S
+            elif time.monotonic() > waiting:
+                raise ClusterError(f"{name} could not be read to its end: no answer for {PATIENCE_S:.0f} s")
