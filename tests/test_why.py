@@ -40,7 +40,7 @@ def test_a_trigger_with_its_gates() -> None:
     lines = printed(shopper, "cart", START + DAY)
     assert lines[0] == "trigger cart: nothing waits"
     assert "├── cap 1 per 1d   0 of 1 used" in lines
-    assert lines[-2:] == ["decided", "└── if   1 time"]
+    assert lines[-2:] == ["decided", "└── if   1970-04-11T01:00:00.000Z"]
 
 
 def test_what_people_sent_is_no_markup() -> None:

@@ -68,7 +68,7 @@ class Shopper:
         record = Event(
             received=at, occurred=at, source="e/0", offset=self._count, id=f"m{self._count}", event=event, properties=properties
         )
-        self.engine.apply(self.profile, self.engine.compiled.decode(encode(record)), self.sent)
+        self.engine.applies[event](self.profile, self.engine.compiled.decode(encode(record)), self.sent)
 
     def why(self, name: str, at: int | None = None, **options: Any) -> Any:
         return explain(self.profile, self.engine, name, at=at, **options)

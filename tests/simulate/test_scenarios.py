@@ -15,7 +15,8 @@ from rtcdp.errors import DefinitionErrors
 from rtcdp.simulate.scenarios import Result, junit, print_result, run_folder, watch
 
 ROOT = Path(__file__).parents[2]
-EXAMPLES = sorted(path for path in (ROOT / "examples").iterdir() if list(path.glob("*.yaml")))
+NO_DEFINITIONS = {"destinations"}  # of deliveries
+EXAMPLES = sorted(p for p in (ROOT / "examples").iterdir() if list(p.glob("*.yaml")) and p.name not in NO_DEFINITIONS)
 PAGE = (ROOT / "docs" / "scenarios.md").read_text("utf-8")
 
 DEFINITIONS = """

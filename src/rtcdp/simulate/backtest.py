@@ -27,10 +27,13 @@ from rtcdp.config import Settings
 from rtcdp.engine import Engine
 from rtcdp.errors import SettingError
 from rtcdp.outbox import Cause, Outbox
-from rtcdp.profile import Profile
-from rtcdp.rules.compiler import Compiled, CompiledTrigger, compile_definitions
-from rtcdp.rules.definitions import DAY_MS, Definitions
+from rtcdp.profile import Profile, Start
+from rtcdp.rules.compiled_triggers import CompiledTrigger
+from rtcdp.rules.compiler import Compiled, compile_definitions
+from rtcdp.rules.definitions import Definitions
 from rtcdp.rules.loading import definitions_from_normal, load
+from rtcdp.rules.programs import Deliver
+from rtcdp.rules.sending import DAY_MS
 from rtcdp.simulate.history import TOPIC, History, Row
 from rtcdp.simulate.replay import parse_until
 from rtcdp.timestamps import rfc3339
@@ -41,7 +44,7 @@ MOST_EXAMPLES = 5
 class Tally(Outbox):
     """Counts what is put out instead of writing it.
 
-    moves:  (kind, name) -> how often: `entered`, `exited`, `tag`, `stage`.
+    moves:  (kind, name) -> how often: `entered`, `exited`, `tag`; `stage` by the name of the stage that was reached.
     fires:  trigger -> day (since 1970) -> how often it was sent.
     held:   trigger -> reason -> how often it was decided not to send.
     ever:   segment -> keys of the profiles that have been in it.
@@ -62,23 +65,20 @@ class Tally(Outbox):
             self.wakes += 1
 
     def change(
-        self,
-        profile: Profile,
-        kind: Literal["entered", "exited", "tag", "stage", "not_sent"],
-        name: str,
-        old: Any = None,
-        new: Any = None,
-        reason: str = "",
+        self, profile: Profile, kind: Literal["entered", "exited", "tag", "stage"], name: str, old: Any = None, new: Any = None
     ) -> None:
-        """Count a change, or a decision not to send."""
-        if kind == "not_sent":
-            self.held[name][reason] += 1
-        else:
-            self.moves[kind, name] += 1
-            if kind == "entered":
-                self.ever[name].add(profile.key)
+        """Count a change."""
+        self.moves[kind, name if kind != "stage" else new or ""] += 1
+        if kind == "entered":
+            self.ever[name].add(profile.key)
 
-    def trigger(self, profile: Profile, trigger: CompiledTrigger, waiting: list[Any], payload: dict[str, Any]) -> None:
+    def not_sent(self, profile: Profile, name: str, reason: str, by: str = "", step: str = "", arm: str = "") -> None:
+        """Count a decision not to send."""
+        self.held[name][reason] += 1
+
+    def trigger(
+        self, profile: Profile, trigger: CompiledTrigger, start: Start, payload: dict[str, Any], message: Deliver, arm: str
+    ) -> None:
         """Count what is sent."""
         self.fires[trigger.name][profile.now // DAY_MS] += 1
 
@@ -91,7 +91,8 @@ class Side:
     members: segment -> places in `keys` of those who are in it at the end.
     ever:    segment -> how many have been in it at any time.
     tagged:  tag -> how many have it at the end.
-    moves:   segment or tag -> kind -> how often.
+    stages:  stage -> how many are in it at the end.
+    moves:   segment, tag or stage -> kind -> how often.
     fires:   trigger -> day (since 1970) -> how often it was sent.
     held:    trigger -> reason -> how often it was not.
     false:   trigger -> how often its `if` did not hold.
@@ -109,6 +110,7 @@ class Side:
     members: dict[str, array[int]] = field(default_factory=dict)
     ever: dict[str, int] = field(default_factory=dict)
     tagged: dict[str, int] = field(default_factory=dict)
+    stages: dict[str, int] = field(default_factory=dict)
     moves: dict[str, dict[str, int]] = field(default_factory=dict)
     fires: dict[str, dict[int, int]] = field(default_factory=dict)
     held: dict[str, dict[str, int]] = field(default_factory=dict)
@@ -146,7 +148,7 @@ def measure(compiled: Compiled, rows: Iterable[Row], until: tuple[int, bool] | N
 
 def _fold(engine: Engine, tally: Tally, known: dict[bytes, Profile], rows: Iterable[Row], side: Side) -> int:
     """Fold every event; the time of the last (ms)."""
-    decode, apply, find = engine.compiled.decode, engine.apply, known.get
+    decode, applies, find = engine.compiled.decode, engine.applies, known.get
     now = count = 0
     for key, value in rows:
         event = decode(value)
@@ -154,7 +156,7 @@ def _fold(engine: Engine, tally: Tally, known: dict[bytes, Profile], rows: Itera
         if profile is None:
             profile = known[key] = Profile(key.decode("utf-8", "replace"))
         event.simulated = True  # no ticks: what falls due is revealed when it does
-        apply(profile, event, tally)
+        applies[event.event](profile, event, tally)
         count += 1
         if profile.now > now:  # noqa: PLR1730  the hot path: a call of max() costs more
             now = profile.now
@@ -168,8 +170,10 @@ def _count(side: Side, compiled: Compiled, tally: Tally, known: dict[bytes, Prof
     members: dict[str, array[int]] = {rule.name: array("I") for rule in compiled.rules if rule.is_segment}
     tagged: Counter[str] = Counter()
     sizes = array("I")
-    for place, profile in enumerate(known.values()):
+    stages: Counter[str] = Counter()
+    for place, profile in enumerate(profile for profile in known.values() if not profile.fresh):
         side.keys.append(profile.key)
+        stages.update(profile.stage[:1])
         for key in profile.segments:
             members[rules[key].name].append(place)
         tagged.update(rules[key].name for key in profile.tags)
@@ -178,7 +182,8 @@ def _count(side: Side, compiled: Compiled, tally: Tally, known: dict[bytes, Prof
     side.sizes = array("I", sorted(sizes))
     side.members = members
     side.ever = {name: len(tally.ever.get(name, ())) for name in members}
-    side.tagged = {rule.name: tagged[rule.name] for rule in compiled.rules if not rule.is_segment}
+    side.tagged = {rule.name: tagged[rule.name] for rule in compiled.rules if rule.kind == "tag"}
+    side.stages = {stage.name: stages[stage.name] for stage in compiled.definitions.stages}
     for (kind, name), count in tally.moves.items():
         side.moves.setdefault(name, {})[kind] = count
     side.fires = {trigger.name: dict(tally.fires.get(trigger.name, {})) for trigger in compiled.triggers}
@@ -260,6 +265,7 @@ class Backtest(msgspec.Struct, omit_defaults=True):
     until: str
     segments: dict[str, Segment]
     tags: dict[str, dict[str, int]]
+    stages: dict[str, dict[str, int]]
     triggers: dict[str, Fires]
     new: Cost
     old: Cost | None = None
@@ -268,18 +274,24 @@ class Backtest(msgspec.Struct, omit_defaults=True):
 def compare(new: Side, old: Side | None) -> Backtest:
     """Set two sides of the same past beside each other."""
     sides = {"new": new} if old is None else {"old": old, "new": new}
-    found = Backtest(new.events, rfc3339(new.until), {}, {}, {}, _cost(new), _cost(old) if old else None)
+    found = Backtest(new.events, rfc3339(new.until), {}, {}, {}, {}, _cost(new), _cost(old) if old else None)
     members = {name: _members(side, new) for name, side in sides.items()}
     for name in dict.fromkeys(segment for side in sides.values() for segment in side.members):
         segment = _segment(name, new, members["new"].get(name), members.get("old", {}).get(name))
         segment.ever_new, segment.ever_old = new.ever.get(name), old.ever.get(name) if old else None
         found.segments[name] = segment
-    for name in dict.fromkeys(tag for side in sides.values() for tag in side.tagged):
-        found.tags[name] = {which: side.tagged[name] for which, side in sides.items() if name in side.tagged}
+    found.tags = _beside({which: side.tagged for which, side in sides.items()})
+    found.stages = _beside({which: side.stages for which, side in sides.items()})
     for name in dict.fromkeys(trigger for side in sides.values() for trigger in side.fires):
         days = {which: _days(side.fires.get(name)) for which, side in sides.items()}
         found.triggers[name] = Fires(days.get("old"), days["new"], new.held.get(name, {}), new.false.get(name, 0))
     return found
+
+
+def _beside(counts: dict[str, dict[str, int]]) -> dict[str, dict[str, int]]:
+    """Counts by side and name as counts by name and side."""
+    names = dict.fromkeys(name for side in counts.values() for name in side)
+    return {name: {which: side[name] for which, side in counts.items() if name in side} for name in names}
 
 
 def _members(side: Side, named: Side) -> dict[str, set[int]]:

@@ -20,8 +20,10 @@ def show(found: Backtest, console: Console | None = None) -> None:
     out = console or Console(highlight=False)
     out.print(f"{found.events:,} events, {found.new.profiles:,} profiles, up to {found.until}")
     out.print(_segments(found))
+    if found.stages:
+        out.print(_counts(found, "stages at the end", found.stages, "in it"))
     if found.tags:
-        out.print(_tags(found))
+        out.print(_counts(found, "tags at the end", found.tags, "have it"))
     if found.triggers:
         _show_triggers(found, out)
     out.print(_costs(found))
@@ -55,13 +57,11 @@ def _segments(found: Backtest) -> Table:
     return table
 
 
-def _tags(found: Backtest) -> Table:
-    if found.old is None:
-        table = _table("\n[bold magenta]tags at the end[/]", "", "have it")
-    else:
-        table = _table("\n[bold magenta]tags at the end[/]", "", "old", "new")
-    for name, counts in found.tags.items():
-        table.add_row(name, *([] if found.old is None else [_count(counts.get("old"))]), _count(counts.get("new")))
+def _counts(found: Backtest, title: str, counts: Mapping[str, Mapping[str, int]], what: str) -> Table:
+    columns = ("", what) if found.old is None else ("", "old", "new")
+    table = _table(f"\n[bold magenta]{title}[/]", *columns)
+    for name, sides in counts.items():
+        table.add_row(name, *([] if found.old is None else [_count(sides.get("old"))]), _count(sides.get("new")))
     return table
 
 
