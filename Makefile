@@ -1,7 +1,7 @@
 # Bare `make` explains the targets. Everything runs in the locked environment (.venv), made on first use.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo picture test test-faults lint bench schemas format clean
+.PHONY: help demo picture test test-faults test-sdks lint bench schemas format clean
 
 # uv from the path, else one of our own in .cache.
 UV := $(shell uv --version >/dev/null 2>&1 && command -v uv || echo .cache/uv/bin/uv)
@@ -25,6 +25,9 @@ test: .venv/synced  ## The everyday tests, against a real Apache Kafka and Redis
 test-faults: .venv/synced  ## Processes killed, paused, restarted and rebalanced on a real Kafka, a table and docs/reliability.json (hours; a look: FAULTS="--share 0.05 --rows 1,4")
 	@$(RUN) pytest -m faults $(TEST)
 	@PYTHONPATH=tests $(RUN) python -m faults $(FAULTS)
+
+test-sdks: .venv/synced  ## Segment's SDKs against the collector, analytics.js in a browser (needs node, npm and Chromium)
+	@$(RUN) pytest -m sdks tests/collector $(TEST)
 
 lint: .venv/synced  ## ruff, mypy --strict and the import contracts
 	$(RUN) ruff check

@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 POLL_S = 0.001
 IDLE_POLL_S = 0.5
+LINGER_MS = 2
+"""Requests that come together travel together."""
 PROBE_S = 1.0
 """While the broker is away, one request in so many seconds is let through to find out whether it is back."""
 
@@ -42,7 +44,7 @@ def producer_conf(kafka: Mapping[str, Any], *, buffer_bytes: int, ack_s: int) ->
     return {
         **idempotent_conf(kafka),
         "message.timeout.ms": ack_s * 1_000,
-        "linger.ms": 2,  # requests that come together travel together
+        "linger.ms": LINGER_MS,
         "queue.buffering.max.kbytes": max(1, buffer_bytes >> 10),
         "queue.buffering.max.messages": 1_000_000,
         "reconnect.backoff.max.ms": 1_000,  # back soon after the broker is
