@@ -68,6 +68,7 @@ class Settings(CollectorSettings, DeliverySettings):
     replication:     replicas of the topics that preflight creates; 0: three, or as many as there are brokers.
     create_topics:   whether preflight may create what is missing.
     metrics_host, metrics_port: where /metrics, /healthz and /readyz answer; port 0 takes a free one, -1 none at all.
+    log_level, log_format: from which level on the log is written, and how: lines of `text`, or of `json`.
     tick_grace_ms:   how far ticks stay behind the low watermark; more than the clocks of producers' brokers differ.
     batch_records, batch_bytes: most that one transaction takes from a partition.
     stall_s:         how long nothing may move before the process gives up (s).
@@ -111,6 +112,7 @@ class Settings(CollectorSettings, DeliverySettings):
     metrics_host: str = "127.0.0.1"
     metrics_port: int = Field(9464, ge=-1, le=65_535)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["text", "json"] = "text"
 
     tick_grace_ms: int = Field(250, ge=0, le=60_000)
     batch_records: int = Field(5_000, ge=1, le=100_000)

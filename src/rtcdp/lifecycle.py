@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from rtcdp import logs
 from rtcdp.config import Settings, unknown_variables
 from rtcdp.errors import ClusterError, DefinitionErrors, RtcdpError, SettingError, Stalled
 from rtcdp.transport.exits import leave
@@ -20,18 +21,13 @@ from rtcdp.transport.exits import leave
 logger = logging.getLogger(__name__)
 
 WELL, CANNOT_GO_ON, CANNOT_RUN = 0, 1, 2
-LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-NOISY = ("faust", "mode", "aiokafka", "asyncio")
 
 
 def begin(settings: Settings) -> None:
     """Configure logging to stderr, and report every setting (secrets masked) and variables that are likely typing errors."""
-    level = settings.log_level.upper()
-    logging.basicConfig(level=level, format=LOG_FORMAT, stream=sys.stderr)
-    if level in ("DEBUG", "INFO"):
-        for name in NOISY:  # a line per partition and rebalance tells operators nothing
-            logging.getLogger(name).setLevel(logging.WARNING if level == "INFO" else logging.DEBUG)
-    logger.info("settings: %s", ", ".join(f"{name}={value}" for name, value in settings.report().items() if value))
+    logs.configure(settings.log_level, settings.log_format, app=settings.app, instance=settings.instance)
+    told = ", ".join(f"{name}={value}" for name, value in settings.report().items() if value)
+    logger.info("settings: %s", told, extra={"whole": True})
     for name in unknown_variables(os.environ):
         logger.warning("the variable %s is close to a setting's name, but is none", name)
 

@@ -68,6 +68,11 @@ class Surroundings:
     clock: Callable[[], int]
 
 
+def _place(message: Message) -> dict[str, Any]:
+    """Where a record lies, for the log."""
+    return {"topic": message.topic(), "partition": message.partition(), "offset": message.offset()}
+
+
 class Partition:
     """A partition that this process owns. Everything but `open` and `close` belongs to the event loop."""
 
@@ -240,11 +245,10 @@ class Partition:
                 fold(value or b"", message.timestamp()[1], work)
             except msgspec.DecodeError:
                 self._around.measures.unreadable(topic)
-                logger.warning("%s/%d: the record at offset %s cannot be read", topic, self.number, message.offset())
-            except Exception as error:  # noqa: BLE001 - one bad record harms nobody else
+                logger.warning("a record cannot be read", extra=_place(message))
+            except Exception:  # one bad record harms nobody else
                 self._around.measures.unreadable(topic)
-                kind = type(error).__name__
-                logger.error("%s/%d: the record at offset %s raised %s", topic, self.number, message.offset(), kind)  # noqa: TRY400 - a traceback shows values
+                logger.exception("a record cannot be used", extra=_place(message))
         self.taken[self._around.topic_ids.get(topic, topic)] = (messages[-1].offset() or 0) + 1
 
     def _trigger(self, value: bytes, made: int, work: Work) -> None:
@@ -339,7 +343,7 @@ class Partition:
 
     def _gone(self, name: str, work: Work) -> None:
         """410: the destination is off until it is enabled again, and what waits for it is given up."""
-        logger.error("the destination %s answered 410 and is off; `rtcdp deliveries enable %s` turns it on again", name, name)
+        logger.error("a destination answered 410 and is off: `rtcdp deliveries enable`", extra={"destination": name})
         work.state[DISABLED + name.encode()] = b'{"since":"%b"}' % rfc3339(self._around.clock()).encode()
         for pending in [one for one in self.pending.values() if one.delivery.destination == name]:
             self._give_up(pending.delivery, "gone", work)

@@ -16,6 +16,7 @@ from time import sleep
 from typing import NoReturn
 
 from rtcdp.errors import ClusterError, SettingError, Stalled
+from rtcdp.logs import sentence
 
 CANNOT_RUN = 2
 ENDED = 1
@@ -25,7 +26,7 @@ BEAT = 1.0
 def leave(reason: BaseException) -> NoReturn:
     """End the process now. Exit code 2 where the cluster or a setting is wrong, else 1 (start it again)."""
     code = CANNOT_RUN if isinstance(reason, ClusterError | SettingError) else ENDED
-    sys.stderr.write(f"rtcdp: {type(reason).__name__}: {reason}\n")
+    sys.stderr.write(f"rtcdp: {sentence(reason)}\n")
     sys.stderr.flush()
     logging.shutdown()
     os._exit(code)
