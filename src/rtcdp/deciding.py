@@ -14,7 +14,7 @@ from rtcdp.profile import Profile, Start
 from rtcdp.quiet import end, is_quiet
 from rtcdp.rules.programs import Begin, Deliver, Divide, End, Expect, Jump, Missed, Pause, Test
 from rtcdp.schedules import local_zone
-from rtcdp.triggers import KEY, may_again, memory_of, not_sent, remember
+from rtcdp.triggers import KEY, decided, may_again, memory_of, not_sent, remember
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -198,7 +198,7 @@ def _send(profile: Profile, trigger: CompiledTrigger, key: str, message: Deliver
         return
     payload = {name: value(profile, start.captured) for name, value in message.payload}
     outbox.trigger(profile, trigger, start, payload, message, arm)
-    memory_of(profile, trigger.key).last = [now, "sent", ""]
+    decided(profile, trigger, "sent")
 
 
 def in_control(key: str, owner: str, share: float) -> bool:

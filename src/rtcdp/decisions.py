@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import msgspec
 
+from rtcdp.deciding import in_control
 from rtcdp.profile import Profile
-from rtcdp.rules.compiled_triggers import CompiledTrigger
+from rtcdp.quiet import end, is_quiet
+from rtcdp.rules.clock_times import spell_moment, spell_share, spell_time
+from rtcdp.rules.compiled_triggers import CompiledLimits, CompiledTrigger
 from rtcdp.rules.expressions import spell_duration, unparse
-from rtcdp.rules.sending import On, Trigger
+from rtcdp.rules.sending import At, Every, On, Trigger
+from rtcdp.schedules import local_zone
 from rtcdp.timestamps import rfc3339
 from rtcdp.triggers import waiting_of
 
@@ -15,7 +21,7 @@ from rtcdp.triggers import waiting_of
 class Gate(msgspec.Struct, omit_defaults=True):
     """One thing that a start has to pass.
 
-    gate:  on, after, unless, if, cap, max_age.
+    gate:  on, after, debounce, one per, unless, if, again, quiet, cooldown, cap, holdout, priority, max_age; steps.
     text:  what the definition says.
     state: how it stands for the profile now; empty where there is nothing to tell.
     until: when that changes by itself; empty where it does not.
@@ -28,10 +34,10 @@ class Gate(msgspec.Struct, omit_defaults=True):
 
 
 class Decision(msgspec.Struct, omit_defaults=True):
-    """What was decided. at: when, empty where only the number is kept; gate: what stopped it, or `sent`."""
+    """What was decided. gate: what stopped it, or `sent`; at: when; times: how often, of an `if` that did not hold."""
 
     gate: str
-    at: str = ""
+    at: str
     times: int = 1
 
 
@@ -43,34 +49,48 @@ def waits_until(profile: Profile, trigger: CompiledTrigger) -> int | None:
 def gates(profile: Profile, compiled: CompiledTrigger, trigger: Trigger) -> list[Gate]:
     """The gates of a trigger in the order in which a start meets them."""
     found = [Gate("on", _start(trigger.on), _waiting(profile, compiled))]
-    if trigger.after:
-        due = waits_until(profile, compiled)
-        found.append(Gate("after", spell_duration(trigger.after), until=rfc3339(due) if due is not None else ""))
+    due = waits_until(profile, compiled)
+    until = rfc3339(due) if due is not None else ""
+    if trigger.debounce:
+        most = f", at most {spell_duration(trigger.at_most)}" if trigger.at_most else ""
+        found.append(Gate("debounce", spell_duration(trigger.debounce) + most, until=until))
+    elif trigger.after:
+        found.append(Gate("after", spell_duration(trigger.after), until=until))
+    if trigger.one_per:
+        found.append(Gate("one per", ", ".join(map(unparse, trigger.one_per))))
     if trigger.unless is not None:
         found.append(_unless(profile, compiled, trigger))
     if trigger.condition is not None:
         found.append(Gate("if", unparse(trigger.condition)))
-    found += [_cap(profile, compiled, cap.times, cap.per) for cap in trigger.caps]
+    if trigger.again.kind != "always":
+        found.append(_again(profile, compiled, trigger))
+    limits = {limit.key: limit for several in compiled.limits.values() for limit in several}
+    found += [gate for limit in limits.values() for gate in _limited(profile, compiled, limit)]
+    if compiled.group is not None:
+        found.append(Gate("priority", f"{trigger.priority} in group {compiled.group.name}"))
     found.append(Gate("max_age", spell_duration(trigger.max_age)))
+    if trigger.steps:
+        found.append(Gate("steps", f"{len(trigger.steps)} steps", _under_way(profile, compiled)))
     return found
 
 
 def decisions(profile: Profile, trigger: CompiledTrigger) -> list[Decision]:
-    """The last decisions that the profile remembers, newest first; those without a time last."""
+    """The last decisions that the profile remembers, newest first; a false `if` is counted, and the last one remembered."""
     memory = profile.triggers.get(trigger.key)
     if memory is None:
         return []
-    found = [Decision("sent", rfc3339(at)) for at in reversed(memory.sent)]
-    if memory.last and [memory.last[0]] != memory.sent[-1:]:
-        at, reason, by = memory.last
-        found.insert(0, Decision(f"{reason} ({by})" if by else reason, rfc3339(at)))
+    found = [(at, Decision(f"{reason} ({by})" if by else reason, rfc3339(at))) for at, reason, by in memory.last]
     if memory.false:
-        found.append(Decision("if", rfc3339(memory.false_at), times=memory.false))
-    return found
+        found.append((memory.false_at, Decision("if", rfc3339(memory.false_at), memory.false)))
+    return [decision for _, decision in sorted(found, key=lambda one: -one[0])]
 
 
 def _start(on: On) -> str:
-    text = on.name if on.kind == "event" else f"{on.kind} {on.name}"
+    text = on.name if on.kind == "event" else f"{on.kind} {on.name}".rstrip()
+    if isinstance(on.schedule, At):
+        text = f"at {unparse(on.schedule.path)}{' every year' if on.schedule.yearly else ''}"
+    elif isinstance(on.schedule, Every):
+        text = f"every {', '.join(map(spell_moment, on.schedule.moments))} in {on.name}"
     return f"{text} where {unparse(on.where)}" if on.where is not None else text
 
 
@@ -87,7 +107,8 @@ def _waiting(profile: Profile, trigger: CompiledTrigger) -> str:
 def _unless(profile: Profile, compiled: CompiledTrigger, trigger: Trigger) -> Gate:
     unless = trigger.unless
     assert unless is not None  # noqa: S101  the caller looked
-    text = " or ".join(unless.events)
+    texts = [" or ".join(unless.events)] if unless.events else []
+    text = " or ".join([*texts, *([f"if {unparse(unless.condition)}"] if unless.condition is not None else [])])
     if unless.where is not None:
         text += f" where {unparse(unless.where)}"
     if unless.same:
@@ -99,9 +120,41 @@ def _unless(profile: Profile, compiled: CompiledTrigger, trigger: Trigger) -> Ga
     return Gate("unless", text, "" if latest is None else f"last called off by an event of {rfc3339(latest)}")
 
 
-def _cap(profile: Profile, trigger: CompiledTrigger, times: int, per: int) -> Gate:
-    memory = profile.triggers.get(trigger.key)
-    used = [at for at in (memory.sent if memory else []) if at > profile.now - per]
-    full = len(used) >= times
-    state = f"{min(len(used), times)} of {times} used"
-    return Gate("cap", f"{times} per {spell_duration(per)}", state, rfc3339(used[-times] + per) if full else "")
+def _again(profile: Profile, compiled: CompiledTrigger, trigger: Trigger) -> Gate:
+    again = trigger.again
+    text = {"exited": f"after {again.segment} was left", "after": spell_duration(again.after)}.get(again.kind, again.kind)
+    memory = profile.triggers.get(compiled.key)
+    latest = max((when for when, _ in memory.latest.values()), default=None) if memory else None
+    until = rfc3339(latest + again.after) if latest is not None and latest + again.after > profile.now else ""
+    return Gate("again", text, "not yet" if latest is None else f"last at {rfc3339(latest)}", until)
+
+
+def _limited(profile: Profile, trigger: CompiledTrigger, limit: CompiledLimits) -> Iterator[Gate]:
+    """The limits of one owner, in the order in which they are asked."""
+    limits, of = limit.limits, f" of {limit.owner}" if limit.owner else ""
+    memory = profile.triggers.get(limit.key)
+    sent = memory.sent if memory else []
+    if limits.quiet is not None and limit.zone is not None:
+        zone = local_zone(profile, limit.zone)
+        quiet = is_quiet(limits.quiet, zone, profile.now)
+        text = f"{spell_time(limits.quiet.begin)} to {spell_time(limits.quiet.end)}, {zone.key}{of}"
+        until = rfc3339(end(limits.quiet, zone, profile.now)) if quiet else ""
+        yield Gate("quiet", text, "now" if quiet else "not now", until)
+    if limits.cooldown:
+        over = sent[-1] + limits.cooldown if sent else 0
+        until = rfc3339(over) if over > profile.now else ""
+        yield Gate("cooldown", spell_duration(limits.cooldown) + of, f"last at {rfc3339(sent[-1])}" if sent else "", until)
+    for cap in limits.caps:
+        used = [at for at in sent if at > profile.now - cap.per]
+        state = f"{min(len(used), cap.times)} of {cap.times} used"
+        until = rfc3339(used[-cap.times] + cap.per) if len(used) >= cap.times else ""
+        yield Gate("cap", f"{cap.times} per {spell_duration(cap.per)}{of}", state, until)
+    if limits.holdout:
+        control = in_control(profile.key, limit.owner or trigger.name, limits.holdout)
+        yield Gate("holdout", spell_share(limits.holdout) + of, "control: gets nothing" if control else "treated")
+
+
+def _under_way(profile: Profile, trigger: CompiledTrigger) -> str:
+    """Where a journey is."""
+    starts = [profile.waiting[key] for key in waiting_of(profile, trigger)]
+    return f"next: {trigger.texts[starts[0].place]}" if starts else ""

@@ -35,6 +35,7 @@ from rtcdp.rules.expressions import (
     Span,
     Type,
     children,
+    spell_duration,
     unparse,
 )
 from rtcdp.rules.features import Leaf
@@ -109,7 +110,7 @@ class Explanation(msgspec.Struct, omit_defaults=True, kw_only=True):
 
     at:        the time of the answer.
     value:     of a feature or tag its value, of a segment whether the profile is in it, of a trigger whether it waits.
-    since:     of a segment: when it was entered.
+    since:     of a segment or stage: when it was entered.
     until:     when the value changes by itself if nothing arrives; empty where it does not.
     becomes:   the value from then on.
     precision: `exact`, `warming since T`, or how far it may be off.
@@ -146,7 +147,7 @@ def explain(
     """Why `name` has its value for a profile.
 
     profile: left as it is.
-    name:    a feature, tag, segment, or trigger; `trigger:NAME` where a segment has the same name.
+    name:    a feature, tag, segment, trigger or `stage`; `trigger:NAME` where a segment has the same name.
     at:      the time (ms) to answer for, where it is later than the profile's own; what time changes until then has happened.
     warming: features that have not seen all they should have.
 
@@ -193,10 +194,12 @@ class _Explainer:
             return self._segment(name)
         if name in definitions.tags:
             return self._tag(name)
+        if name == "stage" and definitions.stages:
+            return self._stage()
         plain = name.removeprefix(TRIGGER)
         if plain in definitions.triggers:
             return self._trigger(plain)
-        known = [*definitions.features, *definitions.tags, *definitions.segments, *definitions.triggers]
+        known = [*definitions.features, *definitions.tags, *definitions.segments, *definitions.triggers, "stage"]
         hint = did_you_mean(name, known)
         raise UnknownName(f"no definition is called {name!r}{f' ({hint})' if hint else ''}")
 
@@ -243,6 +246,22 @@ class _Explainer:
         self._look_ahead()
         answer.precision = self._precision()
         answer.change = self._need(segment.condition, want=not answer.value)
+        return answer
+
+    def _stage(self) -> Explanation:
+        answer = self._answer("stage", "stage", "")
+        stage = self.profile.stage
+        if stage:
+            answer.value, answer.since = stage[0], rfc3339(stage[1])
+        answer.tree = Part("stage", "stage", answer.value)
+        for one in self.compiled.definitions.stages:
+            condition = self._part(one.condition, condition=True)
+            kept = f"kept for {spell_duration(one.stay)}" if one.stay else ""
+            whole = [] if isinstance(one.condition, Literal) else [condition]
+            answer.tree.parts.append(Part(one.name, "stage", holds=condition.holds, definition=kept, parts=whole))
+        self._watch(lambda profile: profile.stage[0] if profile.stage else None, answer, lambda value: value)
+        self._look_ahead()
+        answer.precision = self._precision()
         return answer
 
     def _tag(self, name: str) -> Explanation:

@@ -59,7 +59,7 @@ class Memory(msgspec.Struct, array_like=True):
     sent:      instants (ms) of sending, newest last, as many as caps need.
     cancelled: when (ms) the latest event occurred that calls off, or {what must be the same: that}.
     false:     how often `if` did not hold, `false_at` when last (ms).
-    last:      the last decision: instant (ms), `sent` or the reason, whose limit it was.
+    last:      the last decisions, newest first: [instant (ms), `sent` or the reason, whose limit it was].
     latest:    of each instance that was sent or went under way: [when (ms), when its start occurred].
     until:     of a group: when the pause ends in which one of several is picked; `picked`: when that was done last.
     """
@@ -68,7 +68,7 @@ class Memory(msgspec.Struct, array_like=True):
     cancelled: Any = None
     false: int = 0
     false_at: int = 0
-    last: list[Any] = []
+    last: list[list[Any]] = []
     latest: dict[str, list[int]] = {}
     until: int = 0
     picked: int = 0

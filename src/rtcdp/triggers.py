@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 MAX_SAME = 64
 MAX_INSTANCES = 64
+MAX_DECISIONS = 4
 KEY = 6  # characters of a trigger's key
 _to_json = msgspec.json.Encoder(order="deterministic").encode
 
@@ -37,11 +38,17 @@ def memory_of(profile: Profile, key: str) -> Memory:
     return memory
 
 
+def decided(profile: Profile, trigger: CompiledTrigger, what: str, by: str = "") -> None:
+    """Remember a decision: `sent`, or the reason why not and whose limit it was."""
+    memory = memory_of(profile, trigger.key)
+    memory.last = [[profile.now, what, by], *memory.last[: MAX_DECISIONS - 1]]
+
+
 def not_sent(
     profile: Profile, trigger: CompiledTrigger, outbox: Outbox, reason: str, by: str = "", step: str = "", arm: str = ""
 ) -> None:
     """Record a decision not to send."""
-    memory_of(profile, trigger.key).last = [profile.now, reason, by]
+    decided(profile, trigger, reason, by)
     outbox.not_sent(profile, trigger.name, reason, by, step, arm)
 
 

@@ -74,8 +74,9 @@ def show(explanation: Explanation, console: Console | None = None) -> None:
     if one.decisions:
         decided = Tree("[bold]decided[/]")
         for decision in one.decisions:
-            when = decision.at or f"{decision.times} time{'s' * (decision.times > 1)}"
-            decided.add(f"{'[green]sent[/]' if decision.gate == 'sent' else f'[red]{decision.gate}[/]'}   {when}")
+            times = f", {decision.times} times" if decision.times > 1 else ""
+            what = "[green]sent[/]" if decision.gate == "sent" else f"[red]{escape(decision.gate)}[/]"
+            decided.add(f"{what}   {decision.at}{times}")
         out.print(decided)
 
 
@@ -85,7 +86,7 @@ def _headline(one: Explanation) -> str:
     elif one.kind == "trigger":
         state = "[bold green]waits[/]" if one.value else "[bold]nothing waits[/]"
     else:
-        state = f"= [bold]{_shown(one.value)}[/]"
+        state = f"= [bold]{_shown(one.value)}[/]" + (f" since {one.since}" if one.since else "")
     tail = ""
     if one.until:
         becomes = "" if one.kind in ("segment", "trigger") else f", then {_shown(one.becomes)}"

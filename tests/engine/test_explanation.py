@@ -57,8 +57,8 @@ SHOP: dict[str, Any] = {
 class Shopper:
     """One profile under the shop's definitions."""
 
-    def __init__(self) -> None:
-        self.engine = Engine(compiled(SHOP))
+    def __init__(self, definitions: dict[str, Any] = SHOP) -> None:
+        self.engine = Engine(compiled(definitions))
         self.profile = Profile("main/user_id:1")
         self.sent = Outbox(self.engine.compiled.version)
         self._count = 0
@@ -190,7 +190,7 @@ def test_a_trigger_tells_its_gates_and_decisions(shopper: Shopper) -> None:
     assert [gate.gate for gate in waits.gates] == ["on", "after", "unless", "if", "cap", "max_age"]
     assert waits.gates[0].state.endswith("by message m2")
     assert part(waits.tree, "properties.price").value == 5
-    assert [decision.gate for decision in waits.decisions] == ["if"], "one view was not enough"
+    assert [(decision.gate, decision.times) for decision in waits.decisions] == [("if", 1)], "one view was not enough"
     sent = shopper.why("trigger:cart", START + 2 * DAY)
     assert sent.value is False
     assert (sent.decisions[0].gate, sent.decisions[0].at) == ("sent", rfc3339(START + DAY + 3_600_000))
@@ -230,3 +230,77 @@ def test_until_is_when_the_engine_changes_it(case: tuple[int, Spec, list[Happene
                 assert found.tree is not None
                 assert found.tree.holds is found.value
             assert msgspec.json.encode(found)
+
+
+LIFE: dict[str, Any] = {
+    "features": {"orders": {"count": "Order Completed"}},
+    "segments": {"buyers": "orders >= 1"},
+    "lifecycle": {
+        "stages": [
+            {"gone": {"if": "since(last_seen) > 60d"}},
+            {"loyal": {"if": "orders >= 2", "stay": "3d"}},
+            {"new": {"if": "true"}},
+        ]
+    },
+    "triggers": {
+        "offer": {
+            "on": "Product Viewed",
+            "unless": {"if": "stage == 'gone'"},
+            "again": "2d",
+            "quiet": {"from": "22:00", "to": "08:00", "zone": "UTC"},
+            "cooldown": "1d",
+            "holdout": "50%",
+            "priority": 3,
+            "channel": "push",
+        },
+        "tour": {"on": "Signed Up", "steps": [{"send": "hello"}, {"wait": "3d"}, {"send": "bye"}]},
+    },
+    "groups": {"marketing": {"triggers": ["offer"], "cap": {"times": 1, "per": "7d"}, "pick": "priority"}},
+    "channels": {"push": {"cooldown": "1h"}},
+}
+
+
+def test_the_stage_and_until_when() -> None:
+    shopper = Shopper(LIFE)
+    shopper.does(START, "Order Completed")
+    found = shopper.why("stage")
+    assert (found.kind, found.value, found.since) == ("stage", "new", rfc3339(START))
+    assert (found.until, found.becomes) == (rfc3339(START + 60 * DAY + 1), "gone")
+    assert [(one.text, one.holds) for one in found.tree.parts] == [("gone", False), ("loyal", False), ("new", True)]
+    shopper.does(START, "Order Completed")
+    assert shopper.why("stage").value == "loyal"
+
+
+def test_every_gate_is_told() -> None:
+    shopper = Shopper(LIFE)
+    shopper.does(START + 12 * 3_600_000, "Product Viewed")
+    found = {(gate.gate, gate.text): gate for gate in shopper.why("offer").gates}
+    assert list(found) == [
+        ("on", "Product Viewed"),
+        ("unless", "if stage == 'gone'"),
+        ("again", "2d"),
+        ("quiet", "22:00 to 08:00, UTC"),
+        ("cooldown", "1d"),
+        ("holdout", "50%"),
+        ("cap", "1 per 7d of group marketing"),
+        ("cooldown", "1h of channel push"),
+        ("priority", "3 in group marketing"),
+        ("max_age", "1d"),
+    ]
+    decided = shopper.why("offer").decisions
+    treated = found["holdout", "50%"].state == "treated"
+    assert [decision.gate for decision in decided] == ["sent" if treated else "holdout"]
+    assert found["again", "2d"].until == rfc3339(START + 2 * DAY + 12 * 3_600_000)
+    shopper.does(START + 13 * 3_600_000, "Product Viewed")
+    assert [decision.gate for decision in shopper.why("offer").decisions] == ["again", *(one.gate for one in decided)]
+    night = shopper.why("offer", START + 23 * 3_600_000).gates[3]
+    assert (night.state, night.until) == ("now", rfc3339(START + 32 * 3_600_000))
+
+
+def test_a_journey_says_where_it_is() -> None:
+    shopper = Shopper(LIFE)
+    shopper.does(START, "Signed Up")
+    found = shopper.why("tour")
+    assert (found.value, found.until) == (True, rfc3339(START + 3 * DAY))
+    assert found.gates[-1].gate == "steps"
+    assert found.gates[-1].state.startswith("next: ")

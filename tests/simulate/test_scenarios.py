@@ -27,6 +27,7 @@ features:
   unseen: {count: Never}
 tags: {band: {value: "'high' if spend > 100 else 'low'", when: orders >= 1}}
 segments: {buyers: orders >= 1, busy: views_1h >= 2}
+lifecycle: {stages: [{loyal: orders >= 2}, {new: "true"}]}
 triggers:
   thanks: {on: Order Completed, cap: {times: 1, per: 1d}, payload: {spend: spend, id: properties.id}}
   nudge: {on: Product Viewed, after: 1h, unless: Order Completed}
@@ -61,7 +62,14 @@ def test_what_is_as_expected_passes(run: Run) -> None:
         {BUY}, expect: {{sent: thanks}}}}
     """)
     assert messages(result) == []
-    assert result.uncovered == ["feature unseen", "feature views_1h", "segment busy", "trigger nudge"]
+    assert result.uncovered == [
+        "feature unseen",
+        "feature views_1h",
+        "segment busy",
+        "stage loyal",
+        "stage new",
+        "trigger nudge",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -78,7 +86,7 @@ def test_what_is_as_expected_passes(run: Run) -> None:
         ("sent: {thanks: {id: o2}}", 'expected thanks to be sent with {"id":"o2"}, but it was with {"id":"o1","spend":60}'),
         ("not_sent: thanks", "expected thanks not to be sent, but it was at 2026-03-02T09:00:00.000Z"),
         ("not_sent: {nudge: cap}", "expected nudge not to be sent (cap), but there was no such decision"),
-        ("stage: loyal", "expected stage loyal, but it is none"),
+        ("stage: loyal", "expected stage loyal, but it is new"),
         ("refused: violation", "expected the event to be refused (violation), but it was accepted"),
     ],
 )

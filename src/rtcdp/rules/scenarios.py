@@ -17,6 +17,7 @@ from rtcdp.rules.expressions import Name, Node, walk
 from rtcdp.rules.names import did_you_mean, listed
 from rtcdp.rules.options import EXPECT, SCENARIO, STEP
 from rtcdp.rules.reading import Reader
+from rtcdp.rules.sending import fired
 
 START = 1_772_442_000_000  # Monday, 2026-03-02T09:00:00Z
 USER = "somebody"
@@ -91,18 +92,20 @@ def uncovered(definitions: Definitions, scenarios: Iterable[Scenario]) -> list[s
     segments = {name for check in checks for name in check.inside}
     tags = {name for check in checks for name, value in check.tags.items() if value is not None}
     triggers = {name for check in checks for name in check.sent}
-    features = {name for check in checks for name in check.features} | _read_by(definitions, segments, tags, triggers)
+    stages = {check.stage for check in checks}
+    features = {name for check in checks for name in check.features} | _read_by(definitions, segments, tags, triggers, stages)
     missing = [f"feature {name}" for name in definitions.features if name not in features]
     missing += [f"tag {name}" for name in definitions.tags if name not in tags]
     missing += [f"segment {name}" for name in definitions.segments if name not in segments]
+    missing += [f"stage {stage.name}" for stage in definitions.stages if stage.name not in stages]
     return missing + [f"trigger {name}" for name in definitions.triggers if name not in triggers]
 
 
-def _read_by(definitions: Definitions, segments: set[str], tags: set[str], triggers: set[str]) -> set[str]:
+def _read_by(definitions: Definitions, segments: set[str], tags: set[str], triggers: set[str], stages: set[str]) -> set[str]:
     """Features that these read, also through other segments and tags."""
-    nodes: list[Node | None] = []
+    nodes: list[Node | None] = [stage.condition for stage in definitions.stages if stage.name in stages]
     for trigger in (definitions.triggers[name] for name in triggers):
-        nodes += [trigger.condition, *trigger.payload.values()]
+        nodes += fired(trigger)
     left = [("segment", name) for name in segments] + [("tag", name) for name in tags]
     seen, features = set(left), set[str]()
     while nodes or left:
@@ -116,7 +119,7 @@ def _read_by(definitions: Definitions, segments: set[str], tags: set[str], trigg
         for item in walk(node) if node is not None else ():
             if isinstance(item, Name) and item.kind == "feature":
                 features.add(item.name)
-            elif isinstance(item, Name) and item.kind != "list" and (item.kind, item.name) not in seen:
+            elif isinstance(item, Name) and item.kind in ("segment", "tag") and (item.kind, item.name) not in seen:
                 seen.add((item.kind, item.name))
                 left.append((item.kind, item.name))
     return features
@@ -260,7 +263,7 @@ class _Scenario:
             outside,
             self._values(found.get("tags"), definitions.tags, "tag"),
             self._values(found.get("features"), definitions.features, "feature"),
-            self._reader.text(found.get("stage"), "a stage", 64),
+            next(iter(self._names(found.get("stage"), [stage.name for stage in definitions.stages], "stage")), ""),
             {name: self._json(item, "the values of a payload") if item else {} for name, item in sent.items()},
             self._reasons(found.get("not_sent")),
             "sent" in found and not sent,
