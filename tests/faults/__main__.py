@@ -15,11 +15,12 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from faults import broker, crashes, data, state
+from faults import broker, crashes, data, soak, state
 from faults.stage import BAD, Result, Stage, timed
 from rtcdp.brokers import find, kafka_version
 
@@ -41,7 +42,9 @@ ROWS: Mapping[int, Callable[[Stage], Result]] = {
     13: state.row13,
     14: state.row14,
     15: state.row15,
+    16: soak.row16,
     17: state.row17,
+    18: soak.row18,
 }
 COLUMNS = ("row", "name", "events", "faults", "in txn", *BAD, "gap s", "caught up s", "control", "s")
 
@@ -88,6 +91,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m faults", description="Plays the fault suite on a real Kafka.")
     parser.add_argument("--rows", default="", help="row numbers, comma-separated; default: all")
     parser.add_argument("--share", type=float, default=1.0, help="how much of each row, 0 to 1")
+    parser.add_argument("--jobs", type=int, default=1, help="rows played beside each other")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--folder", type=Path, help="where logs, seeds and histories are kept")
     parser.add_argument("--json", type=Path, help=f"where to write the report; default: {REPORT.name} for a run of all rows")
@@ -98,12 +102,14 @@ def main() -> int:
     results = []
     with find() as kafka:
         stage = Stage(kafka.bootstrap, folder, arguments.seed, arguments.share)
-        for number in wanted:
-            result = timed(ROWS[number], stage)
-            results.append(result)
-            print(table([result]), *result.failures, sep="\n", flush=True)
-            (folder / "results.json").write_text(json.dumps([one.as_json() for one in results], indent=1), "utf-8")
+        with ThreadPoolExecutor(arguments.jobs) as pool:
+            for future in as_completed([pool.submit(timed, ROWS[number], stage) for number in wanted]):
+                result = future.result()
+                results.append(result)
+                print(table([result]), *result.failures, sep="\n", flush=True)
+                (folder / "results.json").write_text(json.dumps([one.as_json() for one in results], indent=1), "utf-8")
         stage.close()
+    results.sort(key=lambda one: one.row)
     print("\n" + table(results))
     path = arguments.json or (REPORT if not arguments.rows and arguments.share >= 1 else None)
     if path is not None:

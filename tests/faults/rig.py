@@ -212,6 +212,8 @@ class Rig:
         self.off = off
         self.faults = 0
         self.restarts = 0
+        self.next_point = ""
+        """Where the next worker that is started again is to die."""
         self.unrefused: list[str] = []
         self.before: list[Rig] = []
         self.history: list[dict[str, Any]] = []
@@ -238,6 +240,7 @@ class Rig:
         self.values = values
         self.settings = Settings(**values)
         self.workers: list[Worker] = []
+        self._newest: dict[str, Worker] = {}
         self._create_topics()
         self.producer = self._producer()
         self.users: set[str] = set()
@@ -286,8 +289,13 @@ class Rig:
         }
         worker = Worker(self._launcher, order)
         self.workers.append(worker)
+        self._newest[instance] = worker
         self.note("start", instance=instance, point=point, after=after, pid=worker.pid)
         return worker
+
+    def newest(self, instance: str) -> Worker:
+        """The worker that was started last under a name."""
+        return self._newest[instance]
 
     def note(self, what: str, **more: Any) -> None:
         """A line of the history."""
@@ -315,7 +323,8 @@ class Rig:
                     if worker.code is not None and not over.is_set():
                         self.restarts += 1
                         self.note("ended", pid=worker.pid, code=worker.code)
-                        running[place] = self.start(instances[place], **more)
+                        point, self.next_point = self.next_point, ""
+                        running[place] = self.start(instances[place], point, **more)
 
         keeper = threading.Thread(target=keep, daemon=True)
         keeper.start()
@@ -440,9 +449,9 @@ class Rig:
 
     def outputs(self) -> int:
         """How many records lie in `triggers`, those of open transactions too: by its offsets."""
-        return self._end(self.settings.triggers)
+        return self.end_of(self.settings.triggers)
 
-    def _end(self, topic: str) -> int:
+    def end_of(self, topic: str) -> int:
         reader = self._reader("read_uncommitted")
         try:
             parts = reader.list_topics(topic, timeout=5).topics[topic].partitions

@@ -1,0 +1,141 @@
+"""Rows 16 and 18: everything mixed for a long time, and more than can be worked off."""
+
+from __future__ import annotations
+
+import signal
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import linear_regression
+
+from faults.points import STEPS
+from faults.rig import Rig
+from faults.stage import Broker, Result, Stage, finish, load
+
+SOAK_S = 1_200.0
+WARM_UP = 0.3
+"""Share of a soak after which nothing may grow any more."""
+GROWTH_MIB = 25.0
+"""What the memory of an idle interpreter moves by in that time."""
+HANDLES = 12
+
+
+@dataclass
+class Samples:
+    """Memory (MiB) and open handles of one process, as time (s) went by."""
+
+    pid: int
+    times: list[float] = field(default_factory=list)
+    memory: list[float] = field(default_factory=list)
+    handles: list[int] = field(default_factory=list)
+
+    def take(self, at: float) -> None:
+        """One more, where the process is still there."""
+        try:
+            pages = int(Path(f"/proc/{self.pid}/statm").read_text("utf-8").split()[1])
+            handles = len(list(Path(f"/proc/{self.pid}/fd").iterdir()))
+        except (OSError, IndexError):
+            return
+        self.times.append(at)
+        self.memory.append(pages * 4_096 / (1 << 20))
+        self.handles.append(handles)
+
+    def growth(self) -> tuple[float, int]:
+        """By how much memory (MiB, by a straight line) and handles (at most) have grown since the warm-up."""
+        start = int(len(self.times) * WARM_UP)
+        times, memory, handles = self.times[start:], self.memory[start:], self.handles[start:]
+        if len(times) < 3:
+            return 0.0, 0
+        return linear_regression(times, memory).slope * (times[-1] - times[0]), max(handles) - handles[0]
+
+
+def row16(stage: Stage) -> Result:
+    """soak"""
+    seconds = SOAK_S * stage.share
+    result = Result(16, f"soak of {seconds / 60:.0f} minutes, all of it mixed", stage.seed)
+    result.note = "there can be no control: nothing is switched off that this row alone would notice"
+    with stage.broker() as broker, stage.rig("soak", bootstrap=broker.bootstrap, workers=broker.proxied) as rig:
+        began = time.monotonic()
+        with rig.kept("steady", "one"), load(rig, rate=150, hot=0.2, poison=0.01):
+            rig.moving()
+            samples: list[Samples] = []
+            while (at := time.monotonic() - began) < seconds:
+                trouble(rig, broker)
+                pid = rig.newest("steady").pid
+                if not samples or samples[-1].pid != pid:
+                    samples.append(Samples(pid))
+                for _ in range(10):
+                    samples[-1].take(time.monotonic() - began)
+                    time.sleep(0.5)
+                rig.note("went on", at=at)
+            broker.proxy.heal()
+        finish(rig, result, 120)
+    longest = max(samples, key=lambda one: len(one.times))
+    growth, handles = longest.growth()
+    life = longest.times[-1] - longest.times[0] if longest.times else 0.0
+    result.note += f"; over {life:.0f} s of one process memory moved by {growth:+.1f} MiB, handles by {handles:+d}"
+    if growth > GROWTH_MIB or handles > HANDLES:
+        result.fail(f"memory grew by {growth:.1f} MiB, handles by {handles}")
+    return result
+
+
+def trouble(rig: Rig, broker: Broker) -> None:
+    """Some fault, by chance; the worker `steady` is left alone."""
+    kind = rig.random.choice(("kill", "stop", "roll", "point", "damage", "giant", "slow", "drop", "broker", "nothing"))
+    worker = rig.newest("one")
+    if kind == "kill":
+        worker.end(signal.SIGKILL)
+    elif kind == "stop":
+        worker.send(signal.SIGSTOP)
+        time.sleep(rig.random.choice((1.0, 3.0, 12.0)))
+        worker.send(signal.SIGCONT)
+    elif kind == "roll":
+        worker.end(signal.SIGTERM)
+    elif kind == "point":
+        worker.end(signal.SIGKILL)
+        rig.next_point = rig.random.choice(STEPS)
+    elif kind == "damage":
+        rig.damage()
+    elif kind == "giant":
+        rig.giant(rig.faults)
+    elif kind == "slow":
+        broker.proxy.delay = (0.05, 0.3)
+        time.sleep(5.0)
+        broker.proxy.heal()
+    elif kind == "drop":
+        broker.proxy.drop()
+    elif kind == "broker" and rig.faults % 3 == 0:
+        broker.kafka.stop(kill=True)
+        broker.kafka.start()
+    rig.fault(kind)
+
+
+def row18(stage: Stage) -> Result:
+    """more events than the worker can take"""
+    result = Result(18, "backpressure: events come faster than the worker takes them", stage.seed)
+    result.note = "no control: what bounds the memory is the transport itself"
+    with stage.rig("burst", metrics_port=0) as rig:
+        events = stage.count(200_000, 20_000)
+        with load(rig, rate=10_000, users=2_000) as sending:
+            worker = rig.start()
+            samples = Samples(worker.pid)
+            most = 0
+            while sending.sent < events:
+                samples.take(time.monotonic())
+                most = max(most, _lag(rig))
+                time.sleep(0.2)
+        result.faults += 1
+        began = time.monotonic()
+        finish(rig, result, 300)
+        grown = max(samples.memory) - samples.memory[0]
+        result.note += (
+            f"; {most} records behind at most, memory +{grown:.0f} MiB, worked off in {time.monotonic() - began:.0f} s"
+        )
+        if grown > 600:
+            result.fail(f"memory grew by {grown:.0f} MiB")
+    return result
+
+
+def _lag(rig: Rig) -> int:
+    """Raw events that have not been taken in yet, roughly."""
+    return max(0, rig.end_of(rig.source) - rig.end_of(rig.settings.profile_events))
