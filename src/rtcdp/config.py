@@ -72,11 +72,13 @@ class Settings(CollectorSettings, DeliverySettings):
     tick_grace_ms:   how far ticks stay behind the low watermark; more than the clocks of producers' brokers differ.
     batch_records, batch_bytes: most that one transaction takes from a partition.
     stall_s:         how long nothing may move before the process gives up (s).
+    store:           where profiles are kept: `memory`, or `rocksdb` (under state_dir) for more of them than memory holds.
+    standby:         keep a copy of the profiles that other replicas own, for a quick takeover; takes their memory too.
     stop_s:          how long an orderly stop may take (s).
     redis:           address of the serving view, `redis://...`; empty: none.
     redis_password_file: its password, read from a file; instead of one in the address.
     recent:          how many of a profile's latest changes and triggers the serving view keeps.
-    state_dir:       where local helpers (a locally started Kafka) keep files.
+    state_dir:       where local helpers (a locally started Kafka) and the store `rocksdb` keep files.
     security_protocol, sasl_*, ssl_*: as librdkafka's options of those names; passwords are read from files.
     allow_sasl_without_tls: lets SASL_PLAINTEXT through, which sends credentials unencrypted.
     """
@@ -118,6 +120,8 @@ class Settings(CollectorSettings, DeliverySettings):
     batch_records: int = Field(5_000, ge=1, le=100_000)
     batch_bytes: int = Field(8 << 20, ge=1 << 16, le=1 << 30)
     stall_s: int = Field(60, ge=5, le=3_600)
+    store: Literal["memory", "rocksdb"] = "memory"
+    standby: bool = False
     stop_s: int = Field(10, ge=1, le=600)
     redis: str = ""
     redis_password_file: Path | None = None

@@ -62,6 +62,8 @@ def row1(stage: Stage) -> Result:
     rounds = stage.count(26, 1)
     with stage.rig("kills", partitions=4) as rig:
         crashes(rig, result, points * rounds, stage.count(100, 2))
+    with stage.rig("kills-rocksdb", store="rocksdb") as rig:
+        crashes(rig, result, [*STEPS, "start.restoring"] * stage.count(3, 1), stage.count(10, 1))
 
     result.control_red = red(lambda outcome: kill_control(stage, outcome))
     return result
@@ -118,7 +120,7 @@ def row3(stage: Stage) -> Result:
     """rolling restarts, 1 to 3 to 1 workers under load"""
     result = Result(3, "rolling restarts, 1 to 3 to 1 workers under load", stage.seed)
     result.control = "state kept over generations, fencing off"
-    with stage.rig("rolling", partitions=6) as rig:
+    with stage.rig("rolling", partitions=6, standby=True) as rig:
         with load(rig):
             names = ("a", "b", "c")
             workers = {"a": rig.start("a")}

@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 import rtcdp.worker.main
 from faults.controls import OFF
 from faults.points import Plan, after_awaited, install
+from rtcdp.worker import partition
 
 PR_SET_PDEATHSIG = 1
 
@@ -34,6 +35,7 @@ def become(order: dict[str, Any]) -> NoReturn:
         from rtcdp.config import Settings
 
         settings = Settings.load(order["settings"])
+        partition.MARK_S = 0.5  # as if a worker had worked for as long as it lives here
         for name in order["off"]:
             OFF[name]()
         tell(Path(order["taken_over"]))

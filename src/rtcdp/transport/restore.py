@@ -21,7 +21,7 @@ class Stopped(Exception):
     """The restore was told to stop before its end."""
 
 
-def restore(
+def restore(  # noqa: PLR0913 # by keyword, each with its own meaning
     kafka: Mapping[str, Any],
     topic: str,
     partition: int,
@@ -31,6 +31,7 @@ def restore(
     progress: Progress | None = None,
     stop: Callable[[], bool] | None = None,
     stall: float = 60.0,
+    start: int | None = None,
 ) -> int:
     """Read a partition from its beginning to its end and put the newest value of each key into `into`.
 
@@ -39,6 +40,7 @@ def restore(
     progress: called after each chunk with the next offset and the end offset.
     stop:     asked after each chunk; true ends the restore with Stopped.
     stall:    how long nothing may arrive (s) before Stalled is raised.
+    start:    offset from which on `into` lacks what is there; None: it is empty.
 
     Blocks: call it in a thread. Aborted records are left out. Returns the number of records read. Raises ClusterError where
     the partition cannot be read.
@@ -46,8 +48,10 @@ def restore(
     consumer = Consumer(restore_conf(kafka, group))
     try:
         low, high = partition_bounds(consumer, topic, partition)
+        if start is not None and start > high:
+            raise ClusterError(f"{topic}/{partition} ends at {high}, and {start} of it have been read: it has lost records")
         # A number, not OFFSET_BEGINNING: that costs half a second on a cold client.
-        consumer.assign([TopicPartition(topic, partition, low)])
+        consumer.assign([TopicPartition(topic, partition, low if start is None else max(low, start))])
         return _read(consumer, f"{topic}/{partition}", high, into, progress, stop, stall)
     except KafkaException as error:
         raise ClusterError(f"{topic}/{partition} cannot be read: {cause(error).str()}") from error

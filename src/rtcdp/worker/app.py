@@ -18,6 +18,8 @@ from rtcdp.transport.owner import Owner
 from rtcdp.transport.settings import LONG_POLL_MS
 from rtcdp.worker.partition import NewRunner, Topics
 from rtcdp.worker.profiles import ProfileAgent
+from rtcdp.worker.standby import Standby
+from rtcdp.worker.stores import Store
 from rtcdp.worker.table import NAME, ProfileTable
 
 
@@ -55,6 +57,8 @@ def build(  # noqa: PLR0913 - what a worker is put together from
     version: Callable[[], str | None] = lambda: None,
     fatal: Callable[[BaseException], None] = leave,
     fetch_wait_ms: int = LONG_POLL_MS,
+    new_store: Callable[[int], Store] | None = None,
+    standby: Standby | None = None,
 ) -> Worker:
     """Build the app that `settings.agents` asks for.
 
@@ -66,6 +70,8 @@ def build(  # noqa: PLR0913 - what a worker is put together from
     version:    version of the definitions that is current; None while it is not known.
     fatal:      what ends the process.
     fetch_wait_ms: how long the broker may hold an empty fetch.
+    new_store:  opens the store of a partition; None: in memory.
+    standby:    copies of partitions that others own; None: none.
 
     Raises SettingError where there is no Kafka address or a secret cannot be read.
     """
@@ -101,6 +107,8 @@ def build(  # noqa: PLR0913 - what a worker is put together from
             records=settings.batch_records,
             size=settings.batch_bytes,
             limits=limits,
+            new_store=new_store,
+            standby=standby,
         )
         app.own(topic, worker.profiles)
         app.agent(_raw(app, topic), name="profile")(worker.profiles.agent)

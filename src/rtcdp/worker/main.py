@@ -17,7 +17,7 @@ from typing import Any
 
 import faust
 
-from rtcdp.cluster import Cluster
+from rtcdp.cluster import Cluster, source_name
 from rtcdp.config import Settings
 from rtcdp.errors import ClusterError, DefinitionErrors, RtcdpError, SettingError, Stalled
 from rtcdp.health import Health, HealthServer
@@ -38,6 +38,8 @@ from rtcdp.worker.monitor import Monitor, watch
 from rtcdp.worker.partition import Runner
 from rtcdp.worker.progress import ProgressTable
 from rtcdp.worker.runners import new_runner
+from rtcdp.worker.standby import Standby
+from rtcdp.worker.stores import RocksStore, Store
 from rtcdp.worker.versions import DefinitionsTopic, Versions, check_layout, propose
 from rtcdp.worker.watermark import Ends, Watermark, expected_sources
 
@@ -76,6 +78,11 @@ class Assembly:
         self._stopped = threading.Event()
         self._server: HealthServer | None = None
         self._folder = _watch_of(settings, topic)
+        self._standby = (
+            Standby(kafka, settings.changelog, cluster.partitions[settings.changelog], settings.app)
+            if settings.standby and settings.store == "memory"
+            else None
+        )
         self.worker: Worker = build(
             settings,
             topic_ids=cluster.topic_ids,
@@ -85,6 +92,8 @@ class Assembly:
             watermark=self.watermark.now,
             version=lambda: versions.current,
             limits=cluster.max_message_bytes,
+            new_store=self._new_store if settings.store == "rocksdb" else None,
+            standby=self._standby,
             fatal=fatal,
             # The embedded broker does not end a long poll when records come: there every fetch would wait in full.
             fetch_wait_ms=EMBEDDED_POLL_MS if cluster.embedded else LONG_POLL_MS,
@@ -107,6 +116,8 @@ class Assembly:
         self._topic.follow(self._switch)
         if self._folder is not None:
             self._folder.start()
+        if self._standby is not None:
+            self._standby.start()
         watch(self.health, self._fatal, self._stopped)
 
     def close(self) -> None:
@@ -116,9 +127,17 @@ class Assembly:
             self._folder.close()
         self._topic.close()
         self.table.close()
+        if self._standby is not None:
+            self._standby.close()
         self._ends.close()
         if self._server is not None:
             self._server.close()
+
+    def _new_store(self, number: int) -> Store:
+        """A RocksDB for one partition, of this replica alone."""
+        settings = self.settings
+        folder = settings.state_dir / "profiles" / settings.app / (settings.instance or "one") / str(number)
+        return RocksStore(folder, source_name(self.cluster.topic_ids[settings.changelog], number))
 
     def _new_runner(self, number: int, state: MutableMapping[bytes, bytes], position: Position) -> Runner:
         if not position.switches:  # nobody has owned the partition before: it begins under what is current

@@ -18,6 +18,8 @@ from rtcdp.transport.settings import restore_conf
 from rtcdp.worker.versions import DefinitionsTopic, Versions, check_layout
 
 CHUNK = 5_000
+COMING = (KafkaError.COORDINATOR_NOT_AVAILABLE, KafkaError.COORDINATOR_LOAD_IN_PROGRESS, KafkaError.NOT_COORDINATOR)
+"""A cluster that has never had a group makes its coordinators now."""
 SESSION_S = 12.0
 """A little more than the session of a worker."""
 CURRENT_KEYS = ("current", "proposed/", "layout/")
@@ -106,17 +108,21 @@ class Offline:
     def _check_group(self) -> None:
         """Wait until the group is empty: one that was killed, or has a stable name, is a member until its session ends."""
         deadline = monotonic() + SESSION_S
-        while members := self._members():
+        while members := self._members(deadline):
             if monotonic() > deadline:
                 raise ClusterError(f"{members} workers of {self.settings.app} are running: stop them first")
             sleep(0.2)
 
-    def _members(self) -> int:
+    def _members(self, deadline: float) -> int:
         describe: Any = self.admin.describe_consumer_groups  # the stubs give it another result
         asked = describe([self.settings.app], request_timeout=REQUEST_S)[self.settings.app]
         try:
             return len(asked.result(REQUEST_S + 5).members)
         except KafkaException as failure:
-            if cause(failure).code() == KafkaError.GROUP_ID_NOT_FOUND:
+            code = cause(failure).code()
+            if code == KafkaError.GROUP_ID_NOT_FOUND:
                 return 0
+            if code in COMING and monotonic() < deadline:
+                sleep(0.2)
+                return self._members(deadline)
             raise ClusterError(f"the consumer group cannot be looked at: {cause(failure).str()}") from None

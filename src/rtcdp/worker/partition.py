@@ -26,6 +26,7 @@ from rtcdp.records import SWITCH_KEY, TICK_KEY, Switch, decode, encode
 from rtcdp.transport.owner import Batch
 from rtcdp.transport.transactions import Aborted, TransactionalProducer
 from rtcdp.worker.sizes import DEFAULT, cannot_be_kept, fit, too_large
+from rtcdp.worker.stores import MemoryStore, Store
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +37,8 @@ PAUSE = 0.1
 
 SETTLE = 0.002
 """Least time between the end of a commit and the next transaction of a partition (s)."""
+MARK_S = 10.0
+"""How much of the changelog a kept store may have to read again (s of work)."""
 SMALL = 200
 """Records below which folding takes less time than that."""
 
@@ -106,6 +109,7 @@ class Work:
     limits:        `max.message.bytes` by topic.
     watermark:     the low watermark in ms; None where there is none: no tick is proposed.
     version:       the version of the definitions that is `current`; None where it is not known: no switch is proposed.
+    changelog_end: asks where a changelog partition ends, blocking; None where stores need not know.
     done:          told the offset up to which a partition is done, and the epoch of that.
     """
 
@@ -118,6 +122,7 @@ class Work:
     records: int = 5_000
     size: int = 8 << 20
     limits: Mapping[str, int] = field(default_factory=dict)
+    changelog_end: Callable[[int], int] | None = None
 
 
 class ProfilePartition:
@@ -125,22 +130,33 @@ class ProfilePartition:
 
     generation: of the group, in which it was last assigned; the state is kept only into the next one.
     offset:     of the last record folded and committed.
+    store:      where the runner's state is kept.
     """
 
     def __init__(
-        self, number: int, runner: Runner, producer: TransactionalProducer, work: Work, offset: int, generation: int
+        self,
+        number: int,
+        runner: Runner,
+        producer: TransactionalProducer,
+        work: Work,
+        offset: int,
+        generation: int,
+        store: Store | None = None,
     ) -> None:
         self.number = number
         self.runner = runner
         self.producer = producer
         self.offset = offset
         self.generation = generation
+        self.store = MemoryStore() if store is None else store
         self._work = work
         self._batch: Batch | None = None
         self._poked = False
         self._stopping = False
         self._wakeup: asyncio.Future[None] | None = None
         self._committed_at = 0.0
+        self._marked_at = perf_counter()
+        self._mark: int | None = None
         self._tick_out = False
         self._switch_out: tuple[int, str] | None = None
         self._switch_made: tuple[int, str] | None = None
@@ -173,6 +189,7 @@ class ProfilePartition:
         """One batch, exactly once. Does nothing where there are neither records nor anything to append."""
         work = self._work
         await self._settle(batch)
+        await self._look_at_changelog()
         # 1. Take what has been fetched; nothing fetched is a batch too when a tick or switch is to be appended.
         records = _records(batch.take(work.records, work.size)) if batch is not None else []
         proposals = self._proposals()
@@ -226,6 +243,8 @@ class ProfilePartition:
             self._committed_at = perf_counter()
             # 4. Adopt the overlay, and say that the batch is done.
             runner.adopt(fold)
+            self.store.adopted(self._mark)
+            self._mark = None
             self._adopted(records, proposals, batch)
             self._observe(fold, len(records), folded - started, perf_counter() - folded, folded_at)
             return True
@@ -239,6 +258,16 @@ class ProfilePartition:
         wait = self._committed_at + SETTLE - perf_counter()
         if wait > 0 and (batch is None or batch.waiting < SMALL):
             await asyncio.sleep(wait)
+
+    async def _look_at_changelog(self) -> None:
+        """Now and then, between two transactions: up to where the store has everything. It is told with the next one.
+
+        So behind what it is told there is always a position.
+        """
+        end = self._work.changelog_end
+        if end is not None and perf_counter() - self._marked_at > MARK_S:
+            self._marked_at = perf_counter()
+            self._mark = await asyncio.get_running_loop().run_in_executor(self._work.executor, end, self.number)
 
     async def _woken(self) -> bool:
         """Wait for a turn or a poke; false when told to stop."""

@@ -8,21 +8,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterable, Callable, Mapping
+from collections.abc import AsyncIterable, Callable, Mapping, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
 from typing import Any, cast
 
+from confluent_kafka import Consumer
 from faust.types import TP, EventT
 
 from rtcdp.metrics import Metrics
 from rtcdp.position import POSITION_KEY, Position, SwitchPoint
 from rtcdp.transport.app import App
+from rtcdp.transport.bounds import partition_bounds
 from rtcdp.transport.owner import Batch
 from rtcdp.transport.restore import Stopped, restore
+from rtcdp.transport.settings import restore_conf
 from rtcdp.transport.transactions import TransactionalProducer
 from rtcdp.worker.changelog import Changelog
 from rtcdp.worker.partition import NewRunner, ProfilePartition, Topics, Work
+from rtcdp.worker.standby import Standby
+from rtcdp.worker.stores import MemoryStore, Store
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +48,8 @@ class ProfileAgent:
     version:    version of the definitions that is current, None where it is not known.
     records, size: most that one transaction takes (records, bytes of values).
     limits:     `max.message.bytes` by topic, from preflight.
+    new_store:  opens the store of a partition, as far as it has been kept; None: in memory.
+    standby:    copies of partitions that others own; None: none are kept.
     """
 
     def __init__(  # noqa: PLR0913 # hooks, each with its own meaning
@@ -50,7 +57,7 @@ class ProfileAgent:
         app: App,
         topics: Topics,
         new_runner: NewRunner,
-        held: Callable[[], dict[int, dict[bytes, bytes]]],
+        held: Callable[[], dict[int, MutableMapping[bytes, bytes]]],
         *,
         topic_id: str,
         metrics: Metrics | None = None,
@@ -59,6 +66,8 @@ class ProfileAgent:
         records: int = 5_000,
         size: int = 8 << 20,
         limits: Mapping[str, int] | None = None,
+        new_store: Callable[[int], Store] | None = None,
+        standby: Standby | None = None,
     ) -> None:
         self._app = app
         self._topics = topics
@@ -69,6 +78,9 @@ class ProfileAgent:
         self._executor = ThreadPoolExecutor(max_workers=64, thread_name_prefix="partition")
         self._partitions: dict[int, ProfilePartition] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._new_store = new_store
+        self._standby = standby
+        self._asker: Consumer | None = None
         self._looking: asyncio.Task[None] | None = None
         self._hurry = False
         self._work = Work(
@@ -81,6 +93,7 @@ class ProfileAgent:
             records=records,
             size=size,
             limits=limits or {},
+            changelog_end=None if new_store is None else self._changelog_end,
         )
 
     @property
@@ -111,6 +124,8 @@ class ProfileAgent:
         failure = next((result for result in results if isinstance(result, BaseException)), None)
         if failure is not None:
             raise failure
+        if self._standby is not None:
+            self._standby.own(self._partitions)
         for number, partition in self._partitions.items():
             partition.generation = generation
             self._tasks[number] = asyncio.create_task(self._run(partition), name=f"partition-{number}")
@@ -149,32 +164,37 @@ class ProfileAgent:
         """Fence, restore, check. Blocks: runs in a thread."""
         topics, started = self._topics, monotonic()
         producer = TransactionalProducer(self._app.kafka, f"{self._app.conf.id}-{number}")
+        store: Store | None = None
         try:
             producer.open()
             if self._hurry:
                 raise Stopped(str(number))  # noqa: TRY301  the producer is closed below, as after any failure
-            state: dict[bytes, bytes] = {}
+            store = self._store(number)
+            state = store.entries
 
             def report(offset: int, end: int) -> None:
+                store.restored(offset)
                 seconds = monotonic() - started
                 self._metrics.restoring(number, profiles=len(state), left=max(0, end - offset), seconds=seconds)
 
             restore(
                 self._app.kafka, topics.changelog, number, state,
-                group=self._app.conf.id, progress=report, stop=lambda: self._hurry,
+                group=self._app.conf.id, progress=report, stop=lambda: self._hurry, start=store.behind,
             )  # fmt: skip
             position = self._checked(number, state, witness)
             runner = self._new_runner(number, state, position)
             runner.rebuild_timers()
         except BaseException:
             producer.close()
+            if store is not None:
+                store.close()
             raise
         self._held()[number] = state
         seconds = monotonic() - started
         logger.info("partition %s: %s profiles at offset %s in %.2f s", number, len(state), position.offset, seconds)
-        return ProfilePartition(number, runner, producer, self._work, position.offset, generation)
+        return ProfilePartition(number, runner, producer, self._work, position.offset, generation, store)
 
-    def _checked(self, number: int, state: dict[bytes, bytes], witness: int | None) -> Position:
+    def _checked(self, number: int, state: MutableMapping[bytes, bytes], witness: int | None) -> Position:
         """The position, taken out of the state, unless it contradicts the log or the group's offset."""
         changelog = Changelog(self._topics.changelog, self._topics.profile_events, number, self._topic_id)
         position = changelog.position(state.pop(POSITION_KEY, None), witness)
@@ -191,6 +211,17 @@ class ProfileAgent:
         self._held().pop(number, None)
         self._metrics.released(self._topics.profile_events, number)
         await asyncio.to_thread(partition.producer.close)
+        partition.store.close()
+
+    def _store(self, number: int) -> Store:
+        if self._new_store is not None:
+            return self._new_store(number)
+        return MemoryStore() if self._standby is None else self._standby.take(number)
+
+    def _changelog_end(self, number: int) -> int:
+        if self._asker is None:
+            self._asker = Consumer(restore_conf(self._app.kafka, self._app.conf.id))
+        return partition_bounds(self._asker, self._topics.changelog, number)[1]
 
     # ---- running ----
 

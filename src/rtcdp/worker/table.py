@@ -20,7 +20,7 @@ class Partitions(MutableMapping[bytes, bytes]):
     """The partitions' dicts seen as one mapping: for looking at, not for the fold, which knows its partition."""
 
     def __init__(self) -> None:
-        self.parts: dict[int, dict[bytes, bytes]] = {}
+        self.parts: dict[int, MutableMapping[bytes, bytes]] = {}
 
     def __getitem__(self, key: bytes) -> bytes:
         for part in self.parts.values():
@@ -55,10 +55,10 @@ class ProfileTable(faust.Table[bytes, bytes]):
     """A table whose store keeps the partitions apart."""
 
     @property
-    def partitions_held(self) -> dict[int, dict[bytes, bytes]]:
-        """The dict of each partition that is held here."""
+    def partitions_held(self) -> dict[int, MutableMapping[bytes, bytes]]:
+        """The state of each partition that is held here."""
         store: Any = self.data
-        parts: dict[int, dict[bytes, bytes]] = store.data.parts
+        parts: dict[int, MutableMapping[bytes, bytes]] = store.data.parts
         return parts
 
     def _new_store(self) -> StoreT[bytes, bytes]:
