@@ -47,7 +47,14 @@ def _order(trigger: CompiledTrigger | None, key: str, start: Start) -> tuple[int
     """By due instant, then those of a group from which one is picked, the highest priority first."""
     if trigger is None:
         return (start.due, False, 0, -1, 0, key)
-    return (start.due, start.contends, -trigger.priority if start.contends else 0, trigger.index, start.occurred, key)
+    return (
+        start.due,
+        start.contends,
+        -trigger.priority if start.contends else 0,
+        trigger.index,
+        start.occurred,
+        start.message_id + key,
+    )
 
 
 def _over(profile: Profile, trigger: CompiledTrigger, key: str, revealed: int, outbox: Outbox) -> bool:

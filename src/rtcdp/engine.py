@@ -165,17 +165,16 @@ class Engine:
         """Cancel, start and decide triggers after an event."""
         for trigger in plan.cancels:
             triggers.cancel(profile, trigger, event, outbox)
-        if event.historical:
-            return  # it may call off, but never starts; and nothing has fallen due since the profile was advanced
-        entry = (profile.now, event.received)  # a membership changes when the event is folded, however late it is
-        for trigger in starts:
-            triggers.start(profile, trigger, event, ("event", event.id), entry, outbox)
-        times = (event.occurred, event.received)
-        for trigger in plan.starts:
-            if trigger.where is None or trigger.where(None, event):
-                triggers.start(profile, trigger, event, ("event", event.id), times, outbox)
         for trigger in plan.awaits:
             triggers.arrive(profile, trigger, event)
+        if not event.historical:  # such a one may call off and move on, but never starts
+            entry = (profile.now, event.received)  # a membership changes when the event is folded, however late it is
+            for trigger in starts:
+                triggers.start(profile, trigger, event, ("event", event.id), entry, outbox)
+            times = (event.occurred, event.received)
+            for trigger in plan.starts:
+                if trigger.where is None or trigger.where(None, event):
+                    triggers.start(profile, trigger, event, ("event", event.id), times, outbox)
         if profile.waiting:
             deciding.decide(profile, self.compiled.by_key, event.received, outbox)
 

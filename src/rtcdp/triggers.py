@@ -56,7 +56,12 @@ def _text(getters: tuple[Closure, ...], event: Any) -> str:
     """Values of an event as one text; "" where nothing is asked for."""
     if not getters or event is None:
         return ""
-    return _to_json([read(None, event) for read in getters]).decode()
+    return _to_json([_plain(read(None, event)) for read in getters]).decode()
+
+
+def _plain(value: Any) -> Any:
+    """1.0 is 1."""
+    return int(value) if type(value) is float and value.is_integer() else value
 
 
 def _hash(text: str) -> str:
@@ -216,7 +221,7 @@ def arrive(profile: Profile, trigger: CompiledTrigger, event: Any) -> None:
         if here.where is not None and not here.where(None, event):
             continue
         expected = [start.captured[place] for place in here.places] if start.captured else []
-        if here.places and _to_json(expected) != _to_json([read(None, event) for read in here.same]):
+        if here.places and _to_json(list(map(_plain, expected))).decode() != _text(here.same, event):
             continue
         start.place += 1
         start.due = profile.now

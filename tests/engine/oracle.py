@@ -5,6 +5,7 @@ as the sections of a definitions folder. Expressions are nested tuples:
 
     ("feature", name) ("tag", name) ("trait", name) ("since", feature) ("segment", name) ("constant", value)
     ("property", name)                         of an event
+    ("stage",)
     ("compare", operator, left, right) ("and", ...) ("or", ...) ("not", x) ("missing", x) ("if", test, then, otherwise)
     ("+", left, right) and the same for - * /
 """
@@ -18,6 +19,8 @@ from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from functools import lru_cache
 from typing import Any
+
+from engine.oracle_triggers import GroupSpec, LimitSpec, Reactions, TriggerSpec, Wait, group_text, limits_text, trigger_text
 
 DAY = 86_400_000
 SEEN_MOST = 64
@@ -105,36 +108,27 @@ class FeatureSpec:
 
 
 @dataclass(frozen=True)
-class TriggerSpec:
-    """on: (event | entered | exited, name). same: a property. caps: (times, per ms). Durations in ms."""
-
-    on: tuple[str, str]
-    where: Expression | None = None
-    after: int = 0
-    unless: tuple[str, ...] = ()
-    unless_where: Expression | None = None
-    same: str | None = None
-    condition: Expression | None = None
-    caps: tuple[tuple[int, int], ...] = ()
-    max_age: int = DAY
-    payload: dict[str, Expression] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
 class Spec:
-    """tags: name -> (value, when). segments: a segment reads only those before it."""
+    """tags: name -> (value, when). segments: a segment reads only those before it.
+
+    stages: (name, condition, stay in ms), in order. expire: ms.
+    """
 
     features: dict[str, FeatureSpec]
     tags: dict[str, tuple[Expression, Expression | None]] = field(default_factory=dict)
     segments: dict[str, Expression] = field(default_factory=dict)
     triggers: dict[str, TriggerSpec] = field(default_factory=dict)
+    stages: tuple[tuple[str, Expression, int], ...] = ()
+    groups: dict[str, GroupSpec] = field(default_factory=dict)
+    channels: dict[str, LimitSpec] = field(default_factory=dict)
+    expire: int | None = None
 
 
 def text(expression: Expression) -> str:
     """An expression as the language writes it."""
     kind, *rest = expression
-    if kind in ("feature", "tag", "segment"):
-        return str(rest[0])
+    if kind in ("feature", "tag", "segment", "stage"):
+        return str(rest[0] if rest else kind)
     if kind == "trait":
         return f"traits.{rest[0]}"
     if kind == "property":
@@ -172,32 +166,17 @@ def texts(spec: Spec) -> dict[str, Any]:
         name: {"value": text(value)} | ({"when": text(when)} if when is not None else {})
         for name, (value, when) in spec.tags.items()
     }
+    stages = [{name: {"if": text(condition), "stay": f"{stay}ms"}} for name, condition, stay in spec.stages]
     return {
         "features": features,
         "tags": tags,
         "segments": {name: {"if": text(condition)} for name, condition in spec.segments.items()},
-        "triggers": {name: _trigger_text(trigger) for name, trigger in spec.triggers.items()},
+        "triggers": {name: trigger_text(trigger, text) for name, trigger in spec.triggers.items()},
+        "lifecycle": {"stages": stages} if stages else {},
+        "groups": {name: group_text(group, text) for name, group in spec.groups.items()},
+        "channels": {name: limits_text(limits, text) for name, limits in spec.channels.items()},
+        "expire": {} if spec.expire is None else {"known": f"{spec.expire}ms", "anonymous": f"{spec.expire}ms"},
     }
-
-
-def _trigger_text(trigger: TriggerSpec) -> dict[str, Any]:
-    on: dict[str, Any] = {trigger.on[0]: trigger.on[1]}
-    if trigger.where is not None:
-        on["where"] = text(trigger.where)
-    written: dict[str, Any] = {"on": on, "after": f"{trigger.after}ms", "max_age": f"{trigger.max_age}ms"}
-    if trigger.unless:
-        written["unless"] = {"event": list(trigger.unless)}
-        if trigger.unless_where is not None:
-            written["unless"]["where"] = text(trigger.unless_where)
-        if trigger.same is not None:
-            written["unless"]["same"] = f"properties.{trigger.same}"
-    if trigger.condition is not None:
-        written["if"] = text(trigger.condition)
-    if trigger.caps:
-        written["cap"] = [{"times": times, "per": f"{per}ms"} for times, per in trigger.caps]
-    if trigger.payload:
-        written["payload"] = {name: text(value) for name, value in trigger.payload.items()}
-    return written
 
 
 # ---- one profile -----------------------------------------------------------------------------------------------------
@@ -226,18 +205,6 @@ class Ticked:
     simulated: bool = False
 
 
-@dataclass
-class Wait:
-    """A trigger that has been started."""
-
-    due: int
-    occurred: int
-    received: int
-    cause: str
-    message_id: str
-    start: Happened | None
-
-
 Output = dict[str, Any]
 
 
@@ -249,7 +216,7 @@ def find(value: Any, path: str) -> Any:
     return found
 
 
-class Oracle:
+class Oracle(Reactions):
     """One profile. dense: look at every millisecond, instead of at the instants at which something could change."""
 
     def __init__(self, spec: Spec, key: str, *, dense: bool = False) -> None:
@@ -261,9 +228,8 @@ class Oracle:
         self.seen: list[tuple[str, int]] = []
         self.members: set[str] = set()
         self.tags: dict[str, Any] = {}
-        self.waiting: dict[str, Wait] = {}
-        self.sent: dict[str, list[int]] = {}
         self.outputs: list[Output] = []
+        super().__init__()
 
     # what holds now
 
@@ -292,8 +258,8 @@ class Oracle:
     def value(self, expression: Expression, event: Happened | None = None) -> Any:
         """The value of an expression; None is missing."""
         kind, *rest = expression
-        if kind in ("feature", "since", "constant", "duration", "trait", "tag", "segment", "property"):
-            return self.leaf(kind, rest[0], event)
+        if kind in ("feature", "since", "constant", "duration", "trait", "tag", "segment", "property", "stage"):
+            return self.leaf(kind, rest[0] if rest else None, event)
         if kind == "if":
             return self.value(rest[1] if self.value(rest[0], event) is True else rest[2], event)
         if kind == "compare":
@@ -339,6 +305,8 @@ class Oracle:
             return name
         if kind == "segment":
             return name in self.members
+        if kind == "stage":
+            return self.stage[0] if self.stage else None
         return {"feature": self.feature, "trait": self.trait, "tag": self.tags.get}[kind](name)
 
     # what happens
@@ -346,32 +314,47 @@ class Oracle:
     def receive(self, event: Happened) -> None:
         if event.received > self.now:
             self.pass_time(event.received, simulated=event.simulated)
+            self.now = event.received
         self.seen = [entry for entry in self.seen if entry[1] > self.now - DAY][-SEEN_MOST:]
         if any(entry[0] == event.id for entry in self.seen):
             return
         self.seen.append((event.id, self.now))
         self.events.append(event)
-        started = self.look(("event", event.id), historical=event.historical)
+        cause = ("event", event.id)
+        started = self.look(cause, historical=event.historical)
+        self.schedule()
+        self.call_off(cause, historical=event.historical)
         self.cancel(event)
-        if event.historical:
-            return
-        for name, trigger in self.spec.triggers.items():
+        self.arrive(event)
+        for name, trigger in self.spec.triggers.items() if not event.historical else ():
             if trigger.on in started:
-                self.start(name, Wait(0, self.now, event.received, "event", event.id, event))
+                self.start(name, Wait(0, self.now, event.received, *cause, event))
             elif trigger.on == ("event", event.event) and (trigger.where is None or self.value(trigger.where, event) is True):
-                self.start(name, Wait(0, event.occurred, event.received, "event", event.id, event))
-        self.decide(("event", event.id), event.received)
+                self.start(name, Wait(0, event.occurred, event.received, *cause, event))
+        self.decide(cause, event.received, historical=event.historical)
 
     def pass_time(self, until: int, *, simulated: bool) -> None:
         """Everything that falls due up to and including `until`, in order."""
         while (instant := self.next_instant(until)) is not None:
             self.now = instant
             started = self.look(("time", ""))
+            self.call_off(("time", ""))
+            due = {name: at for name, at in self.scheduled.items() if at <= instant}
+            self.schedule()
             for name, trigger in self.spec.triggers.items():
                 if trigger.on in started:
                     self.start(name, Wait(0, instant, instant, "time", "", None))
+                elif name in due and trigger.on[1] in self.members:
+                    self.start(name, Wait(0, due[name], due[name], "time", "", None))
             self.decide(("time", ""), instant if simulated else until)
-        self.now = max(self.now, until)
+            end = self.ends()
+            if end is not None and end <= instant:
+                self.end()
+                outputs = self.outputs
+                self.__init__(self.spec, self.key, dense=self.dense)  # it begins anew
+                self.outputs = outputs
+        if self.events:
+            self.now = max(self.now, until)
 
     def next_instant(self, until: int) -> int | None:
         """The next instant after now, up to `until`, at which something could change."""
@@ -382,10 +365,13 @@ class Oracle:
         return min((instant for instant in self.candidates() if self.now < instant <= until), default=None)
 
     def candidates(self) -> Iterator[int]:
-        yield from (wait.due for wait in self.waiting.values())
+        yield from self.instants()
         withins = {spec.within for spec in self.spec.features.values() if spec.within is not None}
         constants = set()
-        for condition in [*self.spec.segments.values(), *(item for pair in self.spec.tags.values() for item in pair if item)]:
+        conditions = [*self.spec.segments.values(), *(item for pair in self.spec.tags.values() for item in pair if item)]
+        conditions += [condition for _, condition, _ in self.spec.stages]
+        conditions += [trigger.guard for trigger in self.spec.triggers.values() if trigger.guard is not None]
+        for condition in conditions:
             constants |= durations(condition)
         for event in self.events:
             for length in withins | constants:
@@ -393,7 +379,8 @@ class Oracle:
                 yield event.occurred + length + 1
 
     def look(self, cause: tuple[str, str], *, historical: bool = False) -> list[tuple[str, str]]:
-        """Tags, then segments; returns what may start triggers."""
+        """Tags, then segments, then the stage; returns what may start triggers."""
+        started = []
         for name, (expression, when) in self.spec.tags.items():
             value = self.value(expression) if when is None or self.value(when) is True else None
             old = self.tags.get(name)
@@ -401,7 +388,7 @@ class Oracle:
                 self.tags[name] = value
                 shown = {"old": self.shown(expression, old), "new": self.shown(expression, value)}
                 self.put("tag", name, cause, **shown, historical=historical)
-        started = []
+                started.append(("changed", name))
         for name, condition in self.spec.segments.items():
             holds = self.value(condition) is True
             if holds != (name in self.members):
@@ -409,68 +396,12 @@ class Oracle:
                 kind = "entered" if holds else "exited"
                 self.put(kind, name, cause, old=not holds, new=holds, historical=historical)
                 started.append((kind, name))
-        return started
+                self.entered |= {name: self.now} if holds else {}
+        return started + self.look_at_stage(cause, historical=historical)
 
     def put(self, kind: str, name: str, cause: tuple[str, str], **more: Any) -> None:
         more = {key: value for key, value in more.items() if value not in (None, "", False) or key == "payload"}
         self.outputs.append({"kind": kind, "name": name, "at": self.now, "cause": cause[0], "message_id": cause[1]} | more)
-
-    # triggers
-
-    def cancels(self, trigger: TriggerSpec, event: Happened, start: Happened | None, occurred: int) -> bool:
-        """Whether an event calls off what was started by `start`, or by time, at `occurred`."""
-        if event.event not in trigger.unless and "*" not in trigger.unless:
-            return False
-        if event.occurred <= occurred:
-            return False
-        if trigger.unless_where is not None and self.value(trigger.unless_where, event) is not True:
-            return False
-        if trigger.same is None or start is None:
-            return True
-        return spell(event.properties.get(trigger.same)) == spell(start.properties.get(trigger.same))
-
-    def cancel(self, event: Happened) -> None:
-        for name, trigger in self.spec.triggers.items():
-            wait = self.waiting.get(name)
-            if wait is not None and self.cancels(trigger, event, wait.start, wait.occurred):
-                del self.waiting[name]
-                self.put("not_sent", name, ("event", event.id), reason="cancelled", historical=event.historical)
-
-    def start(self, name: str, wait: Wait) -> None:
-        trigger = self.spec.triggers[name]
-        if any(self.cancels(trigger, event, wait.start, wait.occurred) for event in self.events):
-            self.put("not_sent", name, ("event", wait.message_id), reason="cancelled")
-            return
-        before = self.waiting.get(name)
-        if before is None or before.occurred <= wait.occurred:
-            wait.due = wait.occurred + trigger.after
-            self.waiting[name] = wait
-
-    def decide(self, cause: tuple[str, str], revealed: int) -> None:
-        """Everything that is due. revealed: the time of what shows it."""
-        due = sorted((wait.due, name) for name, wait in self.waiting.items() if wait.due <= self.now)
-        for instant, name in due:
-            trigger, wait = self.spec.triggers[name], self.waiting.pop(name)
-            sent = self.sent.setdefault(name, [])
-            if revealed - instant > trigger.max_age:
-                self.put("not_sent", name, cause, reason="max_age")
-            elif trigger.condition is not None and self.value(trigger.condition, wait.start) is not True:
-                pass
-            elif any(sum(1 for at in sent if at > self.now - per) >= times for times, per in trigger.caps):
-                self.put("not_sent", name, cause, reason="cap")
-            else:
-                sent.append(self.now)
-                payload = {key: self.written(value, wait.start) for key, value in trigger.payload.items()}
-                self.put(
-                    "trigger",
-                    name,
-                    (wait.cause, wait.message_id),
-                    occurred=wait.occurred,
-                    received=wait.received,
-                    due=instant,
-                    expires=instant + trigger.max_age,
-                    payload=payload,
-                )
 
 
 def compare(operator: str, one: Any, other: Any) -> bool:
