@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -81,7 +82,11 @@ def test_the_screen_shows_what_is_on_the_board() -> None:
 
 def test_the_screen_can_be_saved(tmp_path: Path) -> None:
     save_picture(filled(), tmp_path / "demo.svg")
-    assert "buyers" in (tmp_path / "demo.svg").read_text("utf-8")
+    picture = (tmp_path / "demo.svg").read_text("utf-8")
+    assert "buyers" in picture
+    places = {text: float(x) for x, text in re.findall(r'<text[^>]* x="([0-9.]+)"[^>]*>([^<]+)</text>', picture)}
+    cell = places["u9"] - places["welcome"]
+    assert cell == pytest.approx(9 * 12.2), "a key stands two cells behind its trigger, whatever the font"
 
 
 def test_bars_have_the_height_of_their_values() -> None:
