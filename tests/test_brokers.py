@@ -17,7 +17,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from rtcdp import brokers
 from rtcdp.errors import ClusterError
-from rtcdp.local_process import free_port, telling_line
+from rtcdp.local_process import free_port
 
 
 def produce(bootstrap: str, topic: str, values: list[bytes]) -> None:
@@ -119,6 +119,7 @@ def test_local_kafka_keeps_its_records_and_address_over_a_restart(tmp_path: Path
     assert (tmp_path / "kafka" / "data").exists()
 
 
+@pytest.mark.faults
 def test_local_kafka_does_not_outlive_a_killed_process() -> None:
     program = (
         "import time; from rtcdp.brokers import LocalKafka\n"
@@ -178,9 +179,3 @@ def test_docker_that_does_not_answer_is_one_sentence(monkeypatch: pytest.MonkeyP
     assert not brokers.docker_answers()
     with pytest.raises(ClusterError, match="Docker did not start a Kafka"):
         brokers.DockerKafka().start()
-
-
-def test_telling_line_prefers_an_error() -> None:
-    assert telling_line("a\nERROR disk full\nbye\n") == "ERROR disk full"
-    assert telling_line("a\nb\n") == "b"
-    assert telling_line("") == "it said nothing"

@@ -22,6 +22,7 @@ from confluent_kafka.admin import AdminClient
 from rtcdp.config import Settings
 from rtcdp.local_process import free_port
 
+TESTS = Path(__file__).parents[1]
 DEFINITIONS = """
 features:
   orders: {count: Order Completed}
@@ -44,13 +45,14 @@ def wait_for(condition: Callable[[], Any], seconds: float = 30.0, what: str = "t
 
 
 class WorkerProcess:
-    """A worker as a process of its own."""
+    """A worker as a process of its own. without: protections to switch off, see protections.py."""
 
-    def __init__(self, settings: Settings, folder: Path, log: Path) -> None:
+    def __init__(self, settings: Settings, folder: Path, log: Path, without: str = "") -> None:
         self.port = free_port()
         self.log = log
         self.settings = settings
         self._folder = folder
+        self._without = without
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> WorkerProcess:
@@ -62,8 +64,13 @@ class WorkerProcess:
             "import json, sys; from rtcdp.config import Settings; from rtcdp.worker.main import run; "
             "sys.exit(run(Settings.load(json.load(open(sys.argv[1])))))"
         )
+        environment = dict(os.environ)
+        if self._without:
+            program = "from worker.protections import switch_off; switch_off(); " + program
+            environment |= {"PYTHONPATH": str(TESTS), "WORKER_WITHOUT": self._without}
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen([sys.executable, "-c", program, str(config)], stdout=log, stderr=log)
+            command = [sys.executable, "-c", program, str(config)]
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
         return self
 
     def get(self, path: str) -> tuple[int, str]:
@@ -125,8 +132,8 @@ class Deployment:
         self.workers: list[WorkerProcess] = []
         self.producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 1})
 
-    def worker(self) -> WorkerProcess:
-        worker = WorkerProcess(self.settings, self.definitions, self.folder / f"worker-{len(self.workers)}.log")
+    def worker(self, without: str = "") -> WorkerProcess:
+        worker = WorkerProcess(self.settings, self.definitions, self.folder / f"worker-{len(self.workers)}.log", without)
         self.workers.append(worker)
         return worker.start()
 

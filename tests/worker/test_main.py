@@ -46,20 +46,29 @@ def test_events_become_changes_and_dead_letters(deploy: Deploy) -> None:
     assert time.monotonic() - started < 10
 
 
-@pytest.mark.faults
-def test_a_restart_goes_on_where_it_was(deploy: Deploy) -> None:
-    shop = deploy(instance="one")
+def ingested_over_a_restart(shop: Deployment, without: str = "") -> list[str]:
+    """The users of the events in the log, after a restart in the middle, sorted."""
     shop.worker().ready()
     shop.send(*(event(user) for user in range(50)))
     log = shop.settings.profile_events
     wait_for(lambda: len([m for m in shop.read(log) if m.key() and not m.key().startswith(b"~")]) == 50)
     assert shop.workers[0].end() == 0
     shop.send(*(event(user) for user in range(50, 60)))
-    shop.worker().ready()
+    shop.worker(without).ready()
     wait_for(lambda: shop.workers[1].metric('rtcdp_events_in_total{agent="profile"}') >= 10)
     records = [record for record in shop.records(log) if record["kind"] == "event"]
-    assert sorted(record["user_id"] for record in records) == sorted(f"u{user}" for user in range(60))
     assert shop.workers[1].end() == 0
+    return sorted(record["user_id"] for record in records)
+
+
+@pytest.mark.faults
+def test_a_restart_goes_on_where_it_was(deploy: Deploy) -> None:
+    assert ingested_over_a_restart(deploy(instance="one")) == sorted(f"u{user}" for user in range(60))
+
+
+@pytest.mark.faults
+def test_without_progress_a_restart_shows(deploy: Deploy) -> None:
+    assert len(ingested_over_a_restart(deploy(instance="one"), "progress")) > 60
 
 
 def test_an_explicit_tick_comes_after_what_was_there(deploy: Deploy) -> None:

@@ -73,9 +73,13 @@ class ToyRunner:
 
 def main(bootstrap: str, app: str, instance: str = "") -> None:
     import faust
+    from protections import dwell, switch_off  # beside this program
 
     from rtcdp.config import Settings
     from rtcdp.worker.app import build
+
+    switch_off()
+    dwell(float(os.environ.get("TOY_DWELL", "0")))
 
     settings = Settings.load(
         {
