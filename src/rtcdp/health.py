@@ -7,19 +7,23 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from socketserver import ThreadingMixIn
 from threading import Lock, Thread
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from wsgiref.types import StartResponse, WSGIEnvironment
 
-from prometheus_client import CollectorRegistry, make_wsgi_app
+from prometheus_client import CollectorRegistry, ProcessCollector, make_wsgi_app
 
-from rtcdp.errors import SettingError
+from rtcdp.errors import SettingError, Stalled
 
 LOOP = "event loop"
+LOOK_S = 1.0
+STALLED_LOOKS = 5
 
 
 class Health:
@@ -102,6 +106,8 @@ class HealthServer:
     """
 
     def __init__(self, host: str, port: int, registry: CollectorRegistry, health: Health) -> None:
+        with suppress(ValueError):  # the same registry served once before
+            ProcessCollector(registry=registry)
         self._metrics = make_wsgi_app(registry)
         self._health = health
         try:
@@ -142,3 +148,23 @@ def _text(status: str, text: str, start_response: StartResponse) -> Iterable[byt
     headers = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body)))]
     start_response(status, [*headers, ("Cache-Control", "no-store")])
     return [body]
+
+
+def watch(health: Health, fatal: Callable[[BaseException], None], stopped: threading.Event) -> Thread:
+    """Start a thread that ends the process when something has stood still for too long.
+
+    It must see it several times over: a process that was suspended has stood still by the clock, and goes on at once.
+    """
+
+    def run() -> None:
+        seen = 0
+        while not stopped.wait(LOOK_S):
+            reasons = health.stalled()
+            seen = seen + 1 if reasons else 0
+            if seen >= STALLED_LOOKS:
+                fatal(Stalled("; ".join(reasons)))
+                return
+
+    thread = Thread(target=run, name="stalls", daemon=True)
+    thread.start()
+    return thread

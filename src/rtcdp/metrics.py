@@ -141,6 +141,9 @@ class Metrics:
         self._in = counter("events_in", "Records taken by an agent.", "agent")
         self._out = counter("records_out", "Records written and acknowledged or committed, by topic role.", "to")
         self._dead = counter("events_dead", "Records refused, by stage and reason.", "stage", "reason")
+        for stage in ("ingest", "profile"):  # from zero on, so that the first one is seen as a rise
+            for reason in sorted(REASONS):
+                self._dead.labels(stage, reason)
         self._fixes = counter("cleaning_fixes", "What cleaning corrected or removed, by step.", "step")
         self.ingest_batch = histogram("ingest_batch_records", "Records per batch of ingest.", SIZE_BOUNDS)
         self.ingest_time = histogram("ingest_seconds", "Time to clean and produce one batch.", DURATION_BOUNDS)

@@ -51,6 +51,11 @@ class Delivery(msgspec.Struct, kw_only=True, omit_defaults=True):
     cancelled: bool = False
 
 
+Reason = Literal[
+    "exhausted", "refused", "gone", "overflow", "unknown_destination", "changed_address", "unmappable", "too_large"
+]  # fmt: skip
+
+
 class DeadDelivery(msgspec.Struct, kw_only=True, omit_defaults=True):
     """A record of `deliveries-dlq`: a delivery that was given up.
 
@@ -60,16 +65,7 @@ class DeadDelivery(msgspec.Struct, kw_only=True, omit_defaults=True):
     at:     when it was given up (RFC 3339).
     """
 
-    reason: Literal[
-        "exhausted",
-        "refused",
-        "gone",
-        "overflow",
-        "unknown_destination",
-        "changed_address",
-        "unmappable",
-        "too_large",
-    ]
+    reason: Reason
     at: str
     delivery: Delivery
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
@@ -25,13 +26,14 @@ from rtcdp.delivery.membership import Membership
 from rtcdp.delivery.partition import Partition, Surroundings
 from rtcdp.delivery.senders import Senders
 from rtcdp.errors import SettingError
-from rtcdp.health import Health, HealthServer
+from rtcdp.health import Health, HealthServer, watch
 from rtcdp.lifecycle import begin, guarded, stopping
 from rtcdp.metrics import now_ms
 from rtcdp.transport.bounds import bounds
 from rtcdp.transport.exits import leave
 from rtcdp.transport.fetching import Fetching
 from rtcdp.transport.transactions import TransactionalProducer
+from rtcdp.worker.watermark import Ends
 
 logger = logging.getLogger(__name__)
 
@@ -56,12 +58,13 @@ class Deliverer:
         self.settings = settings
         self.outlets = outlets
         self.cluster = cluster
-        self.measures = Measures(outlets.destinations)
+        self.measures = Measures(outlets.destinations, inputs(settings))
         self.health = Health(settings.stall_s)
         self.partitions: dict[int, Partition] = {}
         self._fatal = fatal
         self._inputs = inputs(settings)
         self._fetching = Fetching(settings.kafka(), f"{settings.app}-deliver", self._fail)
+        self._ends = Ends(settings.kafka(), f"{settings.app}-deliver", interval=LOOK_S)
         self._threads = ThreadPoolExecutor(max(4, min(32, cluster.partitions[settings.triggers] + 2)), "deliver")
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._ready: dict[int, set[TP]] = {}
@@ -112,6 +115,7 @@ class Deliverer:
             await self._senders.close()
             await asyncio.to_thread(member.close)
             await asyncio.to_thread(self._fetching.close)
+            await asyncio.to_thread(self._ends.close)
             self._threads.shutdown(wait=False, cancel_futures=True)
 
     # ---- which partitions ----
@@ -146,6 +150,7 @@ class Deliverer:
             }
             self._ready = {number: set() for number in self.partitions}
             self._epoch = self._fetching.start(offsets)
+            self._ends.watch(offsets)
             for partition in found:
                 partition.resume()
                 self._tasks[partition.number] = asyncio.create_task(self._work(partition))
@@ -218,7 +223,10 @@ class Deliverer:
             for partition in self.partitions.values():
                 partition.look()
                 for topic in self._inputs:
-                    self.measures.lag(topic, partition.number, self._fetching.waiting(TP(topic, partition.number)))
+                    end = self._ends.found.get((topic, partition.number))
+                    if end is not None:
+                        taken = partition.taken[self.cluster.topic_ids.get(topic, topic)]
+                        self.measures.lag(topic, partition.number, max(0, end.offset - taken))
             await asyncio.sleep(LOOK_S)
 
     def _fail(self, error: BaseException) -> None:
@@ -242,6 +250,8 @@ def _run(settings: Settings) -> None:
 
 async def _main(settings: Settings, outlets: Outlets, cluster: Cluster) -> None:
     deliverer = Deliverer(settings, outlets, cluster)
+    stopped = threading.Event()
+    watch(deliverer.health, leave, stopped)
     server = None
     if settings.metrics_port >= 0:
         server = HealthServer(settings.metrics_host, settings.metrics_port, deliverer.measures.registry, deliverer.health)
@@ -249,5 +259,6 @@ async def _main(settings: Settings, outlets: Outlets, cluster: Cluster) -> None:
         with stopping(deliverer.stop, settings.stop_s):
             await deliverer.run()
     finally:
+        stopped.set()
         if server is not None:
             server.close()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from rtcdp.delivery.attempts import Attempt
-from rtcdp.delivery.deliveries import Delivery, Outcome
+from rtcdp.delivery.deliveries import Delivery, Outcome, Reason
 from rtcdp.metrics import LATENCY_BOUNDS
 
 OTHER = "other"
@@ -17,9 +18,10 @@ class Measures:
     """All metrics of a deliverer, in a registry of its own.
 
     destinations: names that may be a label; another one (of a delivery made before the folder changed) counts as `other`.
+    inputs:       topics that are read.
     """
 
-    def __init__(self, destinations: Iterable[str] = ()) -> None:
+    def __init__(self, destinations: Iterable[str] = (), inputs: Iterable[str] = ()) -> None:
         self.registry = registry = CollectorRegistry(auto_describe=True)
         self._known = frozenset(destinations)
 
@@ -33,6 +35,9 @@ class Measures:
         self._ended = counter("deliveries", "Deliveries ended, by outcome.", "destination", "outcome")
         self._attempts = counter("delivery_attempts", "Attempts, by what came of them.", "destination", "verdict")
         self._dead = counter("deliveries_dead", "Deliveries given up, by reason.", "destination", "reason")
+        for destination in (*sorted(self._known), OTHER):  # from zero on, so that the first one is seen as a rise
+            for reason in get_args(Reason):
+                self._dead.labels(destination, reason)
         self._latency = Histogram(
             "rtcdp_delivery_latency_seconds",
             "From the append of the record to the end of its delivery, of those delivered.",
@@ -45,7 +50,9 @@ class Measures:
             "destination_held", "1: left alone for now (no sign of life, 429); 2: off (410); 0: neither.", "destination"
         )
         self._unreadable = counter("delivery_unreadable", "Records of inputs that could not be read.", "topic")
-        self._lag = gauge("delivery_lag_records", "Fetched records that no turn has taken yet.", "topic", "partition")
+        for topic in inputs:
+            self._unreadable.labels(topic)
+        self._lag = gauge("delivery_lag_records", "Records of an input not yet taken.", "topic", "partition")
         self._reports = counter("delivery_reports", "Reports of tools, by what became of them.", "callback", "result")
 
     def taken(self, destination: str) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from rtcdp.config import Settings
 from rtcdp.errors import SettingError
-from rtcdp.health import Health, HealthServer
+from rtcdp.health import Health, HealthServer, watch
 from rtcdp.lifecycle import begin, guarded, stopping
 from rtcdp.projector.measures import Measures
 from rtcdp.projector.projection import Projection
@@ -18,7 +18,6 @@ from rtcdp.rules.definitions import Definitions
 from rtcdp.sinks.redis import RedisSink, connect
 from rtcdp.sinks.redis_keys import Keys
 from rtcdp.transport.exits import leave
-from rtcdp.worker.monitor import watch
 from rtcdp.worker.versions import DefinitionsTopic, definitions_of
 
 logger = logging.getLogger(__name__)

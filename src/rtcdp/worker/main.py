@@ -20,7 +20,7 @@ import faust
 from rtcdp.cluster import Cluster, source_name
 from rtcdp.config import Settings
 from rtcdp.errors import ClusterError, DefinitionErrors, RtcdpError, SettingError, Stalled
-from rtcdp.health import Health, HealthServer
+from rtcdp.health import Health, HealthServer, watch
 from rtcdp.lifecycle import CANNOT_GO_ON, CANNOT_RUN, WELL, begin, say
 from rtcdp.metrics import Metrics
 from rtcdp.position import Position, SwitchPoint
@@ -34,7 +34,7 @@ from rtcdp.worker.app import Worker, build
 from rtcdp.worker.folder import FolderWatch
 from rtcdp.worker.ingest import Ingest
 from rtcdp.worker.ingest_versions import IngestPlan, Plans
-from rtcdp.worker.monitor import Monitor, watch
+from rtcdp.worker.monitor import Monitor
 from rtcdp.worker.partition import Runner
 from rtcdp.worker.progress import ProgressTable
 from rtcdp.worker.runners import new_runner

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
-from collections.abc import Callable
 
-from rtcdp.errors import Stalled
 from rtcdp.health import Health
 from rtcdp.metrics import Metrics
 from rtcdp.runner import PartitionRunner
@@ -22,7 +19,6 @@ CAUGHT_UP = 1_000
 """Records behind the end at which a partition counts as caught up: the markers of transactions are never read."""
 DUE_COUNTED = 1_000
 """Due timers are counted up to this many: more are more than one tick wakes."""
-STALLED_LOOKS = 5
 TAKEOVER = "takeover"
 CATCHING_UP = "catching up"
 
@@ -92,23 +88,3 @@ class Monitor:
             due = len(runner.timers.due(now, DUE_COUNTED))
             overdue = now - runner.timers.next()
         self._metrics.holds(number, profiles=len(runner.state), timers=len(runner.timers), due=due, overdue_ms=overdue)
-
-
-def watch(health: Health, fatal: Callable[[BaseException], None], stopped: threading.Event) -> threading.Thread:
-    """Start a thread that ends the process when something has stood still for too long.
-
-    It must see it several times over: a process that was suspended has stood still by the clock, and goes on at once.
-    """
-
-    def run() -> None:
-        seen = 0
-        while not stopped.wait(LOOK_S):
-            reasons = health.stalled()
-            seen = seen + 1 if reasons else 0
-            if seen >= STALLED_LOOKS:
-                fatal(Stalled("; ".join(reasons)))
-                return
-
-    thread = threading.Thread(target=run, name="stalls", daemon=True)
-    thread.start()
-    return thread
