@@ -81,6 +81,7 @@ def report(results: list[Result], arguments: argparse.Namespace) -> dict[str, An
         "kafka": f"Apache Kafka {kafka_version()}, one node",
         "machine": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
         "share": arguments.share,
+        "minutes": arguments.minutes or None,
         "seed": arguments.seed,
         "total": sums,
         "rows": [one.as_json() for one in results],
@@ -92,6 +93,9 @@ def main() -> int:
     parser.add_argument("--rows", default="", help="row numbers, comma-separated; default: all")
     parser.add_argument("--share", type=float, default=1.0, help="how much of each row, 0 to 1")
     parser.add_argument("--jobs", type=int, default=1, help="rows played beside each other")
+    parser.add_argument(
+        "--minutes", type=float, default=0.0, help="after so many, no further row and no further crash is begun"
+    )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--folder", type=Path, help="where logs, seeds and histories are kept")
     parser.add_argument("--json", type=Path, help=f"where to write the report; default: {REPORT.name} for a run of all rows")
@@ -99,21 +103,21 @@ def main() -> int:
     wanted = [int(number) for number in arguments.rows.split(",") if number] or list(ROWS)
     folder = arguments.folder or Path(tempfile.mkdtemp(prefix="rtcdp-faults-"))
     print(f"histories: {folder}", flush=True)
-    results = []
+    results: list[Result] = []
+    path = arguments.json or (REPORT if not arguments.rows and arguments.share >= 1 else None)
     with find() as kafka:
-        stage = Stage(kafka.bootstrap, folder, arguments.seed, arguments.share)
+        stage = Stage(kafka.bootstrap, folder, arguments.seed, arguments.share, arguments.minutes)
         with ThreadPoolExecutor(arguments.jobs) as pool:
             for future in as_completed([pool.submit(timed, ROWS[number], stage) for number in wanted]):
                 result = future.result()
                 results.append(result)
                 print(table([result]), *result.failures, sep="\n", flush=True)
-                (folder / "results.json").write_text(json.dumps([one.as_json() for one in results], indent=1), "utf-8")
+                results.sort(key=lambda one: one.row)
+                for place in filter(None, (folder / "results.json", path)):
+                    place.write_text(json.dumps(report(results, arguments), indent=1, ensure_ascii=False) + "\n", "utf-8")
         stage.close()
-    results.sort(key=lambda one: one.row)
     print("\n" + table(results))
-    path = arguments.json or (REPORT if not arguments.rows and arguments.share >= 1 else None)
     if path is not None:
-        path.write_text(json.dumps(report(results, arguments), indent=1, ensure_ascii=False) + "\n", "utf-8")
         print(f"written: {path}")
     return 0 if all(result.passed for result in results) else 1
 

@@ -9,7 +9,7 @@ from faults.points import INGEST, OPEN, REVOKE, STARTING, STEPS
 from faults.rig import Failed, Rig
 from faults.stage import Result, Stage, finish, load, red
 
-REACH = 12.0
+REACH = 20.0
 """How long a worker may take to come to its fail point (s)."""
 
 
@@ -33,7 +33,7 @@ def kill(rig: Rig, least: float, most: float) -> None:
     rig.fault("kill")
 
 
-def crashes(rig: Rig, result: Result, points: list[str], kills: int) -> None:
+def crashes(stage: Stage, rig: Rig, result: Result, points: list[str], kills: int) -> None:
     """Crashes at these points and at random moments, under load; then a worker that works it all off."""
     todo = [*points, *[""] * kills]
     rig.random.shuffle(todo)
@@ -44,6 +44,9 @@ def crashes(rig: Rig, result: Result, points: list[str], kills: int) -> None:
         for number, point in enumerate(todo):
             if number % 10 == 0:
                 rig.damage()
+            if stage.over():
+                result.note += f" time was up after {number} of {len(todo)} crashes;"
+                break
             if point:
                 crash(rig, point, rig.random.randint(1, 4))
             else:
@@ -61,9 +64,9 @@ def row1(stage: Stage) -> Result:
     points = [*STEPS, *INGEST, *OPEN, *REVOKE]
     rounds = stage.count(26, 1)
     with stage.rig("kills", partitions=4) as rig:
-        crashes(rig, result, points * rounds, stage.count(100, 2))
+        crashes(stage, rig, result, points * rounds, stage.count(100, 2))
     with stage.rig("kills-rocksdb", store="rocksdb") as rig:
-        crashes(rig, result, [*STEPS, "start.restoring"] * stage.count(3, 1), stage.count(10, 1))
+        crashes(stage, rig, result, [*STEPS, "start.restoring"] * stage.count(3, 1), stage.count(10, 1))
 
     result.control_red = red(lambda outcome: kill_control(stage, outcome))
     return result
@@ -82,7 +85,7 @@ def short_row1(stage: Stage) -> Result:
     """A few crashes: those with an open transaction, around it, and in ingest."""
     result = Result(1, "kill -9 of the worker", stage.seed)
     with stage.rig("kills") as rig:
-        crashes(rig, result, ["step3.position", "step3.committed", "ingest.acknowledged", "step3.changes"], 0)
+        crashes(stage, rig, result, ["step3.position", "step3.committed", "ingest.acknowledged", "step3.changes"], 0)
     return result
 
 

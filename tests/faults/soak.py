@@ -116,10 +116,9 @@ def row18(stage: Stage) -> Result:
     result.note = "no control: what bounds the memory is the transport itself"
     with stage.rig("burst", metrics_port=0) as rig:
         events = stage.count(200_000, 20_000)
+        samples, most = Samples(rig.start().pid), 0
+        rig.owned_by(rig.newest("one"))
         with load(rig, rate=10_000, users=2_000) as sending:
-            worker = rig.start()
-            samples = Samples(worker.pid)
-            most = 0
             while sending.sent < events:
                 samples.take(time.monotonic())
                 most = max(most, _lag(rig))

@@ -79,12 +79,18 @@ class Stage:
 
     bootstrap: of a Kafka that goes on during all of them.
     share:     how much of a full row is done, 0 to 1.
+    minutes:   after so many the longest loops end early; 0: never.
     """
 
-    def __init__(self, bootstrap: str, folder: Path, seed: int, share: float = 1.0) -> None:
+    def __init__(self, bootstrap: str, folder: Path, seed: int, share: float = 1.0, minutes: float = 0.0) -> None:
         self.bootstrap, self.folder, self.seed, self.share = bootstrap, folder, seed, share
+        self._until = time.monotonic() + minutes * 60 if minutes else float("inf")
         self.launcher = Launcher()
         self._numbers = itertools.count(1)
+
+    def over(self) -> bool:
+        """Whether the time is up."""
+        return time.monotonic() > self._until
 
     def count(self, full: int, least: int = 1) -> int:
         """How many of something to do."""
@@ -204,6 +210,11 @@ def red(play: Callable[[Result], None]) -> bool:
 def timed(row: Callable[[Stage], Result], stage: Stage) -> Result:
     """Play a row; what stops it is a failure of it."""
     began = time.monotonic()
+    if stage.over():
+        result = Result(int(row.__name__.removeprefix("row")), (row.__doc__ or "").splitlines()[0], stage.seed)
+        result.note = "not played: time was up"
+        result.fail(result.note)
+        return result
     try:
         result = row(stage)
     except Exception as failure:  # noqa: BLE001 # whatever it is, the other rows go on
