@@ -2,6 +2,7 @@
 
     python -m faults                       every row in full
     python -m faults --rows 1,4 --share 0.1    a tenth of two rows; nothing is written
+    python -m faults --rows 16 --json docs/reliability.json    one row played again, the others of the report kept
 
 Exit code 0 where every row passed and every control was red, else 1.
 """
@@ -71,20 +72,30 @@ def table(results: list[Result]) -> str:
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in texts)
 
 
-def report(results: list[Result], arguments: argparse.Namespace) -> dict[str, Any]:
-    """The report as data."""
+def written(path: Path) -> list[dict[str, Any]]:
+    """The rows of a report that is there already: those not played now are kept, each with the commit it was played at."""
+    if not path.exists():
+        return []
+    found = json.loads(path.read_text("utf-8"))
+    return [{"at": found["at"], "commit": found["commit"], **row} for row in found["rows"]]
+
+
+def report(results: list[Result], arguments: argparse.Namespace, kept: list[dict[str, Any]]) -> dict[str, Any]:
+    """The report as data. kept: rows of an earlier one."""
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
-    sums = {name: sum(getattr(one, name) for one in results) for name in ("events", "faults", "kills_in_transaction", *BAD)}
+    now = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "commit": commit.stdout.strip()}
+    played = {one.row: {**now, **one.as_json()} for one in results}
+    rows = sorted([*played.values(), *(row for row in kept if row["row"] not in played)], key=lambda row: row["row"])
+    sums = {name: sum(row[name] for row in rows) for name in ("events", "faults", "kills_in_transaction", *BAD)}
     return {
-        "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": commit.stdout.strip(),
+        **now,
         "kafka": f"Apache Kafka {kafka_version()}, one node",
         "machine": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
         "share": arguments.share,
         "minutes": arguments.minutes or None,
         "seed": arguments.seed,
         "total": sums,
-        "rows": [one.as_json() for one in results],
+        "rows": rows,
     }
 
 
@@ -105,6 +116,7 @@ def main() -> int:
     print(f"histories: {folder}", flush=True)
     results: list[Result] = []
     path = arguments.json or (REPORT if not arguments.rows and arguments.share >= 1 else None)
+    kept = [] if path is None else written(path)
     with find() as kafka:
         stage = Stage(kafka.bootstrap, folder, arguments.seed, arguments.share, arguments.minutes)
         with ThreadPoolExecutor(arguments.jobs) as pool:
@@ -114,7 +126,7 @@ def main() -> int:
                 print(table([result]), *result.failures, sep="\n", flush=True)
                 results.sort(key=lambda one: one.row)
                 for place in filter(None, (folder / "results.json", path)):
-                    place.write_text(json.dumps(report(results, arguments), indent=1, ensure_ascii=False) + "\n", "utf-8")
+                    place.write_text(json.dumps(report(results, arguments, kept), indent=1, ensure_ascii=False) + "\n", "utf-8")
         stage.close()
     print("\n" + table(results))
     if path is not None:

@@ -18,8 +18,14 @@ from rtcdp.transport.settings import restore_conf
 from rtcdp.worker.versions import DefinitionsTopic, Versions, check_layout
 
 CHUNK = 5_000
-COMING = (KafkaError.COORDINATOR_NOT_AVAILABLE, KafkaError.COORDINATOR_LOAD_IN_PROGRESS, KafkaError.NOT_COORDINATOR)
+COMING = (
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.NOT_COORDINATOR,
+    KafkaError._TIMED_OUT,
+)
 """A cluster that has never had a group makes its coordinators now."""
+COMING_S = 45.0
 SESSION_S = 12.0
 """A little more than the session of a worker."""
 CURRENT_KEYS = ("current", "proposed/", "layout/")
@@ -108,7 +114,7 @@ class Offline:
     def _check_group(self) -> None:
         """Wait until the group is empty: one that was killed, or has a stable name, is a member until its session ends."""
         deadline = monotonic() + SESSION_S
-        while members := self._members(deadline):
+        while members := self._members(monotonic() + COMING_S):
             if monotonic() > deadline:
                 raise ClusterError(f"{members} workers of {self.settings.app} are running: stop them first")
             sleep(0.2)
