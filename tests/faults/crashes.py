@@ -16,8 +16,10 @@ REACH = 20.0
 def crash(rig: Rig, point: str, after: int, seconds: float = REACH) -> None:
     """One worker that dies at a point; by kill -9 from outside where it never comes there."""
     worker = rig.start(point=point, after=after)
+    if point == "step3.letters":
+        rig.damage(6)
     if point in REVOKE:
-        rig.moving()
+        rig.owned_by(worker)
         worker.send(signal.SIGTERM)
     code = rig.await_end(worker, seconds)
     if code != -signal.SIGKILL:

@@ -132,8 +132,14 @@ def install(plan: Plan, topics: dict[str, str]) -> None:
     after(GaplessProducer, "acknowledged", lambda found, *_: reach("ingest.acknowledged") if found else None)
     after(ProgressWriter, "publish", lambda _, writer, *__: reach("ingest.published", writer._producer))
     after_awaited(Consumer, "commit", lambda done, *_: reach("group.committed") if done else None)
+    owned: list[bool] = []  # a worker lets go of nothing when it joins
+    after_awaited(Consumer, "perform_seek", lambda *_: owned.append(True))
+
+    def revoked(point: str) -> Callable[..., None]:
+        return lambda *_: reach(point) if owned else None
+
     for owner in (profiles.ProfileAgent, Ingest):
-        after_awaited(owner, "let_go", lambda *_: reach("revoke.done"), lambda *_: reach("revoke.begun"))
+        after_awaited(owner, "let_go", revoked("revoke.done"), revoked("revoke.begun"))
 
 
 def _restoring(profiles: Any, reach: Callable[..., None]) -> None:

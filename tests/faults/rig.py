@@ -214,6 +214,8 @@ class Rig:
         self.restarts = 0
         self.next_point = ""
         """Where the next worker that is started again is to die."""
+        self.keeping = False
+        """Whether workers that end are started again."""
         self.unrefused: list[str] = []
         self.before: list[Rig] = []
         self.history: list[dict[str, Any]] = []
@@ -316,6 +318,7 @@ class Rig:
         """Workers that are started again whenever they end, as an orchestrator does it; they are killed at the end."""
         running = [self.start(instance, **more) for instance in instances]
         over = threading.Event()
+        self.keeping = True
 
         def keep() -> None:
             while not over.wait(0.05):
@@ -332,6 +335,7 @@ class Rig:
             yield running
         finally:
             over.set()
+            self.keeping = False
             keeper.join()
 
     @contextmanager
@@ -393,12 +397,14 @@ class Rig:
             else:
                 return
 
-    def damage(self) -> None:
-        """A record in the log itself that nothing can be made of."""
+    def damage(self, records: int = 1) -> None:
+        """Records in the log itself that nothing can be made of, half a second apart where they are several."""
         topic = self.settings.profile_events
-        partition = self.random.randrange(self.settings.partitions)
-        value = self.random.choice((b"{not json", b"", b'{"kind": "nonsense"}', b"\xff"))
-        self.producer.produce(topic, value, b"main/user_id:nobody", partition, headers=[("dead", b"1")])
+        for number in range(records):
+            partition = self.random.randrange(self.settings.partitions)
+            value = self.random.choice((b"{not json", b"", b'{"kind": "nonsense"}', b"\xff"))
+            self.producer.produce(topic, value, b"main/user_id:nobody", partition, headers=[("dead", b"1")])
+            time.sleep(0.5 if number < records - 1 else 0.0)
 
     def giant(self, number: int) -> None:
         """A record beyond what a raw event may be, or what Kafka takes by default."""
@@ -477,7 +483,13 @@ class Rig:
     def moving(self, seconds: float = 60.0) -> None:
         """Wait until something comes out that was not there at the call."""
         before = self.outputs()
-        wait_for(lambda: self.outputs() > before, seconds, "an output")
+
+        def look() -> bool:
+            if self.workers and all(worker.code is not None for worker in self.workers) and not self.keeping:
+                raise Failed("no worker runs any more")
+            return self.outputs() > before
+
+        wait_for(look, seconds, "an output")
 
     def part(self) -> dict[str, str]:
         """Where everything lies."""
