@@ -99,6 +99,38 @@ def report(results: list[Result], arguments: argparse.Namespace, kept: list[dict
     }
 
 
+MARKS = ("<!-- table: begin -->", "<!-- table: end -->")
+
+
+def show(found: dict[str, Any]) -> None:
+    """Write the report's table into the page about it."""
+    page = REPORT.with_suffix(".md")
+    head = (
+        "row",
+        "what",
+        "events",
+        "faults",
+        "in a transaction",
+        *(name.replace("_", " ") for name in BAD),
+        "gap s",
+        "control",
+    )
+    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
+    for row in found["rows"]:
+        control = "none" if row["control_red"] is None else "red" if row["control_red"] else "**not red**"
+        name = row["name"] + ("" if row["passed"] else " (**failed**)")
+        counts = (row["events"], row["faults"], row["kills_in_transaction"], *(row[name] for name in BAD), row["worst_gap_s"])
+        lines.append(f"| {row['row']} | {name} | {' | '.join(map(str, counts))} | {control} |")
+    total = found["total"]
+    sums = (total["events"], total["faults"], total["kills_in_transaction"], *(total[name] for name in BAD))
+    lines.append(f"| | all | {' | '.join(map(str, sums))} | | |")
+    notes = [f"* Row {row['row']}: {row['note'].strip(' ;')}." for row in found["rows"] if row["note"]]
+    about = f"{found['kafka']}; {found['machine']}; seed {found['seed']}; commit {found['commit']}, {found['at']}."
+    before, rest = page.read_text("utf-8").split(MARKS[0])
+    after = rest.split(MARKS[1])[1]
+    page.write_text("\n".join([before + MARKS[0], about, "", *lines, "", *notes, MARKS[1]]) + after, "utf-8")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m faults", description="Plays the fault suite on a real Kafka.")
     parser.add_argument("--rows", default="", help="row numbers, comma-separated; default: all")
@@ -131,6 +163,8 @@ def main() -> int:
     print("\n" + table(results))
     if path is not None:
         print(f"written: {path}")
+        if path.resolve() == REPORT:
+            show(json.loads(path.read_text("utf-8")))
     return 0 if all(result.passed for result in results) else 1
 
 

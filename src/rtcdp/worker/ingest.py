@@ -151,14 +151,22 @@ class Ingest:
         announced = []
         for tp in opened:
             source = source_name(self._cluster.topic_ids[tp.topic], tp.partition)
-            progress = recorded.get(source) or Progress()
+            progress = recorded.get(source)
             low, high = limits[tp]
-            done = max(committed.get(tp, 0), progress.done)
-            # What retention has taken is left to the transport, which starts behind it and says so.
-            starts[tp] = done if done > low else None
+            if progress is None:
+                # The group's offset alone says nothing: the topic may have been made again. Repeats are dropped by origin.
+                progress, done = Progress(), low
+                if committed.get(tp, 0) > low:
+                    logger.warning("%s/%s is not the topic it was: read from its beginning", tp.topic, tp.partition)
+            else:
+                done = max(committed.get(tp, 0), progress.done)
+            if done < low:
+                logger.warning("%s/%s: the records %s to %s are gone unread", tp.topic, tp.partition, done, low - 1)
+                done = low
+            starts[tp] = done
             settings = self._sources.get(tp.topic)
             timed = self._arrival if settings is None else settings.time == "arrival"
-            lane = Lane(source, max(done, low), progress.versions, timed=timed, watermark=progress.watermark)
+            lane = Lane(source, done, progress.versions, timed=timed, watermark=progress.watermark)
             if self._take_up_version(lane, max(high, done)):
                 announced.append(lane)
             self._lanes[tp] = lane
