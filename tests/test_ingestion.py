@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import sys
-import time
 from typing import Any
 
 import msgspec
@@ -14,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from test_cleaning import SCALARS, TREES, check
+from test_letters import ORIGIN
 
 from rtcdp import records, timestamps
 from rtcdp.cleaning import FIXES, MAX_NAME, clean_text
@@ -21,8 +20,7 @@ from rtcdp.errors import Unfit
 from rtcdp.events import REASONS
 from rtcdp.identity import parse_profile_key
 from rtcdp.ingestion import MAX_CLEAN_BYTES, MAX_FUTURE, Accepted, Ingestor, Refused, Source
-from rtcdp.letters import KEPT_BYTES, ORIGIN_HEADER, RECEIVED_HEADER, dead_letter, first_origin, record, replayed
-from rtcdp.outputs import DeadLetter, Origin
+from rtcdp.letters import ORIGIN_HEADER, RECEIVED_HEADER, dead_letter, replayed
 from rtcdp.rules.definitions import IdentityPlan, PlannedEvent, Property, TrackingPlan
 
 NOW = 1_800_000_000_000
@@ -503,95 +501,3 @@ def test_bad_input_is_a_dead_letter(raw: bytes | None, reason: str) -> None:
 def test_bad_input_that_is_repaired(raw: bytes, properties: dict[str, Any]) -> None:
     event = take(b'{"type":"track","event":"E","userId":"u","properties":%s}' % raw)
     assert event.properties == properties
-
-
-# ---- dead letters ----
-
-ORIGIN = Origin(topic="events", topic_id="abc", partition=2, offset=9)
-
-
-def test_a_dead_letter_keeps_everything() -> None:
-    letter = dead_letter(Unfit("violation", "why", "properties.a"), ORIGIN, b"k\xff", b"\x00raw", NOW, 1 << 20)
-    key, value = record(letter)
-    assert key == b"abc/2/9"
-    read = msgspec.json.decode(value, type=DeadLetter)
-    assert (read.stage, read.reason, read.field, read.detail, read.length, read.truncated) == (
-        "ingest",
-        "violation",
-        "properties.a",
-        "why",
-        4,
-        False,
-    )
-    sent_key, sent_value, headers = replayed(read, {"events"})
-    assert (sent_key, sent_value) == (b"k\xff", b"\x00raw")
-    assert dict(headers) == {ORIGIN_HEADER: b"abc/2/9", RECEIVED_HEADER: b"%d" % NOW}
-
-
-def test_null_and_empty_differ() -> None:
-    for data in (None, b""):
-        letter = dead_letter(Unfit("empty", ""), ORIGIN, data, data, NOW, 1 << 20)
-        assert replayed(letter, {"events"})[:2] == (data, data)
-
-
-@pytest.mark.parametrize("limit", [1 << 20, 100_000, 4_096, 2_100])
-def test_a_dead_letter_that_does_not_fit(limit: int) -> None:
-    huge = b"x" * 2_000_000
-    letter = dead_letter(
-        Unfit("too_large", "big" * 1000), Origin(topic="t", partition=0, offset=0), huge[:5000], huge, NOW, limit
-    )
-    assert letter.truncated
-    assert letter.length == len(huge)
-    if limit > 10_000:
-        assert sum(map(len, record(letter))) + 100 < limit
-        assert letter.original is not None
-        assert len(letter.original) == -(-min(KEPT_BYTES, 10**9) // 3) * 4
-    with pytest.raises(ValueError, match="only the first bytes"):
-        replayed(letter, {"t"})
-
-
-def test_the_letter_of_a_replay_points_to_the_first() -> None:
-    headers = [(RECEIVED_HEADER, b"%d" % (NOW - 5)), (ORIGIN_HEADER, b"abc/0/1")]
-    letter = dead_letter(Unfit("violation", ""), ORIGIN, None, b"{}", NOW, 1 << 20, headers=headers)
-    assert first_origin(letter) == "abc/0/1"
-    assert dict(replayed(letter, {"events"})[2]) == {ORIGIN_HEADER: b"abc/0/1", RECEIVED_HEADER: b"%d" % (NOW - 5)}
-
-
-def test_what_cannot_be_sent_again() -> None:
-    letter = dead_letter(Unfit("fold_failed", ""), ORIGIN, None, b"{}", NOW, 1 << 20, stage="profile")
-    with pytest.raises(ValueError, match="no raw record"):
-        replayed(letter, {"events"})
-    letter = dead_letter(Unfit("violation", ""), ORIGIN, None, b"{}", NOW, 1 << 20)
-    with pytest.raises(ValueError, match="none of this deployment's sources"):
-        replayed(letter, {"other"})
-    letter.hash = "0" * 32
-    with pytest.raises(ValueError, match="hash"):
-        replayed(letter, {"events"})
-
-
-def test_cost_per_event() -> None:
-    """No assertion on time: run with `-s` to see microseconds per event."""
-    base = (
-        '{"messageId":"e00000001","type":"track","event":"Product Viewed","userId":"u00123","anonymousId":"a9e3779b1",'
-        '"timestamp":"2024-03-05T10:11:12.345Z","channel":"web","properties":{"sku":"SKU-00123","category":"shoes",'
-        '"price":129.99},"context":{"ip":"10.1.2.3","ua":"Mozilla/5.0 (X11)","locale":"en-GB"}}'
-    )
-    variants = {
-        "typical": base,
-        "chinese": base.replace("shoes", "鞋子"),
-        "escaped": base.replace("shoes", r"\u978b\u5b50"),
-        "anonymous": base.replace('"userId":"u00123",', ""),
-        "epoch ms": base.replace('"2024-03-05T10:11:12.345Z"', "1709633472345"),
-        "card": base.replace("shoes", "4111111111111111"),
-    }
-    worker = ingestor()
-    for name, text in variants.items():
-        raw = text.encode()
-        best = float("inf")
-        for _ in range(5):
-            start = time.process_time()
-            for offset in range(200):
-                result = worker.ingest(raw, SOURCE, offset, NOW)
-            best = min(best, (time.process_time() - start) / 200)
-        assert isinstance(result, Accepted)
-        sys.stdout.write(f"{name:>10} {len(raw)} bytes {best * 1e6:.1f} us\n")
