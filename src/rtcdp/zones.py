@@ -91,8 +91,15 @@ class Calendar:
         """
         if not self._start <= ms < self._end:  # what was asked for last is usually asked for again
             try:
-                first = _first_day(local(ms, self._zone).date(), self.unit)
-                self._start, self._end = _midnight(first, self._zone), _midnight(_following(first, self.unit), self._zone)
+                self._find(ms)
             except (OverflowError, ValueError):
                 return -_NEVER, _NEVER
         return self._start, self._end
+
+    def _find(self, ms: int) -> None:
+        first = _first_day(local(ms, self._zone).date(), self.unit)
+        following = _following(first, self.unit)
+        start, end = _midnight(first, self._zone), _midnight(following, self._zone)
+        if ms >= end:  # clocks were put back over midnight: what has begun goes on
+            start, end = end, _midnight(_following(following, self.unit), self._zone)
+        self._start, self._end = start, end

@@ -46,6 +46,7 @@ def record(item: Happened | Ticked, offset: int) -> tuple[int, bytes, bytes]:
         traits=item.traits,
         simulated=item.simulated,
         historical=item.historical,
+        channel=item.channel,
     )
     return offset, (TENANT + item.profile).encode(), records.encode(event)
 

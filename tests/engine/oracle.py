@@ -1,9 +1,11 @@
 """What the language means, with plain loops: every event of a profile is kept, and everything is computed from all of them.
 
-Written from the language alone; nothing of the engine is imported. Definitions are plain data (`Spec`), which `texts` spells
+Written from the language alone; nothing of the engine is imported. Features are those of `rtcdp.simulate.bruteforce`.
+Definitions are plain data (`Spec`), which `texts` spells
 as the sections of a definitions folder. Expressions are nested tuples:
 
     ("feature", name) ("tag", name) ("trait", name) ("since", feature) ("segment", name) ("constant", value)
+    ("part", feature, key) ("top", feature)    of a feature that has a value for each key
     ("property", name)                         of an event
     ("stage",)
     ("compare", operator, left, right) ("and", ...) ("or", ...) ("not", x) ("missing", x) ("if", test, then, otherwise)
@@ -12,99 +14,23 @@ as the sections of a definitions folder. Expressions are nested tuples:
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from fractions import Fraction
-from functools import lru_cache
 from typing import Any
 
 from engine.oracle_triggers import GroupSpec, LimitSpec, Reactions, TriggerSpec, Wait, group_text, limits_text, trigger_text
 
+from rtcdp.simulate import bruteforce
+from rtcdp.simulate.bruteforce import Entry, Expression, FeatureSpec, Happening, StepSpec, aggregate, find, number, spell
+
+__all__ = ["Entry", "FeatureSpec", "GroupSpec", "LimitSpec", "StepSpec", "TriggerSpec", "aggregate"]  # what is taken from here by others
+
 DAY = 86_400_000
 SEEN_MOST = 64
-Expression = tuple[Any, ...]
-
-
-# ---- aggregates ------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One value of one event: when it occurred, the event's id, its place in an array, the value."""
-
-    at: int
-    id: str
-    place: int
-    value: Any
-
-
-def number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-@lru_cache(maxsize=4096)
-def millionths(value: float) -> int:
-    """A number as it counts in sums: in millionths, halves to even."""
-    written = Fraction(repr(value)) if abs(value) < 2**53 else Fraction(value)  # from there on a float is a whole number
-    return round(written * 1_000_000)
-
-
-def spell(value: Any) -> str:
-    """By what values are told apart: 1 is 1.0, but neither true nor '1'."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, float) and value == int(value):
-        value = int(value)
-    return "\0" + json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
-
-
-def plain(value: Fraction) -> float | int:
-    return int(value) if value.denominator == 1 else float(value)
-
-
-def aggregate(kind: str, entries: Sequence[Entry]) -> Any:
-    """The value of an aggregate over these entries; None is missing."""
-    if kind == "count":
-        return len({(entry.at, entry.id) for entry in entries})
-    ordered = sorted(entries, key=lambda entry: (entry.at, entry.id, entry.place))
-    numbers = [entry.value for entry in entries if number(entry.value)]
-    if kind == "sum":
-        return plain(Fraction(sum(map(millionths, numbers)), 1_000_000))
-    if kind == "avg":
-        return float(Fraction(sum(map(millionths, numbers)), 1_000_000 * len(numbers))) if numbers else None
-    if kind in ("min", "max"):
-        return (min if kind == "min" else max)(numbers, default=None)
-    if kind in ("first", "last"):
-        return ordered[0 if kind == "first" else -1].value if ordered else None
-    if kind in ("first_time", "last_time"):
-        return ordered[0 if kind == "first_time" else -1].at if ordered else None
-    kinds: dict[str, list[Entry]] = {}
-    for entry in entries:
-        kinds.setdefault(spell(entry.value), []).append(entry)
-    if kind == "unique":
-        return len(kinds)
-    if kind == "most_frequent":
-        if not kinds:
-            return None
-        best = min(kinds, key=lambda text: (-len(kinds[text]), max(entry.at for entry in kinds[text]), text))
-        return kinds[best][0].value
-    raise ValueError(kind)
 
 
 # ---- definitions -----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class FeatureSpec:
-    """events: names, or ("*",). value: a property; "name[]" fans out. within in ms."""
-
-    kind: str
-    events: tuple[str, ...]
-    value: str | None = None
-    where: Expression | None = None
-    within: int | None = None
 
 
 @dataclass(frozen=True)
@@ -129,10 +55,10 @@ def text(expression: Expression) -> str:
     kind, *rest = expression
     if kind in ("feature", "tag", "segment", "stage"):
         return str(rest[0] if rest else kind)
-    if kind == "trait":
-        return f"traits.{rest[0]}"
-    if kind == "property":
-        return f"properties.{rest[0]}"
+    if kind in ("trait", "property"):
+        return f"{'traits' if kind == 'trait' else 'properties'}.{rest[0]}"
+    if kind in ("part", "top"):
+        return f"{rest[0]}[{rest[1]!r}]" if kind == "part" else f"top({rest[0]})"
     if kind in ("since", "missing"):
         return f"{kind}({rest[0] if kind == 'since' else text(rest[0])})"
     if kind == "constant":
@@ -149,19 +75,45 @@ def text(expression: Expression) -> str:
     return "(" + f" {kind} ".join(text(item) for item in rest) + ")"
 
 
+def feature_text(spec: FeatureSpec) -> dict[str, Any]:
+    """A feature as a definitions folder holds it."""
+    events = list(spec.events) if len(spec.events) != 1 else spec.events[0]
+    written: dict[str, Any] = {spec.kind: events}
+    if spec.kind == "sequence":
+        written = {"sequence": [step_text(step) for step in spec.steps]}
+    elif spec.value is not None:
+        written = {spec.kind: f"properties.{spec.value}", "of": events}
+    if spec.within is not None:
+        written["within"] = f"{spec.within}ms" + (f"..{spec.offset}ms" if spec.offset else "")
+    if spec.during is not None:
+        written["during"], written["zone"] = spec.during
+    if spec.per_session:
+        written["per"] = "session"
+    if spec.per_session or spec.kind in ("sessions", "bounces", "time_spent", "dwell"):
+        written["gap"] = {name: f"{gap}ms" for name, gap in spec.gaps} or f"{spec.gap}ms"
+    more = {
+        "where": spec.where and text(spec.where),
+        "by": spec.by and f"properties.{spec.by}",
+        "reset_on": list(spec.reset_on),
+        "order": "strict" if spec.strict else None,
+        "restart": "true" if spec.restart else None,
+        "same": spec.same and f"properties.{spec.same}",
+        "spend": list(spec.spend),
+        "expire": spec.expire and f"{spec.expire}ms",
+    }
+    return written | {name: value for name, value in more.items() if value}
+
+
+def step_text(step: StepSpec) -> dict[str, Any]:
+    written: dict[str, Any] = {"event": list(step.events)}
+    if step.where is not None:
+        written["where"] = text(step.where)
+    return {"not": written} if step.excluded else written
+
+
 def texts(spec: Spec) -> dict[str, Any]:
     """The sections of a definitions folder."""
-    features: dict[str, Any] = {}
-    for name, feature in spec.features.items():
-        events = list(feature.events) if len(feature.events) > 1 else feature.events[0]
-        written: dict[str, Any] = {feature.kind: events}
-        if feature.value is not None:
-            written = {feature.kind: f"properties.{feature.value}", "of": events}
-        if feature.where is not None:
-            written["where"] = text(feature.where)
-        if feature.within is not None:
-            written["within"] = f"{feature.within}ms"
-        features[name] = written
+    features = {name: feature_text(feature) for name, feature in spec.features.items()}
     tags = {
         name: {"value": text(value)} | ({"when": text(when)} if when is not None else {})
         for name, (value, when) in spec.tags.items()
@@ -195,6 +147,7 @@ class Happened:
     traits: dict[str, Any] = field(default_factory=dict)
     simulated: bool = False
     historical: bool = False
+    channel: str = ""
 
 
 @dataclass(frozen=True)
@@ -208,14 +161,6 @@ class Ticked:
 Output = dict[str, Any]
 
 
-def find(value: Any, path: str) -> Any:
-    """A property; `name[]` gives the list, without what is missing."""
-    found = value.get(path.removesuffix("[]"))
-    if path.endswith("[]"):
-        return [item for item in found if item is not None] if isinstance(found, list) else None
-    return found
-
-
 class Oracle(Reactions):
     """One profile. dense: look at every millisecond, instead of at the instants at which something could change."""
 
@@ -225,6 +170,7 @@ class Oracle(Reactions):
         self.dense = dense
         self.now = 0
         self.events: list[Happened] = []
+        self.happenings: list[Happening] = []
         self.seen: list[tuple[str, int]] = []
         self.members: set[str] = set()
         self.tags: dict[str, Any] = {}
@@ -234,22 +180,10 @@ class Oracle(Reactions):
     # what holds now
 
     def feature(self, name: str) -> Any:
-        spec = self.spec.features[name]
-        entries: list[Entry] = []
-        for event in self.events:
-            if spec.events != ("*",) and event.event not in spec.events:
-                continue
-            if spec.within is not None and not self.now - spec.within < event.occurred <= self.now:
-                continue
-            if spec.where is not None and self.value(spec.where, event) is not True:
-                continue
-            if spec.value is None:
-                entries.append(Entry(event.occurred, event.id, 0, None))
-                continue
-            found = find(event.properties, spec.value)
-            items = found if isinstance(found, list) else [] if found is None else [found]
-            entries += [Entry(event.occurred, event.id, place, item) for place, item in enumerate(items)]
-        return aggregate(spec.kind, entries)
+        return bruteforce.feature(self.spec.features[name], self.happenings, self.now, self.holds)
+
+    def holds(self, expression: Expression, event: Any) -> bool:
+        return self.value(expression, event) is True
 
     def trait(self, name: str) -> Any:
         given = [event for event in self.events if name in event.traits]
@@ -258,6 +192,11 @@ class Oracle(Reactions):
     def value(self, expression: Expression, event: Happened | None = None) -> Any:
         """The value of an expression; None is missing."""
         kind, *rest = expression
+        if kind == "part":
+            return self.feature(rest[0]).get(rest[1], bruteforce.nothing_of(self.spec.features[rest[0]]))
+        if kind == "top":
+            values = self.feature(rest[0])
+            return min(values, key=lambda key: (-values[key], key), default=None)
         if kind in ("feature", "since", "constant", "duration", "trait", "tag", "segment", "property", "stage"):
             return self.leaf(kind, rest[0] if rest else None, event)
         if kind == "if":
@@ -320,6 +259,8 @@ class Oracle(Reactions):
             return
         self.seen.append((event.id, self.now))
         self.events.append(event)
+        at = (event.occurred, self.now, event.id, event.event, event.properties, event.channel)
+        self.happenings.append(Happening(*at, source=event))
         cause = ("event", event.id)
         started = self.look(cause, historical=event.historical)
         self.schedule()
@@ -366,7 +307,8 @@ class Oracle(Reactions):
 
     def candidates(self) -> Iterator[int]:
         yield from self.instants()
-        withins = {spec.within for spec in self.spec.features.values() if spec.within is not None}
+        for spec in self.spec.features.values():
+            yield from bruteforce.instants(spec, self.happenings, self.now)
         constants = set()
         conditions = [*self.spec.segments.values(), *(item for pair in self.spec.tags.values() for item in pair if item)]
         conditions += [condition for _, condition, _ in self.spec.stages]
@@ -374,7 +316,7 @@ class Oracle(Reactions):
         for condition in conditions:
             constants |= durations(condition)
         for event in self.events:
-            for length in withins | constants:
+            for length in constants:
                 yield event.occurred + length
                 yield event.occurred + length + 1
 

@@ -13,6 +13,7 @@ NAMES = {
     "spend": Defined("feature", Type.NUMBER),
     "last_order": Defined("feature", Type.TIME),
     "favourite": Defined("feature", Type.ANY),
+    "views": Defined("feature", Type.NUMBER, keyed=True),
     "band": Defined("tag", Type.TEXT),
     "buyers": Defined("segment", Type.BOOLEAN),
     "vips": Defined("list", Type.LIST),
@@ -55,7 +56,7 @@ numbers: st.SearchStrategy[str] = st.deferred(
     lambda: st.one_of(
         _whole,
         st.floats(0, 1e6, allow_nan=False).map(repr),
-        st.sampled_from(["orders", "spend", "properties.price", "month(occurred)", "length(band)"]),
+        st.sampled_from(["orders", "spend", "views['a b']", "properties.price", "month(occurred)", "length(band)"]),
         binary(numbers, ["+", "-", "*"], numbers),
         binary(numbers, ["/", "%", "//"], st.sampled_from(["orders", "3", "0.5"])),
         numbers.map(lambda text: f"-({text})"),

@@ -275,6 +275,7 @@ def test_every_function_can_be_called_and_is_described() -> None:
         "length": "length(band)",
         "lower": "lower(band)",
         "missing": "missing(band)",
+        "top": "top(views)",
         **{name: f"{name}(occurred)" for name in ("month", "weekday", "hour", "day")},
     }
     assert examples.keys() == SIGNATURES.keys()

@@ -56,6 +56,10 @@ class Keyed:
         parts[new][0] += parts.pop(rarest)[0] & ~LATEST
         slot[_LOST] = True
 
+    def full(self, slot: Slot, key: str) -> bool:
+        """Whether another key has to go where this one comes."""
+        return slot is not None and len(slot[_PARTS]) >= self.top and key not in slot[_PARTS]
+
     def part(self, slot: Slot, now: int, key: str) -> Any:
         """Read one key; what was never seen has the value of nothing."""
         part = None if slot is None else slot[_PARTS].get(key)

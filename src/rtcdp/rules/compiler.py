@@ -15,16 +15,19 @@ from typing import Literal as LiteralType
 from rtcdp.profile import Profile, slot_key
 from rtcdp.rules.compiled_triggers import CompiledTrigger, compile_trigger
 from rtcdp.rules.definitions import ANY_EVENT, Definitions, Feature, Segment, Tag
-from rtcdp.rules.expressions import Compare, EventField, Literal, Logical, Name, Node, Path, Type, unparse, walk
-from rtcdp.rules.features import Leaf, Update
+from rtcdp.rules.expressions import Compare, EventField, Literal, Logical, Name, Node, Part, Path, Type, unparse, walk
+from rtcdp.rules.features import Leaf, Readers, Update
 from rtcdp.rules.gates import Rules
 from rtcdp.rules.interpreter import Closure, Reader, closure, condition, follow
 from rtcdp.rules.ordering import Lifecycle, Ruled, Watch, identity, reads_of, rule_order
 from rtcdp.rules.projection import Projection
-from rtcdp.rules.reads import Reads, trait_name
+from rtcdp.rules.reads import Reads, collect, trait_name
+from rtcdp.rules.roles import reading
 from rtcdp.rules.sending import Trigger, fired, looked_at
 from rtcdp.timestamps import render
 
+# Features that rules may compare with constants without being looked at for every change.
+_WHOLE_NUMBERS = frozenset({"count", "sum", "unique", "sequence", "sessions", "bounces"})
 _DISPATCH_FROM = 4  # leaves told apart by one property's value, from which a table pays
 RuleKind = LiteralType["tag", "segment", "stage", "schedule", "guard", "ending"]
 
@@ -153,6 +156,9 @@ class _ProfileReader:
     def _feature(self, name: str) -> Closure:
         return self._compiler.features[name].reader()
 
+    def part(self, node: Part) -> Closure:
+        return self._compiler.features[node.name].part_reader(node.key)
+
     def path(self, node: Path) -> Closure:
         if node.root != "traits":
             message = f"{node.root} is not readable here"
@@ -186,6 +192,10 @@ class _EventReader:
     def name(self, node: Name) -> Closure:
         members = self._compiler.definitions.lists[node.name]
         return lambda profile, event: members
+
+    def part(self, node: Part) -> Closure:
+        message = f"{node.name} is not readable of an event"
+        raise TypeError(message)
 
     def path(self, node: Path) -> Closure:
         if node.root == "traits":
@@ -300,6 +310,7 @@ class _Compiler:
         gated: dict[str, list[tuple[str, float, int]]] = defaultdict(list)
         since: dict[str, list[tuple[str, float, int]]] = defaultdict(list)
         named: dict[str, list[tuple[str, int]]] = defaultdict(list)
+        keyed: dict[str, list[tuple[str, int]]] = defaultdict(list)
         normal = {name: feature.normal for name, feature in self.definitions.features.items()}
         for index, reads in enumerate(self.reads):
             for name in reads.features:
@@ -310,6 +321,8 @@ class _Compiler:
                 since[normal[name]].append((operator, constant, index))
             for name, value in reads.named:
                 named[normal[name]].append((value, index))
+            for name, key in sorted(reads.parts):
+                keyed[normal[name]].append((key, index))
         whole = {normal[name] for name in self._read_whole()}
         reader = _EventReader(self)
         leaves: dict[str, Leaf] = {}
@@ -318,20 +331,18 @@ class _Compiler:
             text = feature.normal
             if text not in made:
                 read, gates = readers[text], gated[text]
-                if feature.aggregate not in ("count", "sum", "unique") or text in whole:
+                if feature.aggregate not in _WHOLE_NUMBERS or text in whole:
                     # only where every reader compares with constants may a window keep less than it holds
                     read = read | {rule for _, _, rule in gates}
                     gates = []
-                if feature.aggregate != "most_frequent" or feature.within is not None:
+                if feature.aggregate != "most_frequent" or not feature.is_plain:
                     read = read | {rule for _, rule in named.pop(text, ())}
+                where, value_of = reading(feature, reader)
                 made[text] = Leaf(
                     feature,
-                    tuple(sorted(read)),
-                    gates,
-                    since[text],
-                    named[text],
-                    condition(feature.where, reader),
-                    None if feature.value is None else closure(feature.value, reader),
+                    Readers(tuple(sorted(read)), gates, since[text], named[text], keyed[text]),
+                    where,
+                    value_of,
                     self.projection.attribute(feature.value),
                 )
                 leaves[made[text].key] = made[text]
@@ -341,6 +352,10 @@ class _Compiler:
     def _read_whole(self) -> set[str]:
         """Windowed counts that a payload or a trigger's condition reads as they are."""
         reads = Reads()
+        for feature in self.definitions.derived.values():
+            collect(feature.value, reads)
+        reads.features |= {name for name, *_ in reads.gated} | {name for name, *_ in reads.since}
+        reads.features |= {name for name, _ in reads.named}
         for trigger in self.definitions.triggers.values():
             for node in fired(trigger):
                 for item in walk(node):
@@ -440,7 +455,7 @@ class _Compiler:
         by_property: dict[tuple[str, tuple[str, ...]], list[tuple[str, Leaf]]] = defaultdict(list)
         rest: list[Leaf] = []
         for leaf in leaves:
-            told = _told_apart(features[leaf.key].where)
+            told = None if leaf.where is None else _told_apart(features[leaf.key].where)
             if told is None:
                 rest.append(leaf)
             else:
@@ -541,7 +556,7 @@ def _event_paths(definitions: Definitions) -> Iterable[tuple[str, tuple[str, ...
     """Every path of an event that some definition reads."""
     nodes: list[Node | None] = []
     for feature in definitions.features.values():
-        nodes += [feature.value, feature.where]
+        nodes += feature.nodes
     for trigger in definitions.triggers.values():
         nodes += [*fired(trigger), *looked_at(trigger)]
     for node in nodes:

@@ -13,15 +13,43 @@ ANY_EVENT = "*"
 
 
 @dataclass(frozen=True, slots=True)
-class Feature:
-    """An incremental aggregate over one profile's events.
+class Filter:
+    """Some events: their names (("*",) for any), and which of them."""
 
-    aggregate: one of count sum min max avg first last first_time last_time unique most_frequent.
-    events:    event names it reads; ("*",) for any.
-    value:     what is aggregated, an expression over the event; None for count, first_time, last_time.
+    events: tuple[str, ...]
+    where: Node | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One item of a sequence. excluded: it must not come there. same: what must be the same, instead of the feature's."""
+
+    events: tuple[str, ...]
+    where: Node | None = None
+    excluded: bool = False
+    same: tuple[Node, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """An incremental aggregate over one profile's events. Durations in ms.
+
+    aggregate: a name of `options.AGGREGATES`.
+    events:    event names it aggregates; ("*",) for any; none of a sequence.
+    value:     what is aggregated, an expression over the event; None where the events themselves are.
     where:     which of those events count; None for all.
-    within:    length of the sliding window in ms; None for the lifetime.
+    within:    length of the sliding window; None for the lifetime.
     normal:    canonical text of everything above: names the state slot, so that a renamed feature keeps its state.
+    offset:    the window ends so long before now.
+    during:    calendar period (zones.PERIODS) of the zone `zone`; empty for none.
+    by:        a value of its own for each value of this; at most `top` are kept.
+    reset_on:  events with which it starts anew.
+    current:   only what happens in the current session counts.
+    gap:       what pause ends a session; `gaps` by channel: then only those channels take part, each on its own.
+    steps:     of a sequence; `strict`: they follow each other directly; `restart`: the first step begins anew.
+    same:      what must be the same in all steps.
+    spend:     what a balance is spent by, and `spent` how much.
+    expire:    after how long a part of a balance is gone; 0 for never.
     """
 
     name: str
@@ -31,6 +59,54 @@ class Feature:
     where: Node | None
     within: int | None
     normal: str
+    description: str = ""
+    offset: int = 0
+    during: str = ""
+    zone: str = "UTC"
+    by: Node | None = None
+    top: int = 0
+    reset_on: Filter | None = None
+    current: bool = False
+    gap: int = 0
+    gaps: tuple[tuple[str, int], ...] = ()
+    steps: tuple[Step, ...] = ()
+    strict: bool = False
+    restart: bool = False
+    same: tuple[Node, ...] = ()
+    spend: Filter | None = None
+    spent: Node | None = None
+    expire: int = 0
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it counts over the whole life, all events of its kind alike."""
+        scoped = self.within is not None or self.during or self.reset_on or self.current
+        return not (scoped or self.by or self.steps)
+
+    @property
+    def touched_by(self) -> tuple[str, ...]:
+        """Every event that may change it, sorted; ("*",) for any."""
+        found = {*self.events, *(name for step in self.steps for name in step.events)}
+        found.update(name for part in (self.reset_on, self.spend) if part for name in part.events)
+        everything = self.strict or self.current or self.aggregate == "dwell" or ANY_EVENT in found
+        return (ANY_EVENT,) if everything else tuple(sorted(found))
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """Every expression over the event."""
+        parts = (self.reset_on, self.spend, *self.steps)
+        found = [self.value, self.where, self.by, *self.same, self.spent]
+        found += [part.where for part in parts if part]
+        found += [node for step in self.steps for node in step.same]
+        return tuple(node for node in found if node is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class Derived:
+    """An expression over features, that can be used wherever a feature can: it stands there in its place."""
+
+    name: str
+    value: Node
     description: str = ""
 
 
@@ -123,6 +199,7 @@ class IdentityPlan:
 class Definitions:
     """A whole checked set.
 
+    derived:  expressions over features; nothing else refers to them: they have been put in place.
     segments: in topological order: one reads only segments before it.
     stages:   of the lifecycle: the first whose condition holds; () where there is none.
     normal:   canonical JSON of the whole, from which `definitions_from_normal` builds the same set again.
@@ -142,3 +219,4 @@ class Definitions:
     groups: Mapping[str, Group] = field(default_factory=dict)
     channels: Mapping[str, Channel] = field(default_factory=dict)
     expire: Expire = Expire()
+    derived: Mapping[str, Derived] = field(default_factory=dict)

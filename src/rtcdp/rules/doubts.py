@@ -16,6 +16,7 @@ from rtcdp.rules.expressions import (
     Name,
     Node,
     Not,
+    Part,
     Path,
     Type,
     children,
@@ -89,13 +90,13 @@ def _guarded(definitions: Definitions, whole: Node, name: Name, asked: set[str])
     """Whether the expression says in another way that the feature is there: by the same events, or by a segment."""
     if name.name in asked or name.name in BUILT_IN_FEATURES:
         return True
-    events = set(definitions.features[name.name].events) if name.name in definitions.features else set()
+    events = set(definitions.features[name.name].touched_by) if name.name in definitions.features else set()
     for node in walk(whole):
         if isinstance(node, Name) and node.kind == "segment":
             return True
         if isinstance(node, Name) and node.kind == "feature" and node.name != name.name:
             other = definitions.features.get(node.name)
-            if other is not None and events & set(other.events):
+            if other is not None and events & set(other.touched_by):
                 return True
     return False
 
@@ -118,7 +119,12 @@ def _can_be_missing(definitions: Definitions, node: Node) -> bool:
     match node:
         case Name(kind="feature", name=name):
             feature = definitions.features.get(name)
-            return name not in BUILT_IN_FEATURES and feature is not None and feature.aggregate not in START_AT_ZERO
+            if name in BUILT_IN_FEATURES:
+                return BUILT_IN_FEATURES[name] == "last"
+            return feature is not None and feature.aggregate not in START_AT_ZERO
+        case Part(name=name):
+            feature = definitions.features.get(name)
+            return feature is not None and feature.aggregate not in START_AT_ZERO
         case Name(kind="tag") | EventField(name="channel"):
             return True
         case Path(type=type_):

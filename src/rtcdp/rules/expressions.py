@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 from typing import Literal as OneOf
@@ -59,6 +59,16 @@ class Name:
 
     kind: OneOf["feature", "tag", "segment", "list", "stage"]
     name: str
+    type: Type
+    span: Span = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """`name['key']`: the value that a keyed feature has for a key."""
+
+    name: str
+    key: str
     type: Type
     span: Span = field(compare=False)
 
@@ -170,7 +180,7 @@ class ListOf:
     span: Span = field(compare=False)
 
 
-Node = Literal | Name | Path | EventField | Compare | Logical | Not | Arithmetic | Negative | Conditional | Call | ListOf
+Node = Literal | Name | Part | Path | EventField | Compare | Logical | Not | Arithmetic | Negative | Conditional | Call | ListOf
 
 
 def children(node: Node) -> tuple[Node, ...]:
@@ -188,6 +198,24 @@ def children(node: Node) -> tuple[Node, ...]:
             return arguments
         case _:
             return ()
+
+
+def moved(node: Node, span: Span) -> Node:
+    """The same tree as if it had been written at `span`."""
+    match node:
+        case Compare() | Arithmetic():
+            return replace(node, left=moved(node.left, span), right=moved(node.right, span), span=span)
+        case Logical() | ListOf():
+            return replace(node, items=tuple(moved(item, span) for item in node.items), span=span)
+        case Not() | Negative():
+            return replace(node, item=moved(node.item, span), span=span)
+        case Conditional():
+            test, then, otherwise = (moved(item, span) for item in (node.test, node.then, node.otherwise))
+            return replace(node, test=test, then=then, otherwise=otherwise, span=span)
+        case Call():
+            return replace(node, arguments=tuple(moved(item, span) for item in node.arguments), span=span)
+        case _:
+            return replace(node, span=span)
 
 
 def walk(node: Node) -> Iterator[Node]:
@@ -236,8 +264,10 @@ def _spell(node: Node) -> tuple[str, int]:
             return _spell_atom(node), _ATOM
 
 
-def _spell_atom(node: Name | EventField | Path | Call | ListOf) -> str:
+def _spell_atom(node: Name | Part | EventField | Path | Call | ListOf) -> str:
     match node:
+        case Part(name=name, key=key):
+            return f"{name}[{quote(key)}]"
         case Path(root=root, parts=parts):
             return root + "".join(map(_step, parts))
         case Call(function=function, arguments=arguments):

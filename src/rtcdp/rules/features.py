@@ -8,7 +8,8 @@ says when time alone may change something, `woken` what it changed.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from rtcdp.aggregates import (
@@ -17,11 +18,13 @@ from rtcdp.aggregates import (
     Aggregate,
     Count,
     ExtremeTime,
+    Keyed,
     MostFrequent,
     Sum,
+    Window,
     WindowAtLeast,
     WindowCount,
-    make,
+    build,
     packed_up_to,
     scaled,
 )
@@ -29,9 +32,27 @@ from rtcdp.profile import Profile, slot_key
 from rtcdp.rules.definitions import Feature
 from rtcdp.rules.gates import Gates, Rules, points
 from rtcdp.rules.interpreter import Closure
+from rtcdp.rules.roles import recipe
 
 Update = Callable[[Profile, Any], Rules]
 NOTHING: Rules = ()
+
+
+@dataclass(frozen=True)
+class Readers:
+    """Who reads a feature, as numbers of rules.
+
+    whole:        any change of the value may matter.
+    gated, since: the value, or since() of it, is compared with constants: (operator, constant, rule).
+    named:        asked is only whether it is that text: (text, rule).
+    keyed:        only that key of a keyed feature is read: (key, rule).
+    """
+
+    whole: Rules = ()
+    gated: Sequence[tuple[str, float, int]] = ()
+    since: Sequence[tuple[str, float, int]] = ()
+    named: Sequence[tuple[str, int]] = ()
+    keyed: Sequence[tuple[str, int]] = ()
 
 
 class Leaf:
@@ -42,6 +63,7 @@ class Leaf:
     gates:   rules that compare the value with constants; integer points (scaled for sums).
     since:   rules that compare `since()` of it with constants; points in ms.
     named:   text -> rules that only ask whether the value is that text.
+    keyed:   key -> rules that only read that key of a keyed feature.
     attribute: of the projected event, where the value is no more than that.
     update, next, woken: see the module.
     """
@@ -52,6 +74,7 @@ class Leaf:
         "events",
         "gates",
         "key",
+        "keyed",
         "named",
         "next",
         "readers",
@@ -66,28 +89,27 @@ class Leaf:
     def __init__(
         self,
         feature: Feature,
-        readers: Rules,
-        gated: list[tuple[str, float, int]],
-        since: list[tuple[str, float, int]],
-        named: list[tuple[str, int]],
+        read_by: Readers,
         where: Closure | None,
         value_of: Closure | None,
         attribute: str = "",
     ) -> None:
-        """Gated, since: (operator, constant, rule); named: (text, rule)."""
         self.key = slot_key(feature.normal)
-        self.events = feature.events
-        self.readers = readers
-        scale = SCALE if feature.aggregate == "sum" and feature.within is None else 1
-        self.gates = Gates((p, rule) for op, constant, rule in gated for p in points(op, constant, scale))
-        self.since = Gates((p, rule) for op, constant, rule in since for p in points(op, constant))
+        self.events = feature.touched_by
+        self.readers = readers = read_by.whole
+        scale = SCALE if type(build(recipe(feature, None))) is Sum else 1
+        self.gates = Gates((p, rule) for op, constant, rule in read_by.gated for p in points(op, constant, scale))
+        self.since = Gates((p, rule) for op, constant, rule in read_by.since for p in points(op, constant))
         self.named: dict[str, Rules] = {}
-        for text, rule in named:
+        for text, rule in read_by.named:
             self.named[text] = (*self.named.get(text, ()), rule)
+        self.keyed: dict[str, Rules] = {}
+        for text, rule in read_by.keyed:
+            self.keyed[text] = (*self.keyed.get(text, ()), rule)
         keep = None
         if feature.aggregate == "count" and not readers and self.gates.points:
             keep = max(1, *self.gates.points)
-        self.aggregate: Aggregate = make(feature.aggregate, feature.within, keep)
+        self.aggregate: Aggregate = build(recipe(feature, keep))
         self.timed = self.aggregate.timed or bool(self.since.points)
         self.where = where
         self.value_of = value_of
@@ -109,6 +131,11 @@ class Leaf:
             return lambda profile, event: profile.slots.get(key)
         value = aggregate.value
         return lambda profile, event: value(profile.slots.get(key), profile.now)
+
+    def part_reader(self, part: str) -> Closure:
+        """Make the closure that reads the value of one key."""
+        key, read = self.key, self.aggregate.part  # type: ignore[attr-defined] # all that hold keys have it
+        return lambda profile, event: read(profile.slots.get(key), profile.now, part)
 
     def adapt(self, slot: Any) -> Any:
         """Take over the slot of the same feature from other definitions: counts of a window come in two forms."""
@@ -137,24 +164,48 @@ class Leaf:
                 return next_below(slot, now, floor) if floor > 0 else NEVER
 
             return next_fall
-        if not self.readers and not self.gates.points:
+        if not self._watched():
             return lambda slot, now: NEVER
+        if self.since.points:
+            return self._next_since(aggregate)
         return aggregate.next_change
+
+    def _watched(self) -> bool:
+        """Whether some rule reads the value; what only payloads read needs no waking."""
+        return bool(self.readers or self.gates.points or self.since.points or self.keyed or self.named)
+
+    def _next_since(self, aggregate: Aggregate) -> Callable[[Any, int], int]:
+        """Of a time that may itself be lost or replaced as time passes."""
+        arm, value, next_change = self.since.points, aggregate.value, aggregate.next_change
+
+        def next_since(slot: Any, now: int) -> int:
+            due, then = next_change(slot, now), value(slot, now)
+            if then is None:
+                return due
+            place = bisect_right(arm, now - then)
+            return min(due, int(then + arm[place])) if place < len(arm) else due
+
+        return next_since
 
     def _woken(self) -> Callable[[Any, int], Rules]:
         """Make `woken(slot, now)`: rules that time alone may have changed exactly at `now`."""
         if isinstance(self.aggregate, ExtremeTime):
             flips = self.since.flips
             return lambda slot, now: flips.get(now - slot, NOTHING)
-        value, readers, crossed = self.aggregate.value, self.readers, self._crossed
+        value, readers, crossed, flips = self.aggregate.value, self._whole(), self._crossed, self.since.flips
 
         def expired(slot: Any, now: int) -> Rules:
             before, after = value(slot, now - 1), value(slot, now)
+            passed = flips.get(now - after, NOTHING) if flips and after is not None else NOTHING
             if before == after and type(before) is type(after):
-                return NOTHING
-            return readers + crossed(before, after)
+                return passed
+            return passed + readers + crossed(before, after)
 
         return expired
+
+    def _whole(self) -> Rules:
+        """Rules for which any change of a value that is not a time alone matters, and of every key."""
+        return tuple(sorted({*self.readers, *(rule for rules in self.keyed.values() for rule in rules), *self.since.every()}))
 
     def _crossed(self, before: Any, after: Any) -> Rules:
         gates = self.gates
@@ -178,6 +229,8 @@ class Leaf:
             update = self._most_frequent()
         elif kind is WindowAtLeast:
             update = self._window_count()
+        elif kind is Keyed:
+            update = self._keyed()
         else:
             update = self._any()
         return self._filtered(update)
@@ -301,10 +354,9 @@ class Leaf:
         return count
 
     def _any(self) -> Update:
-        key, aggregate, value_of, readers = self.key, self.aggregate, self.value_of, self.readers
+        key, aggregate, value_of, readers = self.key, self.aggregate, self.value_of, self._whole()
         numeric, crossed = aggregate.numeric, self._crossed
-        seen = bool(readers or self.gates.points)  # what only payloads read needs no waking
-        within = aggregate.within if seen else 0
+        due = self._due()
 
         def fold(profile: Profile, event: Any) -> Rules:
             found = value_of(None, event) if value_of is not None else True
@@ -319,11 +371,59 @@ class Leaf:
             if slot is None:
                 return NOTHING
             slots[key] = slot
-            if within and now < at + within < profile.wake_at:
-                profile.wake_at = at + within
+            if due is not None:
+                wake = due(slot, at, now)
+                if wake < profile.wake_at:
+                    profile.wake_at = wake
             after = aggregate.value(slot, now)
             if before == after and type(before) is type(after):
                 return NOTHING
             return readers + crossed(before, after)
+
+        return fold
+
+    def _due(self) -> Callable[[Any, int, int], int] | None:
+        """Make what says when to wake at the latest after an event: `(slot, at, now)` -> ms; None where time does nothing.
+
+        What was there before has been seen to: in a window that ends now, an event only adds when it leaves.
+        """
+        if not self.timed or not self._watched():
+            return None
+        aggregate = self.aggregate.inner if isinstance(self.aggregate, Keyed) else self.aggregate
+        if isinstance(aggregate, Window) and not getattr(aggregate, "offset", 0) and not self.since.points:
+            within = aggregate.within
+            return lambda slot, at, now: at + within if at + within > now else NEVER
+        following = self.next
+        return lambda slot, at, now: following(slot, now)
+
+    def _keyed(self) -> Update:
+        """One key changes at a time, and most rules read but one."""
+        key, aggregate, value_of, readers = self.key, self.aggregate, self.value_of, self.readers
+        assert isinstance(aggregate, Keyed)  # noqa: S101  the caller chose by it
+        assert value_of is not None  # noqa: S101  what has keys reads them
+        part, update, keyed = aggregate.part, aggregate.update, self.keyed.get
+        every, due = self._whole(), self._due()
+
+        def fold(profile: Profile, event: Any) -> Rules:
+            slots, now, at = profile.slots, profile.now, event.occurred
+            slot: Any = slots.get(key)
+            touched: Rules = NOTHING
+            pairs: list[Any] = value_of(None, event) or []
+            for pair in pairs:
+                text = pair[0]
+                full = aggregate.full(slot, text)
+                before = part(slot, now, text)
+                slot = update(slot, at, event.id, pair, now)
+                after = part(slot, now, text)
+                if before != after or type(before) is not type(after):  # where there was no room, another key had to go
+                    touched += every if full else readers + keyed(text, NOTHING)
+            if slot is None:
+                return NOTHING
+            slots[key] = slot
+            if due is not None:
+                wake = due(slot, at, now)
+                if wake < profile.wake_at:
+                    profile.wake_at = wake
+            return touched
 
         return fold

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from rtcdp.aggregates import top
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -114,4 +116,5 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "sum": total,
     "coalesce": lambda *arguments: next((item for item in arguments if item is not None), None),
     "missing": lambda value: value is None,
+    "top": top,
 }

@@ -27,6 +27,7 @@ from rtcdp.rules.expressions import (
     Negative,
     Node,
     Not,
+    Part,
     Path,
 )
 from rtcdp.rules.functions import FUNCTIONS, contains, is_number, same
@@ -39,6 +40,9 @@ class Reader(Protocol):
 
     def name(self, node: Name) -> Closure:
         """A feature, tag, segment or list."""
+
+    def part(self, node: Part) -> Closure:
+        """One key of a keyed feature."""
 
     def path(self, node: Path) -> Closure:
         """Traits, properties, context."""
@@ -279,6 +283,7 @@ _MAKERS: dict[type, Callable[[Any, Reader], Closure]] = {
     Conditional: _conditional,
     Call: _call,
     Name: lambda node, reader: reader.name(node),
+    Part: lambda node, reader: reader.part(node),
     Path: lambda node, reader: reader.path(node),
     EventField: lambda node, reader: reader.field(node),
 }

@@ -214,7 +214,7 @@ def _build_sections(reader: Reader, sections: dict[str, dict[str, Entry]], folde
         name: rules.features[name] for name in BUILT_IN_FEATURES if name not in sections["features"] and name in rules.features
     }
     own = {name: feature for name, feature in rules.features.items() if name not in built_in}
-    document = normal.document(own, rules.tags, rules.segments, rules.triggers, lists, tracking, identity)
+    document = normal.document(own, rules.tags, rules.segments, rules.triggers, lists, tracking, identity, rules.derived)
     document |= normal_reactions.document(rules.stages, rules.groups, rules.channels, rules.expire)
     text = normal.canonical(document)
     return Definitions(
@@ -231,4 +231,5 @@ def _build_sections(reader: Reader, sections: dict[str, dict[str, Entry]], folde
         groups=rules.groups,
         channels=rules.channels,
         expire=rules.expire,
+        derived=rules.derived,
     )

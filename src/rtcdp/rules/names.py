@@ -24,8 +24,8 @@ _PLANNED = ("stage", "sessions", "groups", "now", "profile")
 RESERVED = frozenset(
     {*keyword.kwlist, "true", "false", "null", *SIGNATURES, *EVENT_ROOTS, *EVENT_FIELDS, *_PLANNED},
 )
-# Features that need no definition: first_time and last_time of any event.
-BUILT_IN_FEATURES = {"first_seen": "first_time", "last_seen": "last_time"}
+# Features that need no definition, with their aggregate: of any event.
+BUILT_IN_FEATURES = {"first_seen": "first_time", "last_seen": "last_time", "channel": "last", "sessions": "sessions"}
 
 
 def fault_of_name(name: str) -> str:

@@ -8,16 +8,28 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import orjson
 
-from rtcdp.rules.definitions import Feature, IdentityPlan, PlannedEvent, Property, Segment, Tag, TrackingPlan
-from rtcdp.rules.expressions import Name, Node, spell_duration, unparse, walk
+from rtcdp.rules.definitions import (
+    Derived,
+    Feature,
+    Filter,
+    IdentityPlan,
+    PlannedEvent,
+    Property,
+    Segment,
+    Step,
+    Tag,
+    TrackingPlan,
+)
+from rtcdp.rules.expressions import Name, spell_duration, unparse, walk
 from rtcdp.rules.normal_reactions import sparse as _sparse
 from rtcdp.rules.normal_reactions import text as _text
 from rtcdp.rules.normal_reactions import trigger_document
-from rtcdp.rules.options import AGGREGATES
+from rtcdp.rules.options import AGGREGATES, DEFAULT_GAP_MS, DEFAULT_TOP
 from rtcdp.rules.sending import Trigger
 
 Document = dict[str, Any]
@@ -33,36 +45,73 @@ def version_of(normal: str) -> str:
     return hashlib.sha256(normal.encode()).hexdigest()[:16]
 
 
-def aggregate_normal(
-    aggregate: str,
-    events: tuple[str, ...],
-    value: Node | None,
-    where: Node | None,
-    within: int | None,
-    lists: Mapping[str, frozenset[str]],
-) -> str:
-    """What a feature keeps, whatever it is called: `Feature.normal`.
+def with_normal(feature: Feature, lists: Mapping[str, frozenset[str]]) -> Feature:
+    """The feature with its `normal`: what it keeps, whatever it is called.
 
     Lists that it reads stand in it by what is on them, since that is what decides which events count.
     """
-    document = _aggregate(aggregate, events, value, where, within)
-    names = {node.name for top in (value, where) if top for node in walk(top) if isinstance(node, Name)}
+    document = _aggregate(feature)
+    names = {node.name for top in feature.nodes for node in walk(top) if isinstance(node, Name)}
     if names:
         document["lists"] = {name: version_of(canonical({"": sorted(lists.get(name, ()))})) for name in names}
-    return canonical(document)
+    return replace(feature, normal=canonical(document))
 
 
-def _aggregate(aggregate: str, events: tuple[str, ...], value: Node | None, where: Node | None, within: int | None) -> Document:
-    if AGGREGATES[aggregate].takes == "events":
-        document: Document = {aggregate: list(events)}
+def _aggregate(feature: Feature) -> Document:
+    kind = AGGREGATES[feature.aggregate].takes
+    if kind == "steps":
+        document: Document = {feature.aggregate: [_step(step) for step in feature.steps]}
+    elif kind == "events":
+        document = {feature.aggregate: list(feature.events)}
     else:
-        document = {aggregate: _text(value), "of": list(events)}
-    return _sparse({**document, "where": _text(where), "within": within and spell_duration(within)})
+        document = {feature.aggregate: _text(feature.value), "of": list(feature.events)}
+    window = feature.within and spell_duration(feature.within)
+    spend = feature.spend and _sparse(
+        {"of": list(feature.spend.events), "where": _text(feature.spend.where), "value": _text(feature.spent)}
+    )
+    return _sparse(
+        {
+            **document,
+            "where": _text(feature.where),
+            "within": f"{window}..{spell_duration(feature.offset)}" if feature.offset else window,
+            "during": feature.during,
+            "zone": feature.zone if feature.zone != "UTC" else None,
+            "by": _text(feature.by),
+            "top": feature.top if feature.top not in (0, DEFAULT_TOP) else None,
+            "reset_on": feature.reset_on and _filter(feature.reset_on),
+            "per": "session" if feature.current else None,
+            "gap": _gap(feature),
+            "order": "strict" if feature.strict else None,
+            "restart": feature.restart or None,
+            "same": [unparse(node) for node in feature.same],
+            "spend": spend,
+            "expire": spell_duration(feature.expire) if feature.expire else None,
+        }
+    )
+
+
+def _gap(feature: Feature) -> Any:
+    if feature.gaps:
+        return {channel: spell_duration(gap) for channel, gap in feature.gaps}
+    return spell_duration(feature.gap) if feature.gap not in (0, DEFAULT_GAP_MS) else None
+
+
+def _filter(part: Filter | Step) -> Document:
+    return _sparse({"event": list(part.events), "where": _text(part.where)})
+
+
+def _step(step: Step) -> Document:
+    if step.excluded:
+        return {"not": _filter(step)}
+    return _sparse({**_filter(step), "same": [unparse(node) for node in step.same]})
 
 
 def _feature(feature: Feature) -> Document:
-    aggregate = _aggregate(feature.aggregate, feature.events, feature.value, feature.where, feature.within)
-    return _sparse({**aggregate, "description": feature.description})
+    return _sparse({**_aggregate(feature), "description": feature.description})
+
+
+def _derived(derived: Derived) -> Document:
+    return _sparse({"value": unparse(derived.value), "description": derived.description})
 
 
 def _tag(tag: Tag) -> Document:
@@ -110,11 +159,13 @@ def document(
     lists: Mapping[str, frozenset[str]],
     tracking: TrackingPlan,
     identity: IdentityPlan,
+    derived: Mapping[str, Derived],
 ) -> Document:
     """The whole set as a document in long form."""
+    written = {name: _feature(feature) for name, feature in features.items()}
     return _sparse(
         {
-            "features": {name: _feature(feature) for name, feature in features.items()},
+            "features": written | {name: _derived(feature) for name, feature in derived.items()},
             "tags": {name: _tag(tag) for name, tag in tags.items()},
             "segments": {name: _segment(segment) for name, segment in segments.items()},
             "triggers": {name: trigger_document(trigger) for name, trigger in triggers.items()},

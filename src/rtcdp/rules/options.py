@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from rtcdp.rules.expressions import Type
+from rtcdp.zones import PERIODS
 
 Kind = Literal["expression", "condition", "event", "events", "duration", "text", "texts", "whole", "flag", "choice", "special"]
 
@@ -31,47 +32,129 @@ class Option:
 class Aggregate:
     """One way to sum up events.
 
-    takes:  what stands at its key: the events themselves, or an expression (and the events at `of`).
+    takes:  what stands at its key: the events themselves, an expression (and the events at `of`), or steps.
     values: types the expression may have; ANY always passes.
     result: type of the feature; None: that of the expression.
     about:  one line for editors and the reference.
     fans:   a path with `[]` gives several values, each of which counts.
+    goes_with: the options that mean something beside it.
     """
 
-    takes: Literal["events", "expression"]
+    takes: Literal["events", "expression", "steps"]
     result: Type | None
     about: str
     values: frozenset[Type] = frozenset()
     fans: bool = True
+    goes_with: frozenset[str] = frozenset()
 
 
 _NUMBERS = frozenset({Type.NUMBER})
 _ORDERED = frozenset({Type.NUMBER, Type.TIME})
 _SCALARS = frozenset({Type.NUMBER, Type.TEXT, Type.TIME, Type.BOOLEAN})
+_SCOPES = frozenset({"where", "within", "during", "zone", "reset_on", "per", "gap"})
+_KEYED = _SCOPES | {"by", "top"}
 
 AGGREGATES: dict[str, Aggregate] = {
-    "count": Aggregate("events", Type.NUMBER, "how many of these events; starts at 0"),
-    "sum": Aggregate("expression", Type.NUMBER, "sum of the numbers, exact to 1e-6; starts at 0", _NUMBERS),
-    "avg": Aggregate("expression", Type.NUMBER, "mean of the numbers", _NUMBERS),
-    "min": Aggregate("expression", None, "least value", _ORDERED),
-    "max": Aggregate("expression", None, "greatest value", _ORDERED),
-    "first": Aggregate("expression", None, "value of the earliest event that has one", _SCALARS, fans=False),
-    "last": Aggregate("expression", None, "value of the latest event that has one", _SCALARS, fans=False),
-    "first_time": Aggregate("events", Type.TIME, "when the earliest of these events occurred"),
-    "last_time": Aggregate("events", Type.TIME, "when the latest of these events occurred"),
-    "unique": Aggregate("expression", Type.NUMBER, "how many different values; starts at 0", _SCALARS),
-    "most_frequent": Aggregate("expression", None, "the value seen most often", _SCALARS),
+    "count": Aggregate("events", Type.NUMBER, "how many of these events; starts at 0", goes_with=_KEYED),
+    "sum": Aggregate("expression", Type.NUMBER, "sum of the numbers, exact to 1e-6; starts at 0", _NUMBERS, goes_with=_KEYED),
+    "avg": Aggregate("expression", Type.NUMBER, "mean of the numbers", _NUMBERS, goes_with=_KEYED),
+    "min": Aggregate("expression", None, "least value", _ORDERED, goes_with=_KEYED),
+    "max": Aggregate("expression", None, "greatest value", _ORDERED, goes_with=_KEYED),
+    "first": Aggregate("expression", None, "value of the earliest event that has one", _SCALARS, fans=False, goes_with=_KEYED),
+    "last": Aggregate("expression", None, "value of the latest event that has one", _SCALARS, fans=False, goes_with=_KEYED),
+    "first_time": Aggregate("events", Type.TIME, "when the earliest of these events occurred", goes_with=_KEYED),
+    "last_time": Aggregate("events", Type.TIME, "when the latest of these events occurred", goes_with=_KEYED),
+    "unique": Aggregate("expression", Type.NUMBER, "how many different values; starts at 0", _SCALARS, goes_with=_SCOPES),
+    "most_frequent": Aggregate("expression", None, "the value seen most often", _SCALARS, goes_with=_SCOPES),
+    "sequence": Aggregate(
+        "steps",
+        Type.NUMBER,
+        "the furthest step reached in a row of events; starts at 0",
+        goes_with=frozenset({"where", "within", "order", "restart", "same"}),
+    ),
+    "balance": Aggregate(
+        "expression",
+        Type.NUMBER,
+        "what was earned and is neither spent nor expired; starts at 0",
+        _NUMBERS,
+        goes_with=frozenset({"where", "spend", "expire"}),
+    ),
+    "sessions": Aggregate(
+        "events",
+        Type.NUMBER,
+        "how many sessions: runs of these events without a pause; starts at 0",
+        goes_with=frozenset({"where", "within", "gap"}),
+    ),
+    "bounces": Aggregate(
+        "events",
+        Type.NUMBER,
+        "how many sessions of a single event are over; starts at 0",
+        goes_with=frozenset({"where", "within", "gap"}),
+    ),
+    "time_spent": Aggregate(
+        "events",
+        Type.DURATION,
+        "how long the sessions were together, from first to last event; starts at 0",
+        goes_with=frozenset({"where", "within", "gap", "per"}),
+    ),
+    "dwell": Aggregate(
+        "events",
+        Type.DURATION,
+        "time from each of these events to the next event of the session; starts at 0",
+        goes_with=frozenset({"where", "gap", "by", "top"}),
+    ),
 }
-START_AT_ZERO = frozenset({"count", "sum", "unique"})
+START_AT_ZERO = frozenset({"count", "sum", "unique", "sequence", "balance", "sessions", "bounces", "time_spent", "dwell"})
+DERIVED = {
+    "value": "an expression over other features",
+    "ratio": "two expressions over features: the first divided by the second",
+}
+UNITS_OF_PER = ("session",)
+DEFAULT_GAP_MS = 1_800_000
+DEFAULT_TOP, MOST_TOP = 32, 256
 
 _DESCRIPTION = Option("text", "what it means, for people")
 
 FEATURE: dict[str, Option] = {
-    **{name: Option("events" if it.takes == "events" else "expression", it.about) for name, it in AGGREGATES.items()},
+    **{
+        name: Option("special", it.about, schema="sequence")
+        if it.takes == "steps"
+        else Option("events" if it.takes == "events" else "expression", it.about)
+        for name, it in AGGREGATES.items()
+    },
+    "value": Option("expression", DERIVED["value"]),
+    "ratio": Option("special", DERIVED["ratio"], schema="ratio"),
     "of": Option("events", "the events whose values are aggregated"),
     "where": Option("condition", "which of these events count; sees the event alone"),
-    "within": Option("duration", "length of the sliding window, as 30d; the whole lifetime without it"),
+    "within": Option("special", "length of the sliding window, as 30d; 90d..30d ends before now", schema="window"),
+    "during": Option("choice", "the calendar period that counts: it starts anew with the next", choices=PERIODS),
+    "zone": Option("text", "the time zone of the period, as Asia/Shanghai; UTC without it"),
+    "reset_on": Option("special", "an event, or several, with which it starts anew", schema="filter"),
+    "per": Option("choice", "only what happens in the current session counts", choices=UNITS_OF_PER),
+    "gap": Option("special", "the pause that ends a session, or one for each channel; 30m without it", schema="gap"),
+    "by": Option("expression", "a value of its own for each value of this"),
+    "top": Option("whole", f"how many of them are kept, up to {MOST_TOP}; {DEFAULT_TOP} without it"),
+    "order": Option("choice", "strict: no other event comes between two steps; loose without it", choices=("loose", "strict")),
+    "restart": Option("flag", "the first step begins anew: the latest attempt counts, not the furthest"),
+    "same": Option("special", "paths that must be equal in all steps", schema="paths"),
+    "spend": Option("special", "the events by which a balance is spent, and how much by", schema="spend"),
+    "expire": Option("duration", "after how long what was earned is gone"),
     "description": _DESCRIPTION,
+}
+FILTER: dict[str, Option] = {
+    "event": Option("events", "the event, or several", required=True),
+    "where": Option("condition", "which of these events; sees the event alone"),
+}
+SEQUENCE_STEP: dict[str, Option] = {
+    "event": Option("events", "the event, or several, any of which is the step"),
+    "not": Option("special", "an event that must not come between the steps beside it", schema="filter"),
+    "where": Option("condition", "which of these events; sees the event alone"),
+    "same": Option("special", "what must be equal, where this event has it elsewhere", schema="paths"),
+}
+SPEND: dict[str, Option] = {
+    "of": Option("events", "the event, or several, by which it is spent", required=True),
+    "value": Option("expression", "how much is spent; what is earned without it"),
+    "where": Option("condition", "which of these events; sees the event alone"),
 }
 TAG: dict[str, Option] = {
     "value": Option("expression", "the value; the tag is absent while it is missing", required=True),

@@ -27,9 +27,11 @@ from rtcdp.rules.expressions import (
     Negative,
     Node,
     Not,
+    Part,
     Path,
     Span,
     Type,
+    moved,
     walk,
 )
 from rtcdp.rules.inference import ORDERED, ConstantFault, arithmetic, common, comparable, fold, shown
@@ -198,6 +200,11 @@ class _Converter:
         if defined is not None:
             if defined.kind == "list":
                 return self._wrong(f"'{name}' is a list", span, f"write traits.NAME in {name}")
+            if defined.keyed:
+                return self._wrong(f"'{name}' has a value for each key", span, f"write {name}['KEY'], or top({name})")
+            if defined.node is not None:
+                self._count(sum(1 for _ in walk(defined.node)), span)
+                return moved(defined.node, span)
             return Name(defined.kind, name, defined.type, span)
         if name in self._scope.fields:
             type_ = Type.TIME if name == "occurred" else Type.TEXT
@@ -233,6 +240,9 @@ class _Converter:
         steps.reverse()
         root = self._rewritten.words.get(tree.id, tree.id)
         if root not in self._scope.roots:
+            defined = self._scope.names.get(root)
+            if defined is not None and defined.keyed and len(steps) == 1 and steps[0] != EACH:
+                return Part(root, unicodedata.normalize("NFC", steps[0]), defined.type, span)
             return self._not_a_root(root, self._span(tree))
         if problem := _fault_of_steps(steps):
             return self._wrong(problem, span)
@@ -255,7 +265,11 @@ class _Converter:
         if root in EVENT_ROOTS:
             return self._wrong(f"'{root}' cannot be read here", span, f"this expression sees {self._scope.sees}")
         if root in self._scope.names or root in self._rewritten.literals:
-            return self._wrong("this has no parts", span, "only traits, properties and context have")
+            defined = self._scope.names.get(root)
+            hint = "only traits, properties and context have"
+            if defined is not None and defined.kind == "feature":
+                hint = f"write {root}['KEY']" if defined.keyed else "only features with 'by' have"
+            return self._wrong("this has no parts", span, hint)
         roots = [f"{name}.NAME" for name in self._scope.roots]
         hint = did_you_mean(root, self._scope.roots)
         return self._wrong(f"unknown name '{root}': expected {listed(roots)}", span, hint)
@@ -423,12 +437,27 @@ class _Converter:
             return self._wrong(f"{name} {fault}", span, f"write {function.call(name)}")
         if name == "in_list":
             return self._in_list(self.convert(trees[0]), self._container(trees[1]), span)
+        if name == "top":
+            return self._top(trees[0], span)
         arguments = tuple(self.convert(tree) for tree in trees)
         problems = problems_of_call(name, function, arguments, self._text)
         if problems:
             self.problems += problems
             return Literal(None, Type.ANY, span)
         return Call(name, arguments, function.result or _result(arguments), span)
+
+    def _top(self, tree: ast.expr, span: Span) -> Node:
+        """`top(name)` of a keyed feature whose values have an order."""
+        at = self._span(tree)
+        name = self._rewritten.words.get(tree.id, tree.id) if isinstance(tree, ast.Name) else ""
+        defined = self._scope.names.get(name)
+        if defined is None or not defined.keyed:
+            source = self._text[at.start : at.end]
+            return self._wrong(f"top takes a feature that has 'by', not {source}", at, "write {count: EVENT, by: VALUE}")
+        if defined.type not in (Type.NUMBER, Type.TIME, Type.DURATION, Type.ANY):
+            return self._wrong(f"top takes a feature of numbers, but {name} has {shown(defined.type)} for each key", at)
+        self._count(1, at)
+        return Call("top", (Name("feature", name, Type.ANY, at),), Type.TEXT, span)
 
 
 def _result(arguments: tuple[Node, ...]) -> Type:

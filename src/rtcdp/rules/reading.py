@@ -158,6 +158,32 @@ class Reader:
             return None
         return int(node.value)
 
+    def window(self, entry: Entry | None) -> tuple[int | None, int]:
+        """Milliseconds of `90d`, and 0; of `90d..30d` also how long before now it ends. None where it is absent."""
+        scalar = None if entry is None else self.scalar(entry.value, "a duration")
+        if entry is None or scalar is None or ".." not in scalar.text:
+            return self.duration(entry, least=1) if scalar is not None else None, 0
+        before, _, after = scalar.text.partition("..")
+        ends = [self._end(scalar, text, at) for text, at in ((before, 0), (after, len(before) + 2))]
+        within, offset = ends
+        if within is None or offset is None:
+            return None, 0
+        if offset >= within:
+            self.fail(scalar, f"the window {scalar.text.strip()[:40]} is empty", "write the longer time first: 90d..30d")
+            return None, 0
+        return within, offset
+
+    def _end(self, scalar: Scalar, text: str, at: int) -> int | None:
+        """One end of a window, which is the text of the scalar from `at`."""
+        try:
+            node = parse(text.strip(), _NOTHING)
+        except ExpressionErrors:
+            node = None
+        if not isinstance(node, Literal) or node.type is not Type.DURATION or not 0 < node.value <= LONGEST_DURATION:
+            self.fail(scalar, f"a duration of at most 3650d is expected, not '{text.strip()[:40]}'", "write 90d..30d", at)
+            return None
+        return int(node.value)
+
     def event(self, value: Value) -> str | None:
         """The name of an event, or `*`."""
         scalar = self.scalar(value, "the name of an event")

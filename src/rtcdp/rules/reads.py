@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from rtcdp.rules.expressions import Call, Compare, Literal, Name, Node, Path, Type, children
+from rtcdp.rules.expressions import Call, Compare, Literal, Name, Node, Part, Path, Type, children
 
 _MIRROR = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "==", "!=": "!="}
 
@@ -17,6 +17,7 @@ class Reads:
     gated:    feature, operator, constant: read only in that comparison.
     since:    the same for `since(feature)`; constants in ms.
     named:    feature, text: read only in `feature == 'text'`.
+    parts:    keyed feature, key: only that key is read.
     names:    tags, segments and the stage, as (kind, name).
     traits:   names of traits (the first part of the path; `groups.<id>` for group traits).
     """
@@ -25,6 +26,7 @@ class Reads:
     gated: list[tuple[str, str, float]] = field(default_factory=list)
     since: list[tuple[str, str, int]] = field(default_factory=list)
     named: list[tuple[str, str]] = field(default_factory=list)
+    parts: set[tuple[str, str]] = field(default_factory=set)
     names: set[tuple[str, str]] = field(default_factory=set)
     traits: set[str] = field(default_factory=set)
 
@@ -49,6 +51,8 @@ def collect(node: Node | None, into: Reads) -> Reads:
             into.features.add(name)
         case Name(kind=("tag" | "segment" | "stage") as kind, name=name):
             into.names.add((kind, name))
+        case Part(name=name, key=key):
+            into.parts.add((name, key))
         case Path(root="traits", parts=parts):
             into.traits.add(trait_name(parts))
         case None:

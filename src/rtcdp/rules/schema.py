@@ -67,8 +67,13 @@ def _shapes() -> Schema:
         },
         "duration": {"description": "as 30d, 12h, 45m, 10s, 250ms, 2w or 1h + 30m", "type": ["string", "integer"]},
         "feature": {
-            **_object(options.FEATURE),
-            "oneOf": [{"required": [name]} for name in options.AGGREGATES],
+            "anyOf": [
+                {"$ref": "#/$defs/expression"},
+                {
+                    **_object(options.FEATURE),
+                    "oneOf": [{"required": [name]} for name in (*options.AGGREGATES, *options.DERIVED)],
+                },
+            ]
         },
         "tag": {"anyOf": [{"$ref": "#/$defs/expression"}, _object(options.TAG)]},
         "segment": {"anyOf": [{"$ref": "#/$defs/condition"}, _object(options.SEGMENT)]},
@@ -98,6 +103,21 @@ def _shapes() -> Schema:
             "minProperties": 1,
             "maxProperties": 1,
         },
+        "window": {"description": "as 30d, or 90d..30d", "type": ["string", "integer"]},
+        "filter": {"anyOf": [{"$ref": "#/$defs/events"}, _object(options.FILTER)]},
+        "sequence": {
+            "type": "array",
+            "minItems": 2,
+            "items": {
+                "anyOf": [
+                    {"$ref": "#/$defs/event"},
+                    {**_object(options.SEQUENCE_STEP), "oneOf": [{"required": ["event"]}, {"required": ["not"]}]},
+                ]
+            },
+        },
+        "gap": {"anyOf": [{"$ref": "#/$defs/duration"}, _named({"$ref": "#/$defs/duration"})]},
+        "spend": {"anyOf": [{"$ref": "#/$defs/events"}, _object(options.SPEND)]},
+        "ratio": {"type": "array", "minItems": 2, "maxItems": 2, "items": {"$ref": "#/$defs/expression"}},
         "payload": _named({"$ref": "#/$defs/expression"}),
         "paths": _TEXTS,
         "planned_events": _named({"anyOf": [_object(options.PLANNED_EVENT), {"type": "null"}]}),

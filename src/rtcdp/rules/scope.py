@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal as OneOf
 
-from rtcdp.rules.expressions import Type
+from rtcdp.rules.expressions import Node, Type
 from rtcdp.rules.names import listed
 
 
@@ -20,11 +20,15 @@ class Defined:
     """A name that an expression may use.
 
     followed: where it holds a time: the engine wakes a profile when `since()` of it crosses a constant.
+    keyed:    it holds a value of this type for each key.
+    node:     what stands in its place, of a derived feature.
     """
 
     kind: OneOf["feature", "tag", "segment", "list", "stage"]
     type: Type
     followed: bool = True
+    keyed: bool = False
+    node: Node | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,15 +8,14 @@ from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 from typing import Literal
 
-from rtcdp.rules.definitions import ANY_EVENT, Expire, Feature, Segment, Stage, Tag, TrackingPlan
+from rtcdp.rules.definitions import Derived, Expire, Feature, Segment, Stage, Tag, TrackingPlan
 from rtcdp.rules.documents import Entry, Mapping, Scalar, Value
-from rtcdp.rules.expressions import EACH, WORD, Name, Node, Path, Type, unparse, walk
-from rtcdp.rules.inference import shown
+from rtcdp.rules.expressions import WORD, Name, Node, Type, walk
+from rtcdp.rules.feature_section import FeatureSection, built_in_features, built_in_type, derived_expressions, is_derived
 from rtcdp.rules.lifecycle_section import condition_of, expire, lifecycle, written_stages
 from rtcdp.rules.limit_section import channel, group
-from rtcdp.rules.names import BUILT_IN_FEATURES, EVENT_FIELDS, EVENT_ROOTS, PROFILE_ROOTS, listed
-from rtcdp.rules.normal import aggregate_normal
-from rtcdp.rules.options import AGGREGATES, FEATURE, SEGMENT, TAG
+from rtcdp.rules.names import BUILT_IN_FEATURES, EVENT_FIELDS, EVENT_ROOTS, PROFILE_ROOTS
+from rtcdp.rules.options import SEGMENT, TAG
 from rtcdp.rules.reading import Reader
 from rtcdp.rules.scope import Defined, Scope
 from rtcdp.rules.sending import Channel, Group, Trigger, fired
@@ -27,14 +26,13 @@ _PLANNED = {"number": Type.NUMBER, "text": Type.TEXT, "boolean": Type.BOOLEAN, "
 Entries = AnyMapping[str, Entry]
 
 
-def built_in_features() -> dict[str, Feature]:
-    """`first_seen` and `last_seen`."""
-    return {
-        name: Feature(
-            name, aggregate, (ANY_EVENT,), None, None, None, aggregate_normal(aggregate, (ANY_EVENT,), None, None, None, {})
-        )
-        for name, aggregate in BUILT_IN_FEATURES.items()
-    }
+def _rule_parts(entry: Entry) -> list[Value]:
+    """The values of a tag, a segment or the lifecycle that are expressions."""
+    if stages := written_stages(entry.value):
+        return [condition for stage in stages.values() if (condition := condition_of(stage)) is not None]
+    if not isinstance(entry.value, Mapping):
+        return [entry.value]
+    return [part.value for key, part in entry.value.entries.items() if key in ("if", "value", "when")]
 
 
 @dataclass
@@ -45,6 +43,7 @@ class Sections:
     plan: TrackingPlan
     lists: AnyMapping[str, frozenset[str]]
     features: dict[str, Feature] = field(default_factory=dict)
+    derived: dict[str, Derived] = field(default_factory=dict)
     tags: dict[str, Tag] = field(default_factory=dict)
     segments: dict[str, Segment] = field(default_factory=dict)
     triggers: dict[str, Trigger] = field(default_factory=dict)
@@ -56,6 +55,7 @@ class Sections:
     _names: dict[str, Defined] = field(default_factory=dict)
     _hidden: dict[str, str] = field(default_factory=dict)
     _stages: dict[str, Entry] = field(default_factory=dict)
+    _later: dict[str, str] = field(default_factory=dict)
 
     def read(self, written: AnyMapping[str, Entries]) -> None:
         """Read the sections that are rules, by name."""
@@ -64,13 +64,10 @@ class Sections:
         kinds = {"feature": [*features, *BUILT_IN_FEATURES], "tag": tags, "segment": segments}
         self._hidden = {name: f"an event knows no {kind}" for kind, names in kinds.items() for name in names}
         self._names = dict(lists)
-        for name, entry in sorted(features.items()):
-            self._feature(name, entry, lists)
-        for name, feature in built_in_features().items():
-            self._names.setdefault(name, Defined("feature", Type.TIME))
-            if self.features.get(name, feature).normal != feature.normal:
-                hint = f'write {{{feature.aggregate}: "*"}}, or choose another name'
-                self.reader.fail(features[name].key, f"'{name}' is built in and means something else", hint)
+        self._later = {
+            name: f"a feature knows no {kind}" for kind, names in (("tag", tags), ("segment", segments)) for name in names
+        }
+        self._features(features, lists)
         self._rules(tags, segments, written["lifecycle"].get("lifecycle"))
         self._reactions(written)
         self._add_built_in()
@@ -123,7 +120,7 @@ class Sections:
             "the profile and the starting event",
             EVENT_ROOTS,
             EVENT_FIELDS,
-            self._names,
+            {name: defined for name, defined in self._names.items() if name not in EVENT_FIELDS},
             planned=self._planned(events),
             events=events,
         )
@@ -136,64 +133,37 @@ class Sections:
 
     # Features
 
-    def _feature(self, name: str, entry: Entry, lists: AnyMapping[str, Defined]) -> None:
-        self._names[name] = Defined("feature", Type.ANY)  # known, even where its definition is wrong
-        before = len(self.reader.errors)
-        if isinstance(entry.value, Scalar):
-            message = f"a feature needs one of {listed(AGGREGATES)}"
-            self.reader.fail(entry.value, message, "write {count: EVENT} or {sum: EXPRESSION, of: EVENT}")
-            return
-        found = self.reader.options(entry.value, FEATURE, "a feature", entry.key)
-        if found is None:
-            return
-        chosen = [key for key in found if key in AGGREGATES]
-        if len(chosen) > 1:
-            message = f"a feature has one aggregate, not both '{chosen[0]}' and '{chosen[1]}'"
-            self.reader.fail(found[chosen[1]].key, message, "write two features")
-        elif not chosen and len(self.reader.errors) == before:
-            self.reader.fail(entry.key, f"a feature needs one of {listed(AGGREGATES)}")
-        if len(chosen) != 1:
-            return
-        aggregate = chosen[0]
-        events = self._feature_events(aggregate, found)
-        scope = self.event_scope(events, lists)
-        value = self._feature_value(name, aggregate, found, scope)
-        where = self.reader.condition(found.get("where"), scope, f"feature {name}")
-        within = self.reader.duration(found.get("within"), least=1)
-        result = AGGREGATES[aggregate].result or _element(value)
-        followed = aggregate in ("first_time", "last_time") and within is None
-        self._names[name] = Defined("feature", result, followed=followed)
-        if len(self.reader.errors) == before:
-            normal = aggregate_normal(aggregate, events, value, where, within, self.lists)
-            description = self.reader.text(found.get("description"))
-            self.features[name] = Feature(name, aggregate, events, value, where, within, normal, description)
+    def _features(self, features: Entries, lists: AnyMapping[str, Defined]) -> None:
+        """Aggregates, then expressions over them: each of those stands where its name is used."""
+        section = FeatureSection(self.reader, lambda events: self.event_scope(events, lists), self.lists)
+        for name in features:
+            self._names[name] = Defined("feature", Type.ANY)  # known, even where its definition is wrong
+        written = {name: entry for name, entry in features.items() if is_derived(entry)}
+        for name, entry in sorted(features.items()):
+            if name in written:
+                continue
+            feature, self._names[name] = section.feature(name, entry)
+            if feature is not None:
+                self.features[name] = feature
+        built_in = built_in_features()
+        for name, feature in built_in.items():
+            self._names.setdefault(name, Defined("feature", built_in_type(name)))
+            if self.features.get(name, feature).normal != feature.normal:
+                hint = f'write {{{feature.aggregate}: "*"}}, or choose another name'
+                self.reader.fail(features[name].key, f"'{name}' is built in and means something else", hint)
+        for name in self._order(written, dict.fromkeys(written, "feature"), derived_expressions):
+            node, description = section.derived(name, written[name], self._feature_scope())
+            if name in built_in:
+                self.reader.fail(written[name].key, f"'{name}' is built in and means something else", "choose another name")
+            if node is not None:
+                self._names[name] = Defined("feature", node.type, node=node)
+                self.derived[name] = Derived(name, node, description)
+        self.derived = dict(sorted(self.derived.items()))
 
-    def _feature_events(self, aggregate: str, found: Entries) -> tuple[str, ...]:
-        if AGGREGATES[aggregate].takes == "events":
-            if "of" in found:
-                message = f"'{aggregate}' names its events itself: 'of' has no meaning here"
-                self.reader.fail(found["of"].key, message, f"write {aggregate}: EVENT")
-            return self.reader.events(found[aggregate])
-        if "of" not in found:
-            message = f"'{aggregate}' needs 'of': the events whose values are aggregated"
-            self.reader.fail(found[aggregate].key, message, 'write of: EVENT, or of: "*" for every event')
-        return self.reader.events(found.get("of"))
-
-    def _feature_value(self, name: str, aggregate: str, found: Entries, scope: Scope) -> Node | None:
-        kind = AGGREGATES[aggregate]
-        if kind.takes == "events":
-            return None
-        entry = found[aggregate]
-        value = self.reader.expression(entry.value, scope, f"feature {name}")
-        if value is None:
-            return None
-        type_ = _element(value) if kind.fans else value.type
-        if type_ not in (*kind.values, Type.ANY):
-            allowed = " or ".join(sorted(shown(allowed) for allowed in kind.values))
-            message = f"'{aggregate}' takes {allowed}, but {_short(value)} is {shown(type_)}"
-            plain = isinstance(value, Path) and kind.fans and type_ is Type.LIST
-            self.reader.fail(entry.value, message, f"write {_short(value)}[]" if plain else "", value.span.start)
-        return value
+    def _feature_scope(self) -> Scope:
+        """What an expression over features sees."""
+        names = {name: defined for name, defined in self._names.items() if defined.kind in ("feature", "list")}
+        return Scope("features, traits and lists", PROFILE_ROOTS, names=names, hidden=self._later, planned=self._planned(()))
 
     # Tags and segments
 
@@ -217,9 +187,11 @@ class Sections:
                 self.stages = lifecycle(self.reader, written[name].value, self.profile_scope(continuous=True))
         self.tags = dict(sorted(self.tags.items()))
 
-    def _order(self, written: Entries, kinds: AnyMapping[str, str]) -> list[str]:
+    def _order(
+        self, written: Entries, kinds: AnyMapping[str, str], parts: Callable[[Entry], list[Value]] = _rule_parts
+    ) -> list[str]:
         """Names so that each reads only names before it, otherwise by name; what is in a cycle is left out."""
-        reads = {name: self._names_in(entry.value, kinds) for name, entry in sorted(written.items())}
+        reads = {name: self._names_in(parts(entry), kinds) for name, entry in sorted(written.items())}
         while True:
             sorter = TopologicalSorter(reads)
             try:
@@ -243,15 +215,10 @@ class Sections:
                 sorter.done(*ready)
             return order
 
-    def _names_in(self, value: Value, names: AnyMapping[str, str]) -> set[str]:
-        """The tags and segments that a definition reads. Errors are left to the second reading."""
+    def _names_in(self, expressions: list[Value], names: AnyMapping[str, str]) -> set[str]:
+        """Which of these names the expressions of a definition read. Errors are left to the second reading."""
         quiet = Reader()
         scope = self.profile_scope(continuous=False)
-        expressions = [value]
-        if stages := written_stages(value):
-            expressions = [condition for entry in stages.values() if (condition := condition_of(entry)) is not None]
-        elif isinstance(value, Mapping):
-            expressions = [entry.value for key, entry in value.entries.items() if key in ("if", "value", "when")]
         texts = [item for item in expressions if isinstance(item, Scalar) and names.keys() & WORD.findall(item.text)]
         nodes = [quiet.expression(item, scope, "") for item in texts]
         found = {node.name for top in nodes if top for node in walk(top) if isinstance(node, Name)}
@@ -303,6 +270,7 @@ class Sections:
 
     def nodes(self) -> Iterable[Node]:
         """Every expression that may read features."""
+        yield from (feature.value for feature in self.derived.values())
         for tag in self.tags.values():
             yield tag.value
             if tag.when:
@@ -324,15 +292,3 @@ class Sections:
             if name in used:
                 self.features.setdefault(name, feature)
         self.features = dict(sorted(self.features.items()))
-
-
-def _element(value: Node | None) -> Type:
-    """The type of one value; a path that fans out gives many, of any type."""
-    if value is None or (isinstance(value, Path) and EACH in value.parts):
-        return Type.ANY
-    return value.type
-
-
-def _short(node: Node) -> str:
-    text = unparse(node)
-    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -98,6 +98,11 @@ SIGNATURES: dict[str, Signature] = {
     "all": Signature((_LIST,), Type.BOOLEAN, "every item of the list is true"),
     "coalesce": Signature((Argument("first"), Argument("second")), None, "the first that is not missing", more=True),
     "missing": Signature((Argument("value"),), Type.BOOLEAN, "there is no value"),
+    "top": Signature(
+        (Argument("feature"),),
+        Type.TEXT,
+        "the key with the largest value of a feature with `by`; of equals the first by text",
+    ),
     "in_list": Signature(
         (Argument("text", _of(Type.TEXT)), _LIST), Type.BOOLEAN, "the text is on a list of `lists:`; also `text in list`"
     ),
