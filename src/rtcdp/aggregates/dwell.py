@@ -75,7 +75,7 @@ class Dwell:
     def value(self, slot: Slot, now: int) -> Any:
         """Read: ms, or ms by name."""
         totals = {} if slot is None else slot[_TOTALS]
-        return totals if self._top else totals.get("", 0)
+        return dict(totals) if self._top else totals.get("", 0)
 
     def part(self, slot: Slot, now: int, key: str) -> Any:
         """Read one name."""

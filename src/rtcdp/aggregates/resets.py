@@ -25,11 +25,12 @@ class Reset:
 
     timed = False
     within = 0
+    numeric = False  # a reset is no number: what reads the events sees to it
 
     def __init__(self, inner: Aggregate) -> None:
         self.inner = inner
         self.zero = inner.zero
-        self.numeric = inner.numeric
+        self._numeric = inner.numeric
         self._bare = isinstance(inner, Count | ExtremeTime)
         self._tied = isinstance(inner, Edge)
 
@@ -40,7 +41,7 @@ class Reset:
             self._reset(slot, at, now)
         elif at > slot[_WHEN]:
             slot[_HELD] = self.inner.update(slot[_HELD], at, tie, value, now)
-            self._keep(slot, at, [tie, value] if self._tied else plain(value) if self.numeric else value)
+            self._keep(slot, at, [tie, value] if self._tied else plain(value) if self._numeric else value)
         return slot
 
     def _keep(self, slot: Slot, at: int, value: Any) -> None:

@@ -165,12 +165,12 @@ class PerSession:
 
     timed = True
     within = 0
+    numeric = False  # what only belongs to the session is no number: what reads the events sees to it
 
     def __init__(self, inner: Aggregate | None, gaps: Gaps) -> None:
         self.inner = inner
         self.gaps = gaps
         self.zero: Any = inner.zero if inner else 0
-        self.numeric = inner.numeric if inner else False
 
     def update(self, slot: Slot, at: int, tie: str, value: Any, now: int) -> Slot:
         """Fold one event in. value: (channel, what is aggregated or TOUCH)."""

@@ -86,9 +86,9 @@ def _concerns(part: Filter | Step, reader: Reader) -> Concerns:
 def _item(feature: Feature, reader: Reader) -> Closure | None:
     """What is aggregated; with `by` pairs of the key's text and that."""
     value = None if feature.value is None else closure(feature.value, reader)
-    if feature.by is None:
-        return value
     numeric = feature.aggregate in NUMERIC
+    if feature.by is None:
+        return _numbers(value) if value is not None and numeric and (feature.reset_on or feature.current) else value
     by, of = feature.by, feature.value
     if isinstance(by, Path) and isinstance(of, Path) and EACH in by.parts and EACH in of.parts:
         return _aligned(by, of, reader, numeric=numeric)
@@ -110,6 +110,16 @@ def _item(feature: Feature, reader: Reader) -> Closure | None:
         ]
 
     return pairs
+
+
+def _numbers(value: Closure) -> Closure:
+    """Only what is a number; None where nothing is."""
+
+    def numbers(profile: Any, event: Any) -> Any:
+        found = value(None, event)
+        return [item for item in (found if type(found) is list else (found,)) if type(item) in (int, float)] or None
+
+    return numbers
 
 
 def _aligned(by: Path, value: Path, reader: Reader, *, numeric: bool) -> Closure:
@@ -134,7 +144,7 @@ def _aligned(by: Path, value: Path, reader: Reader, *, numeric: bool) -> Closure
 
 def _touching(feature: Feature, item: Closure | None, counts: Concerns) -> Closure:
     """With its channel, also what only belongs to the session."""
-    channel, numeric = _channel(feature), feature.aggregate in NUMERIC
+    channel = _channel(feature)
     bare = feature.aggregate == "time_spent"
 
     def touched(profile: Any, event: Any) -> Any:
@@ -144,9 +154,7 @@ def _touching(feature: Feature, item: Closure | None, counts: Concerns) -> Closu
         found = None if bare or not counts(event) else True if item is None else item(None, event)
         if found is None:
             return (name, TOUCH)
-        values = found if type(found) is list else (found,)
-        kept = [(name, one) for one in values if not numeric or type(one) in (int, float) or type(one) is tuple]
-        return kept or (name, TOUCH)
+        return [(name, one) for one in (found if type(found) is list else (found,))] or (name, TOUCH)
 
     return touched
 
