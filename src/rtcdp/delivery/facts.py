@@ -8,7 +8,7 @@ from typing import Any
 
 from rtcdp.identity import parse_profile_key
 from rtcdp.outputs import Change, TriggerEvent
-from rtcdp.rules.expressions import EventField, Name, Node, Path, Type
+from rtcdp.rules.expressions import EventField, Name, Node, Part, Path, Type
 from rtcdp.rules.interpreter import Closure, closure, follow
 from rtcdp.rules.scope import Defined, Scope
 
@@ -49,6 +49,10 @@ class FactsReader:
         """A fact by name."""
         name = node.name
         return lambda _, facts: facts.names.get(name)
+
+    def part(self, node: Part) -> Closure:
+        """No fact has keys."""
+        raise TypeError(node.name)
 
     def path(self, node: Path) -> Closure:
         """A value inside one of the roots."""

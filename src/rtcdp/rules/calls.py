@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Set as AbstractSet
-
 import re2
 
-from rtcdp.rules.expressions import Arithmetic, Call, Compare, Literal, Name, Node, Type, children, unparse, walk
+from rtcdp.rules.expressions import Arithmetic, Call, Compare, Literal, Name, Node, Type, children, walk
 from rtcdp.rules.inference import common, shown
 from rtcdp.rules.signatures import Signature
 from rtcdp.rules.tokens import Problem
@@ -103,23 +101,13 @@ def _problems_of_digits(node: Node) -> list[Problem]:
     return [_problem(f"the digits of round are a whole number from 0 to {MOST_DIGITS}", node)]
 
 
-def problems_of_since(node: Node, text: str, unfollowed: AbstractSet[str]) -> list[Problem]:
+def problems_of_since(node: Node, text: str) -> list[Problem]:
     """Each `since()` whose next change cannot be told in advance.
 
     A segment or tag is kept up to date by waking the profile at the very instant at which it changes: that instant is
-    known only where `since()` is compared with a constant, and where the time itself is not lost by time passing.
-    unfollowed: features whose time can be.
+    known only where `since()` is compared with a constant.
     """
     problems = [
-        _problem(
-            f"since({name}) cannot be kept up to date: it takes first_time or last_time without 'within'",
-            item,
-            f"define a feature as {{last_time: EVENT}} beside '{name}'",
-        )
-        for item in walk(node)
-        if _is_since(item) and (name := unparse(children(item)[0])) in unfollowed
-    ]
-    problems += [
         _problem_of_use(parent, child, text)
         for parent in walk(node)
         for child in children(parent)

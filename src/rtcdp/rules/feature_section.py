@@ -139,9 +139,8 @@ class FeatureSection:
         if len(chosen) != 1:
             return None, unknown
         feature = self._aggregated(name, chosen[0], found)
-        keyed = "by" in found
         result = AGGREGATES[chosen[0]].result or _element(feature.value)
-        defined = Defined("feature", result, followed=not keyed, keyed=keyed)
+        defined = Defined("feature", result, keyed="by" in found)
         if len(self.reader.errors) > before:
             return None, defined
         return with_normal(feature, self.lists), defined

@@ -64,9 +64,7 @@ def parse(text: str, scope: Scope) -> Node:
     try:
         node = converter.convert(_read(rewritten, text))
         if scope.continuous:
-            converter.problems += problems_of_since(
-                node, text, {name for name, defined in scope.names.items() if not defined.followed}
-            )
+            converter.problems += problems_of_since(node, text)
     except Unreadable as error:
         raise ExpressionErrors([*converter.problems, error.problem]) from None
     if converter.problems:

@@ -19,14 +19,12 @@ def unplanned(_root: str, _parts: tuple[str, ...]) -> Type:
 class Defined:
     """A name that an expression may use.
 
-    followed: where it holds a time: the engine wakes a profile when `since()` of it crosses a constant.
     keyed:    it holds a value of this type for each key.
     node:     what stands in its place, of a derived feature.
     """
 
     kind: OneOf["feature", "tag", "segment", "list", "stage"]
     type: Type
-    followed: bool = True
     keyed: bool = False
     node: Node | None = None
 
