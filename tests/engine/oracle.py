@@ -24,7 +24,15 @@ from engine.oracle_triggers import GroupSpec, LimitSpec, Reactions, TriggerSpec,
 from rtcdp.simulate import bruteforce
 from rtcdp.simulate.bruteforce import Entry, Expression, FeatureSpec, Happening, StepSpec, aggregate, find, number, spell
 
-__all__ = ["Entry", "FeatureSpec", "GroupSpec", "LimitSpec", "StepSpec", "TriggerSpec", "aggregate"]  # what is taken from here by others
+__all__ = ["Entry", "FeatureSpec", "StepSpec", "TriggerSpec", "aggregate"]  # what is taken from here by others
+    "Entry",
+    "FeatureSpec",
+    "GroupSpec",
+    "LimitSpec",
+    "StepSpec",
+    "TriggerSpec",
+    "aggregate",
+]  # what is taken from here by others
 
 DAY = 86_400_000
 SEEN_MOST = 64
