@@ -25,14 +25,6 @@ from rtcdp.simulate import bruteforce
 from rtcdp.simulate.bruteforce import Entry, Expression, FeatureSpec, Happening, StepSpec, aggregate, find, number, spell
 
 __all__ = ["Entry", "FeatureSpec", "StepSpec", "TriggerSpec", "aggregate"]  # what is taken from here by others
-    "Entry",
-    "FeatureSpec",
-    "GroupSpec",
-    "LimitSpec",
-    "StepSpec",
-    "TriggerSpec",
-    "aggregate",
-]  # what is taken from here by others
 
 DAY = 86_400_000
 SEEN_MOST = 64
