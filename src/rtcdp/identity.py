@@ -132,7 +132,7 @@ class Resolver:
         namespaces = sorted(plan.namespaces or NAMESPACES, key=lambda each: each.priority)
         for space in namespaces:
             profile_key(tenant, space.name, "x")  # a wrong name is found here, not at the first event
-        self._lookups = [(space.name, _form(space), path, _reader(path)) for space in namespaces for path in space.paths]
+        self._lookups = [(space.name, form_of(space), path, _reader(path)) for space in namespaces for path in space.paths]
         self._user_form = _form_at(namespaces, "userId")
         self._anonymous_form = _form_at(namespaces, "anonymousId")
         name, _, first, _ = self._lookups[0]
@@ -242,12 +242,13 @@ def _of_type(entries: list[Any], kind: str) -> object:
     return None
 
 
-def _form(space: Namespace) -> str:
+def form_of(space: Namespace) -> str:
+    """The normal form, as `normalise` knows it, of a namespace's identifiers."""
     return "email" if space.name == "email" and space.normalise == "lower" else space.normalise
 
 
 def _form_at(namespaces: list[Namespace], path: str) -> str:
-    return next((_form(space) for space in namespaces if path in space.paths), "exact")
+    return next((form_of(space) for space in namespaces if path in space.paths), "exact")
 
 
 def _escape(match: re.Match[str]) -> str:

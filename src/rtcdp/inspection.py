@@ -18,7 +18,7 @@ from rtcdp import timestamps
 from rtcdp.cluster import cause
 from rtcdp.config import Settings
 from rtcdp.errors import ClusterError, SettingError
-from rtcdp.identity import NAMESPACES, blocked, normalise, profile_key
+from rtcdp.identity import NAMESPACES, blocked, form_of, normalise, profile_key
 from rtcdp.position import POSITION_KEY, Position
 from rtcdp.profile import Profile
 from rtcdp.rules.compiler import Compiled, compile_definitions
@@ -168,7 +168,7 @@ class Viewer:
         plan = compiled.definitions.identity if compiled else IdentityPlan()
         self._blocked = frozenset(text.casefold() for text in plan.blocked)
         self._identifiers = [
-            (space.name, path.removeprefix(TRAITS).split("."), space.normalise)
+            (space.name, path.removeprefix(TRAITS).split("."), form_of(space))
             for space in plan.namespaces or NAMESPACES
             for path in space.paths
             if path.startswith(TRAITS)

@@ -1,0 +1,208 @@
+"""Questions about one profile: all of it, what holds now, what happened, and why."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Protocol
+
+import msgspec
+from starlette.concurrency import run_in_threadpool
+
+from rtcdp import timestamps
+from rtcdp.explanation import Explanation, UnknownName
+from rtcdp.inspection import ProfileView
+from rtcdp.metrics import now_ms
+from rtcdp.serving.api.app import as_json
+from rtcdp.serving.api.catalogue import Catalogue
+from rtcdp.serving.api.operations import JSON, Answer, Call, Operation, TenantQuery
+from rtcdp.serving.api.problems import Problem
+from rtcdp.serving.api.view import Away, Filling, View
+
+PROFILE = "/v1/profiles/{namespace}/{value}"
+
+
+class Offer(msgspec.Struct):
+    """A trigger that was sent to the profile and has not expired. at: when it was decided."""
+
+    id: str
+    trigger: str
+    at: str
+    expires_at: str
+    channel: str = ""
+    payload: dict[str, Any] = {}
+
+
+class Now(msgspec.Struct, omit_defaults=True):
+    """What holds for a profile now, for personalisation.
+
+    as_of: up to which time this is true. segments: those it is in. stage: of its life, where the definitions have stages.
+    """
+
+    profile: str
+    as_of: str
+    segments: list[str]
+    tags: dict[str, Any]
+    offers: list[Offer]
+    stage: str | None = None
+
+
+class Timeline(msgspec.Struct):
+    """What happened to a profile last: records of `profile-changes` and `triggers`, newest first."""
+
+    profile: str
+    records: list[dict[str, Any]]
+
+
+class TimelineQuery(TenantQuery, forbid_unknown_fields=True):
+    """limit: how many at most."""
+
+    limit: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 50
+
+
+class WhyQuery(TenantQuery, forbid_unknown_fields=True):
+    """at: the time to answer for: RFC 3339, or `now`; left out: the latest that the log tells."""
+
+    at: Annotated[str, msgspec.Meta(max_length=64)] = ""
+
+
+class Why(Protocol):
+    """Explains a definition's value for a profile, blocking. Raises UnknownName, Problem."""
+
+    def explain(self, key: str, offset: int, name: str, at: int | None) -> Explanation:
+        """key, offset: of the profile, and where in the changelog it is."""
+
+
+class _Kept(msgspec.Struct):
+    key: str
+    now: str
+    offset: int = -1
+    segments: dict[str, msgspec.Raw] = {}
+    tags: dict[str, Any] = {}
+    stage: str | None = None
+
+
+class _Data(msgspec.Struct):
+    trigger: str
+    expires_at: str
+    channel: str = ""
+    payload: dict[str, Any] = {}
+
+
+class _Sent(msgspec.Struct):
+    id: str
+    time: str
+    data: _Data
+
+
+_kept = msgspec.json.Decoder(_Kept).decode
+_sent = msgspec.json.Decoder(_Sent).decode
+
+
+def operations(view: View, catalogue: Catalogue, why: Why) -> list[Operation]:
+    """Those of profiles."""
+    asked = _Profiles(view, catalogue, why)
+    return [
+        Operation(
+            "profile", "GET", PROFILE, "profiles", "A profile, by any of its identifiers", asked.whole, {JSON: ProfileView}, TenantQuery
+        ),
+        Operation(
+            "now",
+            "GET",
+            f"{PROFILE}/now",
+            "profiles",
+            "Segments, tags, stage and open offers of a profile, for personalisation",
+            asked.now,
+            {JSON: Now},
+            TenantQuery,
+        ),
+        Operation(
+            "timeline",
+            "GET",
+            f"{PROFILE}/timeline",
+            "profiles",
+            "What happened to a profile last",
+            asked.timeline,
+            {JSON: Timeline},
+            TimelineQuery,
+        ),
+        Operation(
+            "why",
+            "GET",
+            f"{PROFILE}/why/{{name}}",
+            "profiles",
+            "Why a definition has its value for a profile, until when, what would change it, and what was decided",
+            asked.why,
+            {JSON: Explanation},
+            WhyQuery,
+        ),
+    ]
+
+
+class _Profiles:
+    def __init__(self, view: View, catalogue: Catalogue, why: Why) -> None:
+        self._view = view
+        self._catalogue = catalogue
+        self._why = why
+
+    async def whole(self, call: Call) -> Answer:
+        view, _ = await self._find(call)
+        return Answer(view)
+
+    async def now(self, call: Call) -> Answer:
+        view, offers = await self._find(call, offers=True)
+        kept, now = _kept(view), now_ms()
+        return as_json(
+            Now(
+                profile=kept.key,
+                as_of=kept.now,
+                segments=list(kept.segments),
+                tags=kept.tags,
+                stage=kept.stage,
+                offers=[offer for raw in offers if (offer := _offer(raw, now)) is not None],
+            )
+        )
+
+    async def timeline(self, call: Call) -> Answer:
+        view, _ = await self._find(call)
+        key = _kept(view).key
+        records = [msgspec.Raw(record) for record in await self._view.recent(key, call.query.limit)]
+        return as_json({"profile": key, "records": records})
+
+    async def why(self, call: Call) -> Answer:
+        at = _instant(call.query.at)
+        view, _ = await self._find(call)
+        kept = _kept(view)
+        try:
+            return as_json(await run_in_threadpool(self._why.explain, kept.key, kept.offset, call.path["name"], at))
+        except UnknownName as error:
+            raise Problem(404, str(error)) from None
+
+    async def _find(self, call: Call, *, offers: bool = False) -> tuple[bytes, list[bytes]]:
+        namespace, value = call.path["namespace"], call.path["value"]
+        identifier = self._catalogue.identifier(call.tenant, namespace, value)
+        try:
+            found = await self._view.profile(call.tenant, identifier, offers=offers)
+        except Away:
+            raise Problem(503, "Redis does not answer", retry_s=1) from None
+        except Filling:
+            raise Problem(503, "the serving view is being filled: this profile may be still to come", retry_s=5) from None
+        if found is None:
+            raise Problem(404, f"there is no profile with this {namespace}")
+        return found
+
+
+def _offer(raw: bytes, now: int) -> Offer | None:
+    """A trigger event as an offer; None where it has expired."""
+    event = _sent(raw)
+    data = event.data
+    if (timestamps.parse(data.expires_at) or 0) <= now:
+        return None
+    return Offer(event.id, data.trigger, event.time, data.expires_at, data.channel, data.payload)
+
+
+def _instant(at: str) -> int | None:
+    if not at:
+        return None
+    instant = now_ms() if at == "now" else timestamps.parse(at)
+    if instant is None:
+        raise Problem(400, f"at: {at!r} is no time (RFC 3339, for example 2027-03-01T00:00:00Z, or now)")
+    return instant
