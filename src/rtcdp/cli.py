@@ -40,6 +40,8 @@ app = typer.Typer(
 )
 dead_letters = typer.Typer(help="Dead letters: events that could not be used.", no_args_is_help=True)
 app.add_typer(dead_letters, name="dlq")
+tokens_app = typer.Typer(help="Tokens: who may ask the HTTP API what.", no_args_is_help=True)
+app.add_typer(tokens_app, name="tokens")
 collector_app = typer.Typer(invoke_without_command=True, no_args_is_help=False)
 app.add_typer(collector_app, name="collector")
 write_keys = typer.Typer(help="Write keys: who may send to the collector.", no_args_is_help=True)
@@ -730,6 +732,104 @@ def deliveries_enable(
 
     enable(_settings(config, bootstrap=bootstrap, app=app_name), destination)
     print(f"{destination} is on again")
+
+
+TokensOption = Annotated[Path | None, typer.Option("--tokens", help="File of tokens (or RTCDP_SERVE_TOKENS).", metavar="FILE")]
+
+
+@app.command(
+    epilog=_examples(
+        "rtcdp serve -b localhost:9092 --redis redis://localhost:6379/0 --link",
+        "rtcdp tokens add shop --scope profiles && RTCDP_SERVE_HOST=0.0.0.0 rtcdp serve --config rtcdp.toml",
+    )
+)
+def serve(  # noqa: PLR0913 - one parameter an option
+    *,
+    bootstrap: BootstrapOption = None,
+    redis: Annotated[str | None, typer.Option(help="Where the serving view is kept, redis://...", metavar="URL")] = None,
+    app_name: AppOption = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on (default 127.0.0.1).", metavar="HOST")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on (default 8090).")] = None,
+    tokens: TokensOption = None,
+    link: Annotated[bool, typer.Option("--link", help="Print a link with a token for as long as this runs.")] = False,
+    metrics_port: Annotated[int | None, typer.Option(help="Port of /metrics, /healthz, /readyz; -1 for none.")] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Answer questions about profiles, segments and triggers over HTTP."""
+    from rtcdp.serving.api.main import run
+
+    flags: dict[str, Any] = {"bootstrap": bootstrap, "redis": redis, "app": app_name, "metrics_port": metrics_port}
+    flags |= {"serve_host": host, "serve_port": port, "serve_tokens": tokens}
+
+    def show(address: str) -> None:
+        print(address, flush=True)
+
+    raise typer.Exit(run(_settings(config, **flags), link=show if link else None))
+
+
+@tokens_app.command(
+    "add",
+    epilog=_examples(
+        "rtcdp tokens add shop --scope profiles", "rtcdp tokens add crm --scope segments --scope stream --tenant eu"
+    ),
+)
+def tokens_add(
+    *,
+    name: Annotated[str, typer.Argument(help="Whose it is.", metavar="NAME")],
+    scope: Annotated[list[str], typer.Option("--scope", help="What it is for; `rtcdp tokens scopes` lists them.")],
+    tenant: Annotated[list[str] | None, typer.Option("--tenant", help="Whose profiles (default: main).")] = None,
+    expires: Annotated[str, typer.Option(help="When it ends, RFC 3339.", metavar="TIME")] = "",
+    tokens: TokensOption = None,
+    json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Make a token. It is shown once; the file keeps its hash."""
+    from rtcdp.serving.api.tokens import TokenFile
+
+    made, text = TokenFile(_settings(config, serve_tokens=tokens).serve_tokens).add(name, scope, tenant or ["main"], expires)
+    if json:
+        _print_json({"id": made.id, "name": name, "scopes": made.scopes, "tenants": made.tenants, "token": text})
+    else:
+        print(text)
+        print(f"id {made.id}, scopes {', '.join(made.scopes)}, tenants {', '.join(made.tenants)}", file=sys.stderr)
+
+
+@tokens_app.command("list", epilog=_examples("rtcdp tokens list --json"))
+def tokens_list(*, tokens: TokensOption = None, json: JsonOption = False, config: ConfigOption = None) -> None:
+    """List tokens, one line each: id, name, scopes, tenants, since when, until when."""
+    import msgspec
+
+    from rtcdp.serving.api.tokens import TokenFile
+
+    found = TokenFile(_settings(config, serve_tokens=tokens).serve_tokens).read()
+    if json:
+        _print_json([{name: value for name, value in msgspec.structs.asdict(one).items() if name != "hash"} for one in found])
+        return
+    for one in found:
+        until = f"revoked {one.revoked}" if one.revoked else f"until {one.expires}" if one.expires else "active"
+        print("\t".join([one.id, one.name, ",".join(one.scopes), ",".join(one.tenants), one.created, until]))
+
+
+@tokens_app.command("revoke", epilog=_examples("rtcdp tokens revoke 3f9a0c12d4e5"))
+def tokens_revoke(
+    *,
+    token_id: Annotated[str, typer.Argument(help="Its id, as listed.", metavar="ID")],
+    tokens: TokensOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """End a token. A running server refuses it within two seconds."""
+    from rtcdp.serving.api.tokens import TokenFile
+
+    print(f"revoked: a token of {TokenFile(_settings(config, serve_tokens=tokens).serve_tokens).revoke(token_id).name}")
+
+
+@tokens_app.command("scopes")
+def tokens_scopes() -> None:
+    """List what a token may be for."""
+    from rtcdp.serving.api.tokens import SCOPES
+
+    for name, text in SCOPES.items():
+        print(f"{name}\t{text}")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,8 @@ from rtcdp.config import Settings
 from rtcdp.engine import Engine
 from rtcdp.errors import SettingError
 from rtcdp.explanation import Explanation, Need, Part, explain
-from rtcdp.inspection import definitions_of, stored_at
+from rtcdp.inspection import Stored, definitions_of, stored_at
+from rtcdp.rules.compiler import Compiled
 from rtcdp.warming import of_profile
 
 NEWEST = 5
@@ -35,9 +36,13 @@ def explanation_of(settings: Settings, key: str, name: str, at: str | None = Non
     compiled = definitions_of(settings, stored)
     if compiled is None:
         raise SettingError("definitions: those that the profile was folded under are not known; give a folder (--definitions)")
+    return explanation_from(stored, compiled, name, instant)
+
+
+def explanation_from(stored: Stored, compiled: Compiled, name: str, at: int | None) -> Explanation:
+    """As `explanation_of`, of a profile that was read already. at: ms; None: the latest that its partition knows."""
     since = of_profile(stored.position.came, stored.profile)
-    time_ = stored.position.tick if instant is None else instant
-    return explain(stored.profile, Engine(compiled), name, at=time_, warming=since)
+    return explain(stored.profile, Engine(compiled), name, at=stored.position.tick if at is None else at, warming=since)
 
 
 def _instant(at: str | None) -> int | None:

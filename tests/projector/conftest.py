@@ -100,6 +100,8 @@ class Log:
         state = self.replay.state
         producer.begin_transaction()
         for output in found:
+            if output.topic not in {"profile-changes", "triggers"}:
+                continue
             topic = settings.profile_changes if output.topic == "profile-changes" else settings.triggers
             producer.produce(topic, output.value, output.key, partition_of(output.key, PARTITIONS))
         for key, value in state.items():
@@ -116,6 +118,12 @@ class Log:
         else:
             producer.commit_transaction(30)
             self._known = dict(state)
+
+    def more_topics(self, *roles: str) -> list[NewTopic]:
+        """Topics that a worker has and a projection does not need."""
+        names = [getattr(self.settings, role) for role in roles] + [source.topic for source in self.settings.sources]
+        self.made += names
+        return [NewTopic(name, PARTITIONS, 1) for name in names]
 
     def close(self) -> None:
         self.admin.delete_topics([*self.made, self.settings.definitions_topic])
@@ -167,6 +175,8 @@ def digest(url: str, app: str) -> tuple[str, int]:
                 if kind == b"string"
                 else client.zrange(name, 0, -1, withscores=True)
                 if kind == b"zset"
+                else sorted(client.smembers(name))
+                if kind == b"set"
                 else sorted(client.hgetall(name).items())
             )
             digest.update(repr((name, value)).encode())

@@ -44,8 +44,8 @@ def test_each_profile_has_the_names_of_its_own_version(versions: dict[str, Compi
     views, used = made.make([(1, *profile("ann", 0)), (2, *profile("bob", 1)), (3, POSITION_KEY, SECOND)])
     assert used == 3
     assert [(view[0], view[1], json.loads(view[3])) for view in views] == [
-        ("main/user_id:ann", 1, [{"a": 500}, []]),
-        ("main/user_id:bob", 2, [{"a": 500, "b": 400}, []]),
+        ("main/user_id:ann", 1, [{"a": 500}, [], ""]),
+        ("main/user_id:bob", 2, [{"a": 500, "b": 400}, [], ""]),
     ]
     assert json.loads(views[1][2])["segments"] == {"b": "1970-01-01T00:00:00.400Z", "a": "1970-01-01T00:00:00.500Z"}
 

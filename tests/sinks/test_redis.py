@@ -71,8 +71,8 @@ def test_without_the_check_it_would_count_twice(
 
 
 def test_an_older_view_never_replaces_a_newer_one(sink: RedisSink, client: redis.Redis, keys: Keys) -> None:
-    newer = ("main/user_id:ann", 9, '{"n":9}', '[{"buyers":5},["email:a@b"]]')
-    older = ("main/user_id:ann", 3, '{"n":3}', '[{"lapsed":4},[]]')
+    newer = ("main/user_id:ann", 9, '{"n":9}', '[{"buyers":5},["email:a@b"],"new"]')
+    older = ("main/user_id:ann", 3, '{"n":3}', '[{"lapsed":4},[],""]')
     sink.views("changelog/0", 10, [newer])
     sink.views("changelog/0", 11, [older])
     sink.settle()

@@ -13,7 +13,7 @@ from rtcdp import profile as profiles
 from rtcdp import timestamps
 from rtcdp.errors import RtcdpError
 from rtcdp.inspection import Viewer
-from rtcdp.outputs import Change, TriggerEvent
+from rtcdp.outputs import Change, TriggerData, TriggerEvent
 from rtcdp.position import POSITION_KEY, SwitchPoint
 from rtcdp.rules.compiler import Compiled
 from rtcdp.sinks.redis import Flow, View
@@ -84,9 +84,9 @@ class ViewEntries:
             return None
         viewer = self._viewer(profile.switch)
         inside = viewer.memberships(profile)
-        body = _json(viewer.view(profile, len(value), inside))
-        sets = _in_order((inside, viewer.identifiers(profile)))
-        return key, offset, f'{{"offset":{offset},{body[1:].decode()}', sets.decode()
+        view = viewer.view(profile, len(value), inside)
+        sets = _in_order((inside, viewer.identifiers(profile), view.stage))
+        return key, offset, f'{{"offset":{offset},{_json(view)[1:].decode()}', sets.decode()
 
     def _viewer(self, switch: int) -> Viewer:
         passed = [point.version for point in self._switches if point.number <= switch]
@@ -104,7 +104,8 @@ def change_flow(value: bytes | None) -> Flow | None:
     change: Change | None = _read(_change, value)
     if change is None or (at := timestamps.parse(change.at)) is None:
         return None
-    what = f"{change.kind}|{change.name}" + (f"|{change.reason}" if change.reason else "")
+    detail = change.new if change.kind == "stage" else change.reason
+    what = f"{change.kind}|{change.name}" + (f"|{detail}" if detail else "")
     return change.profile, change.seq, at, what, _text(value), ()
 
 
@@ -113,8 +114,13 @@ def trigger_flow(value: bytes | None) -> Flow | None:
     event: TriggerEvent | None = _read(_trigger, value)
     if event is None or (at := timestamps.parse(event.time)) is None:
         return None
-    expires = timestamps.parse(event.data.expires_at) or 0
-    return event.subject, event.seq, at, f"sent|{event.data.trigger}", _text(value), (event.data.trigger, expires)
+    data = event.data
+    what = f"sent|{data.trigger}" + (f"|{data.arm}" if data.arm else "")
+    return event.subject, event.seq, at, what, _text(value), (_offered(data), timestamps.parse(data.expires_at) or 0)
+
+
+def _offered(data: TriggerData) -> str:
+    return f"{data.trigger}/{data.step}" if data.step else data.trigger
 
 
 def _text(value: bytes | None) -> str:

@@ -8,10 +8,11 @@ of Kafka's keys.
 | `<app>:profile:<profile key>` | string | the view, JSON |
 | `<app>:meta:<profile key>` | string | the view's offset, and what has to be undone when it changes |
 | `<app>:segment:<tenant>:<name>` | sorted set | members: profile keys by when they entered (ms) |
+| `<app>:stage:<tenant>:<name>` | set | profile keys in that stage |
 | `<app>:id:<tenant>/<namespace>:<value>` | sorted set | profile keys with that identifier |
 | `<app>:recent:<profile key>` | sorted set | its latest changes and triggers, JSON by `seq` |
 | `<app>:offers:<profile key>` | hash | trigger name to the CloudEvent that was sent last |
-| `<app>:flow:<tenant>:<resolution>:<bucket>` | hash | `kind|name` to how often, in that piece of time |
+| `<app>:flow:<tenant>:<resolution>:<bucket>` | hash | `kind|name|detail` to how often, in that piece of time |
 | `<app>:positions` | hash | `topic/partition` to the next offset |
 | `<app>:progress` | hash | `topic/partition` to how far it is, JSON |
 | `<app>:epoch`, `<app>:complete`, `<app>:owner` | string | this filling's id; the same once it is whole; who writes |
@@ -73,6 +74,10 @@ class Keys:
     def segment(self, tenant: str, name: str) -> str:
         """The members of a segment."""
         return f"{self.app}:segment:{tenant}:{name}"
+
+    def stage(self, tenant: str, name: str) -> str:
+        """The profiles in a stage of the lifecycle."""
+        return f"{self.app}:stage:{tenant}:{name}"
 
     def identifier(self, tenant: str, identifier: str) -> str:
         """The profiles with an identifier, `NAMESPACE:VALUE` as in a profile key."""

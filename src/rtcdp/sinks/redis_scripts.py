@@ -29,7 +29,7 @@ redis.call('PEXPIRE', prefix .. 'owner', ARGV[4])
 VIEWS = (
     _CHECK
     + """
--- Entries: profile key, offset, view or '' for none, sets (JSON of [{segment: entered}, [identifiers]]).
+-- Entries: profile key, offset, view or '' for none, sets (JSON of [{segment: entered}, [identifiers], stage]).
 local applied = 0
 for _, entry in ipairs(cmsgpack.unpack(ARGV[8])) do
   local key, offset, view, sets = entry[1], entry[2], entry[3], entry[4]
@@ -43,7 +43,7 @@ for _, entry in ipairs(cmsgpack.unpack(ARGV[8])) do
   if offset > at then
     applied = applied + 1
     if old ~= sets then
-      local was, is = {{}, {}}, {{}, {}}
+      local was, is = {{}, {}, ''}, {{}, {}, ''}
       if old ~= '' then was = cjson.decode(old) end
       if sets ~= '' then is = cjson.decode(sets) end
       for name, entered in pairs(is[1]) do
@@ -53,6 +53,10 @@ for _, entry in ipairs(cmsgpack.unpack(ARGV[8])) do
       end
       for name, _ in pairs(was[1]) do
         if is[1][name] == nil then redis.call('ZREM', prefix .. 'segment:' .. tenant .. ':' .. name, key) end
+      end
+      if was[3] ~= is[3] then
+        if was[3] ~= '' then redis.call('SREM', prefix .. 'stage:' .. tenant .. ':' .. was[3], key) end
+        if is[3] ~= '' then redis.call('SADD', prefix .. 'stage:' .. tenant .. ':' .. is[3], key) end
       end
       local kept = {}
       for _, id in ipairs(is[2]) do
@@ -81,7 +85,7 @@ FLOWS = (
     _CHECK
     + """
 -- Options: [how many are kept per profile, for how long (s), the clock (ms), [[resolution (ms), kept (s)], ...]].
--- Entries: profile key, seq, at (ms), 'kind|name', record, [name, expires (ms)] of what is offered or {}.
+-- Entries: profile key, seq, at (ms), 'kind|name|detail', record, [name, expires (ms)] of what is offered or {}.
 local kept, keep_s, now, resolutions = unpack(cmsgpack.unpack(ARGV[9]))
 local counted = {}
 for _, entry in ipairs(cmsgpack.unpack(ARGV[8])) do

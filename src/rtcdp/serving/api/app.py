@@ -127,7 +127,9 @@ def application(
     by_path: dict[str, list[Operation]] = {}
     for operation in operations:
         by_path.setdefault(operation.path, []).append(operation)
-    routes: list[BaseRoute] = [Route(path, _Resource(found, gate, counts)) for path, found in by_path.items()]
+    # What is named outright before what a parameter would take as well.
+    paths = sorted(by_path, key=lambda path: path.count("{"))
+    routes: list[BaseRoute] = [Route(path, _Resource(by_path[path], gate, counts)) for path in paths]
     starlette = Starlette(routes=[*routes, *more, Route("/{rest:path}", _Nothing(counts))], lifespan=lifespan)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -205,4 +207,3 @@ def _tenant(query: Any, token: Token | None) -> str:
 def as_json(value: Any) -> Answer:
     """A value as the body of a success."""
     return Answer(_json(value))
-

@@ -8,24 +8,25 @@ from typing import Any
 
 import msgspec
 
-from rtcdp.serving.api.operations import EVENTS, Operation
+from rtcdp.serving.api.operations import EVENTS, JSON, Operation
 from rtcdp.serving.api.problems import TITLES, ProblemBody
 from rtcdp.serving.api.tokens import SCOPES
 
 _REF = "#/components/schemas/{name}"
+_PLAIN = {JSON: "object"}
 _PARAMETER = re.compile(r"\{(\w+)\}")
 PATH_SCHEMAS: dict[str, dict[str, Any]] = {
     "namespace": {"type": "string", "pattern": "^[a-z0-9_]+$", "maxLength": 64, "examples": ["user_id", "email"]},
     "value": {"type": "string", "minLength": 1, "maxLength": 256, "examples": ["u42"]},
     "name": {"type": "string", "minLength": 1, "maxLength": 200, "examples": ["buyers"]},
-    "version": {"type": "string", "pattern": "^[0-9a-f]{16}$"},
+    "version": {"type": "string", "pattern": "^([0-9a-f]{16}|current)$"},
 }
 """Parameters of paths, by name."""
 
 
 def document(operations: Sequence[Operation], version: str) -> dict[str, Any]:
     """The document. version: of rtcdp."""
-    types = [ProblemBody]
+    types: list[Any] = [ProblemBody]
     for one in operations:
         types += [one.query, *([one.body] if one.body else []), *(answer for answer in one.answers.values() if answer)]
     unique = list(dict.fromkeys(types))
@@ -98,11 +99,10 @@ def _of_query(query: type[msgspec.Struct], components: dict[str, Any]) -> list[d
 def _success(one: Operation, schemas: dict[Any, Any]) -> dict[str, Any]:
     content = {}
     for content_type, answer in one.answers.items():
-        content[content_type] = {"schema": schemas[answer] if answer else {"type": "string"}}
-    headers = {}
+        content[content_type] = {"schema": schemas[answer] if answer else {"type": _PLAIN.get(content_type, "string")}}
     if EVENTS in one.answers:
         return {"description": "Server-sent events, without end.", "content": content}
-    return {"description": "OK", "content": content, **({"headers": headers} if headers else {})}
+    return {"description": "OK", "content": content}
 
 
 def _problem(status: int, schemas: dict[Any, Any]) -> dict[str, Any]:

@@ -102,7 +102,14 @@ def operations(view: View, catalogue: Catalogue, why: Why) -> list[Operation]:
     asked = _Profiles(view, catalogue, why)
     return [
         Operation(
-            "profile", "GET", PROFILE, "profiles", "A profile, by any of its identifiers", asked.whole, {JSON: ProfileView}, TenantQuery
+            "profile",
+            "GET",
+            PROFILE,
+            "profiles",
+            "A profile, by any of its identifiers",
+            asked.whole,
+            {JSON: ProfileView},
+            TenantQuery,
         ),
         Operation(
             "now",

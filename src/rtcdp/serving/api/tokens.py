@@ -46,7 +46,7 @@ class Token(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     name: str
     hash: str
     scopes: list[str]
-    tenants: list[str] = ["main"]
+    tenants: list[str]
     created: str
     expires: str = ""
     revoked: str = ""

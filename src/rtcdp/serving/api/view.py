@@ -72,7 +72,7 @@ def connect(url: str, password: str = "") -> redis.Redis:
         retry_on_error=[redis.ConnectionError],
         **options,
     )
-    return redis.Redis(connection_pool=pool)
+    return redis.Redis.from_pool(pool)
 
 
 class View:
@@ -125,6 +125,14 @@ class View:
         pipeline = self._client.pipeline(transaction=False)
         for name in segments:
             pipeline.zcard(self.keys.segment(tenant, name))
+        found: list[int] = await _answer(pipeline.execute())
+        return found
+
+    async def stage_sizes(self, tenant: str, stages: Sequence[str]) -> list[int]:
+        """How many are in each stage."""
+        pipeline = self._client.pipeline(transaction=False)
+        for name in stages:
+            pipeline.scard(self.keys.stage(tenant, name))
         found: list[int] = await _answer(pipeline.execute())
         return found
 
