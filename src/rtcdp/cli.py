@@ -734,13 +734,13 @@ def deliveries_enable(
     print(f"{destination} is on again")
 
 
-TokensOption = Annotated[Path | None, typer.Option("--tokens", help="File of tokens (or RTCDP_SERVE_TOKENS).", metavar="FILE")]
+TokensOption = Annotated[Path | None, typer.Option("--tokens", help="File of tokens (or RTCDP_API_TOKENS).", metavar="FILE")]
 
 
 @app.command(
     epilog=_examples(
         "rtcdp serve -b localhost:9092 --redis redis://localhost:6379/0 --link",
-        "rtcdp tokens add shop --scope profiles && RTCDP_SERVE_HOST=0.0.0.0 rtcdp serve --config rtcdp.toml",
+        "rtcdp tokens add shop --scope profiles && RTCDP_API_HOST=0.0.0.0 rtcdp serve --config rtcdp.toml",
     )
 )
 def serve(  # noqa: PLR0913 - one parameter an option
@@ -759,7 +759,7 @@ def serve(  # noqa: PLR0913 - one parameter an option
     from rtcdp.serving.api.main import run
 
     flags: dict[str, Any] = {"bootstrap": bootstrap, "redis": redis, "app": app_name, "metrics_port": metrics_port}
-    flags |= {"serve_host": host, "serve_port": port, "serve_tokens": tokens}
+    flags |= {"api_host": host, "api_port": port, "api_tokens": tokens}
 
     def show(address: str) -> None:
         print(address, flush=True)
@@ -786,7 +786,7 @@ def tokens_add(
     """Make a token. It is shown once; the file keeps its hash."""
     from rtcdp.serving.api.tokens import TokenFile
 
-    made, text = TokenFile(_settings(config, serve_tokens=tokens).serve_tokens).add(name, scope, tenant or ["main"], expires)
+    made, text = TokenFile(_settings(config, api_tokens=tokens).api_tokens).add(name, scope, tenant or ["main"], expires)
     if json:
         _print_json({"id": made.id, "name": name, "scopes": made.scopes, "tenants": made.tenants, "token": text})
     else:
@@ -801,7 +801,7 @@ def tokens_list(*, tokens: TokensOption = None, json: JsonOption = False, config
 
     from rtcdp.serving.api.tokens import TokenFile
 
-    found = TokenFile(_settings(config, serve_tokens=tokens).serve_tokens).read()
+    found = TokenFile(_settings(config, api_tokens=tokens).api_tokens).read()
     if json:
         _print_json([{name: value for name, value in msgspec.structs.asdict(one).items() if name != "hash"} for one in found])
         return
@@ -820,7 +820,7 @@ def tokens_revoke(
     """End a token. A running server refuses it within two seconds."""
     from rtcdp.serving.api.tokens import TokenFile
 
-    print(f"revoked: a token of {TokenFile(_settings(config, serve_tokens=tokens).serve_tokens).revoke(token_id).name}")
+    print(f"revoked: a token of {TokenFile(_settings(config, api_tokens=tokens).api_tokens).revoke(token_id).name}")
 
 
 @tokens_app.command("scopes")

@@ -19,10 +19,10 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
+from rtcdp.api_settings import ApiSettings
 from rtcdp.collector_settings import CollectorSettings
 from rtcdp.delivery_settings import DeliverySettings
 from rtcdp.errors import SettingError
-from rtcdp.serve_settings import ServeSettings
 
 ENV_PREFIX = "RTCDP_"
 TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
@@ -54,7 +54,7 @@ class SourceSettings(BaseModel):
         return cls.model_validate({"topic": topic, **({"time": time} if time else {})})
 
 
-class Settings(CollectorSettings, DeliverySettings, ServeSettings):
+class Settings(CollectorSettings, DeliverySettings, ApiSettings):
     """Everything a process can be told. Build it with `Settings.load`. What one process alone is told: the base classes.
 
     bootstrap:       Kafka's addresses, `host:port,host:port`; required by whatever talks to Kafka.

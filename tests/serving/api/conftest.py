@@ -74,7 +74,7 @@ class Served:
 
     def __init__(self, log: Log, folder: Path) -> None:
         self.log = log
-        self.settings = log.settings.model_copy(update={"serve_tokens": folder / "tokens.json"})
+        self.settings = log.settings.model_copy(update={"api_tokens": folder / "tokens.json"})
         extra, self.text = new_token("all", list(SCOPES), ["main", "eu"])
         self.server = Server(self.settings, extra=extra)
         self._bound = listen("127.0.0.1", 0)

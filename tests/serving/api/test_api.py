@@ -226,7 +226,7 @@ def test_freshness_is_told(served: Served) -> None:
 
 
 def test_tokens_open_what_they_are_for_and_nothing_else(served: Served) -> None:
-    file = TokenFile(served.settings.serve_tokens)
+    file = TokenFile(served.settings.api_tokens)
     token, text = file.add("shop", ["profiles"], ["main"])
     _, old = file.add("old", ["profiles"], ["main"], "2020-01-01T00:00:00Z")
     ask = Client(served.address, text)
@@ -236,8 +236,8 @@ def test_tokens_open_what_they_are_for_and_nothing_else(served: Served) -> None:
     assert ask("/v1/profiles/user_id/ann?tenant=eu").status == 403
     assert Client(served.address, old)("/v1/profiles/user_id/ann").status == 401
     assert Client(served.address, "")("/v1/profiles/user_id/ann").status == 401
-    assert text not in served.settings.serve_tokens.read_text()
-    assert served.settings.serve_tokens.stat().st_mode & 0o077 == 0
+    assert text not in served.settings.api_tokens.read_text()
+    assert served.settings.api_tokens.stat().st_mode & 0o077 == 0
     file.revoke(token.id)
     refused = wait_for(lambda: (r := ask("/v1/profiles/user_id/ann")).status == 401 and r, what="the revocation")
     assert refused.headers["www-authenticate"] == "Bearer"
@@ -259,7 +259,7 @@ def test_requests_that_cannot_be_read(served: Served) -> None:
     assert ask("/v1/definitions/check", b"{").status == 400
     assert ask("/v1/definitions/check", b"[]").status == 400
     assert ask("/v1/definitions/check", b"{}", Content_Type="text/plain").status == 415
-    assert ask("/v1/definitions/check", b" " * (served.settings.serve_body_bytes + 1)).status == 413
+    assert ask("/v1/definitions/check", b" " * (served.settings.api_body_bytes + 1)).status == 413
     assert ask("/v1/definitions/check", b"[" * 100_000).status == 400
 
 

@@ -47,16 +47,16 @@ class Server:
             raise SettingError("redis: no address of the serving view given (--redis or RTCDP_REDIS, redis://host:port/0)")
         self.health = Health(settings.stall_s)
         self.counts = Counts()
-        self.tokens = Tokens(settings.serve_tokens, extra)
+        self.tokens = Tokens(settings.api_tokens, extra)
         if not len(self.tokens):
-            logger.warning("there is no active token in %s: add one with `rtcdp tokens add`", settings.serve_tokens)
+            logger.warning("there is no active token in %s: add one with `rtcdp tokens add`", settings.api_tokens)
         try:
             self.view = View(connect(settings.redis, settings.secret("redis_password_file")), Keys(settings.app))
         except ValueError as error:
             raise SettingError(f"redis: {error}") from None
         self.catalogue = Catalogue(settings)
         self._reasons = Reasons(settings, self.catalogue)
-        self._live = Live(settings, self.counts, settings.serve_streams)
+        self._live = Live(settings, self.counts, settings.api_streams)
         administration = Administration(settings, self.view, self.catalogue)
         self.operations: Sequence[Operation] = [
             *profiles.operations(self.view, self.catalogue, self._reasons),
@@ -65,7 +65,7 @@ class Server:
             *administration.operations(),
         ]
         self.operations = [*self.operations, self._documented()]
-        gate = Gate(self.tokens, settings.serve_body_bytes)
+        gate = Gate(self.tokens, settings.api_body_bytes)
         self.app: ASGIApp = application(self.operations, gate, self.counts, lifespan=self._lifespan)
 
     def document(self) -> dict[str, Any]:
@@ -124,19 +124,19 @@ def run(settings: Settings, *, link: Callable[[str], None] | None = None) -> int
 
 
 def _run(settings: Settings, link: Callable[[str], None] | None) -> None:
-    if link and settings.serve_host not in {"127.0.0.1", "::1", "localhost"}:
-        raise SettingError("link: a token in a link is only for this machine (serve_host: 127.0.0.1)")
+    if link and settings.api_host not in {"127.0.0.1", "::1", "localhost"}:
+        raise SettingError("link: a token in a link is only for this machine (api_host: 127.0.0.1)")
     extra, text = (None, "")
     if link:
         tenants = sorted({source.tenant for source in settings.sources})
         extra, text = new_token("link", list(SCOPES), tenants)
-    bound = listen(settings.serve_host, settings.serve_port, "serve_host, serve_port")
+    bound = listen(settings.api_host, settings.api_port, "api_host, api_port")
     server = Server(settings, extra=extra)
     watched = None
     if settings.metrics_port >= 0:
         watched = HealthServer(settings.metrics_host, settings.metrics_port, server.counts.registry, server.health)
     if link:
-        link(f"http://{settings.serve_host}:{bound.getsockname()[1]}/#token={text}")
+        link(f"http://{settings.api_host}:{bound.getsockname()[1]}/#token={text}")
     gc.freeze()  # what is there stays; requests leave little garbage that counting does not find
     gc.set_threshold(50_000, 50, 1_000)
     try:
@@ -144,8 +144,8 @@ def _run(settings: Settings, link: Callable[[str], None] | None) -> None:
             server.app,
             bound,
             stop_s=settings.stop_s,
-            concurrency=settings.serve_connections,
-            patience_s=settings.serve_patience_s,
+            concurrency=settings.api_connections,
+            patience_s=settings.api_patience_s,
         )
     finally:
         if watched is not None:

@@ -60,7 +60,7 @@ class TokenFile:
     """The file of tokens. path: of the file."""
 
     def __init__(self, path: Path) -> None:
-        self._file = SecretFile(path, "serve_tokens", Token)
+        self._file = SecretFile(path, "api_tokens", Token)
 
     def read(self) -> list[Token]:
         """All tokens, revoked ones too. Raises SettingError where the file cannot be read."""

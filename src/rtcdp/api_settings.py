@@ -1,0 +1,28 @@
+"""What the HTTP API can be told: the settings `api_*`, a part of `config.Settings`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings
+
+
+class ApiSettings(BaseSettings):
+    """Settings of `rtcdp serve`.
+
+    api_host, api_port: where it listens; port 0 takes a free one.
+    api_tokens:     file of the tokens (hashed), written by `rtcdp tokens`.
+    api_connections: most connections at a time; beyond: 503.
+    api_patience_s: how long a client may take to send a request (s).
+    api_body_bytes: largest body that is taken (bytes).
+    api_streams:    most live streams at a time; beyond: 503.
+    """
+
+    api_host: str = "127.0.0.1"
+    api_port: int = Field(8090, ge=0, le=65_535)
+    api_tokens: Path = Path("tokens.json")
+    api_connections: int = Field(2_000, ge=1, le=1_000_000)
+    api_patience_s: int = Field(15, ge=1, le=600)
+    api_body_bytes: int = Field(4 << 20, ge=1 << 10, le=1 << 28)
+    api_streams: int = Field(100, ge=0, le=10_000)
