@@ -53,8 +53,11 @@ class Start(msgspec.Struct, array_like=True):
     contends: bool = False
 
 
-class Memory(msgspec.Struct, array_like=True):
-    """What a profile remembers of a trigger, a group or a channel. New fields go to the end, with a default.
+_SHORT = {"sent": "s", "cancelled": "c", "false": "f", "false_at": "a", "last": "l", "latest": "i", "until": "u", "picked": "p"}
+
+
+class Memory(msgspec.Struct, omit_defaults=True, rename=_SHORT):
+    """What a profile remembers of a trigger, a group or a channel: most of them little, so what is empty takes no room.
 
     sent:      instants (ms) of sending, newest last, as many as caps need.
     cancelled: when (ms) the latest event occurred that calls off, or {what must be the same: that}.
@@ -128,7 +131,7 @@ class Profile:
     failures: how often in a row waking it has raised.
     born:     number of the switch under which it began: it has seen all that features kept since then should have.
     schedules: slot key of a trigger that the calendar starts -> when it is due next (ms).
-    stage:    of the lifecycle: name, since when (ms), when it may be left for another that holds already (ms); or empty.
+    stage:    of the lifecycle: name, since when (ms), when it may be left for another that holds already (ms, or 0); or empty.
     fresh:    no event yet: what holds for an empty profile has still to be entered.
     """
 

@@ -24,7 +24,7 @@ def look(rule: Rule, profile: Profile, outbox: Outbox, starts: list[CompiledTrig
     """Move to the stage that is wanted, unless the present one has to be kept. Returns the rules that read a change."""
     wanted, stage, now = rule.value(profile, None), profile.stage, profile.now
     if stage and wanted == stage[_NAME]:
-        stage[_DUE] = NEVER
+        stage[_DUE] = 0
         return ()
     if stage:
         due = stage[_SINCE] + rule.stays.get(stage[_NAME], 0)
@@ -33,7 +33,7 @@ def look(rule: Rule, profile: Profile, outbox: Outbox, starts: list[CompiledTrig
             profile.wake_at = min(profile.wake_at, due)
             return ()
     old = stage[_NAME] if stage else None
-    profile.stage = [wanted, now, NEVER]
+    profile.stage = [wanted, now, 0]
     outbox.change(profile, "stage", "stage", old=old, new=wanted)
     starts += rule.starts.get(wanted, ())
     return rule.dependents
@@ -48,4 +48,4 @@ def leave(profile: Profile, outbox: Outbox) -> None:
 
 def due(profile: Profile) -> int:
     """When a stage may be left for the one that is wanted (ms), or NEVER."""
-    return int(profile.stage[_DUE]) if profile.stage else NEVER
+    return int(profile.stage[_DUE] or NEVER) if profile.stage else NEVER

@@ -9,6 +9,8 @@ import pytest
 
 from rtcdp.rules.definitions import Definitions
 from rtcdp.rules.loading import load
+from rtcdp.rules.options import STARTS
+from rtcdp.rules.sending import steps_of
 from rtcdp.simulate.demo import AFTERWARDS_MS, shop_definitions
 from rtcdp.simulate.replay import replay
 from rtcdp.simulate.shop import Shop
@@ -27,10 +29,22 @@ def test_each_construct_is_used(definitions: Definitions) -> None:
     assert any(feature.within for feature in features)
     assert any(feature.where for feature in features)
     assert any(tag.when for tag in definitions.tags.values())
-    assert {trigger.on.kind for trigger in triggers} == {"event", "entered", "exited"}
-    for part in ("after", "unless", "condition", "caps", "payload", "channel"):
+    assert {trigger.on.kind for trigger in triggers} == set(STARTS)
+    for part in ("after", "unless", "condition", "payload", "channel", "debounce", "at_most", "one_per", "priority", "steps"):
         assert any(getattr(trigger, part) for trigger in triggers), part
     assert any(trigger.unless and trigger.unless.same for trigger in triggers)
+    assert any(trigger.unless and trigger.unless.condition for trigger in triggers)
+    assert {trigger.again.kind for trigger in triggers} == {"always", "once", "after", "exited"}
+    steps = {type(step).__name__ for trigger in triggers for step in steps_of(trigger.steps)}
+    assert steps == {"Send", "Wait", "Await", "Branch", "Split", "Exit"}
+    groups, channels = definitions.groups.values(), definitions.channels.values()
+    limits = [one.limits for one in (*triggers, *groups, *channels)]
+    for part in ("caps", "cooldown", "quiet", "holdout"):
+        assert any(getattr(limit, part) for limit in limits), part
+    assert any(group.pick == "priority" and group.pause for group in groups)
+    assert any(stage.stay for stage in definitions.stages)
+    assert definitions.expire.anonymous
+    assert definitions.expire.known
     assert any(trigger.on.where for trigger in triggers)
     assert definitions.lists
     assert definitions.tracking.events
@@ -57,5 +71,5 @@ def test_the_generated_shop_sets_everything_off(definitions: Definitions) -> Non
         elif output.topic == "triggers":
             seen[f"sent {body['data']['trigger']}"] += 1
     expected = {f"entered {name}" for name in definitions.segments} | {f"tag {name}" for name in definitions.tags}
-    expected |= {f"sent {name}" for name in definitions.triggers}
+    expected |= {f"sent {name}" for name in definitions.triggers} | {"stage stage"}
     assert expected <= set(seen), expected - set(seen)
