@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import shutil
 import subprocess
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from faults.rig import Failed, Launcher, Load, Rig
 from rtcdp.brokers import LocalKafka
 from rtcdp.local_process import free_port
 
+ADDING = threading.Lock()
 BAD = ("lost", "wrong", "missing", "extra", "duplicate_ids")
 
 
@@ -58,6 +60,10 @@ class Result:
 
     def add(self, verdict: dict[str, Any], rig: Rig) -> None:
         """Count a run in."""
+        with ADDING:
+            self._add(verdict, rig)
+
+    def _add(self, verdict: dict[str, Any], rig: Rig) -> None:
         self.events += verdict["events"]
         self.faults += rig.faults
         self.kills_in_transaction += sum(point["open"] for point in rig.points())
