@@ -73,7 +73,7 @@ DAMAGES: dict[str, tuple[Callable[[Rig, Broker], None], str]] = {
     "undecodable record": (_undecodable, "is no profile"),
     "undecodable position": (_no_position, "the position cannot be read"),
     "truncated tail": (_truncated, "has lost records"),
-    "flipped byte": (_flipped, "cannot be read"),
+    "flipped byte": (_flipped, "is damaged"),
 }
 
 

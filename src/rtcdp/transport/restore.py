@@ -17,6 +17,13 @@ CHUNK = 5_000
 Progress = Callable[[int, int], None]
 
 
+DAMAGED = frozenset({KafkaError._BAD_MSG, KafkaError._BAD_COMPRESSION})
+
+
+class Damaged(ClusterError):
+    """What the broker keeps of the partition is not what was written."""
+
+
 class Stopped(Exception):
     """The restore was told to stop before its end."""
 
@@ -43,7 +50,7 @@ def restore(  # noqa: PLR0913 # by keyword, each with its own meaning
     start:    offset from which on `into` lacks what is there; None: it is empty.
 
     Blocks: call it in a thread. Aborted records are left out. Returns the number of records read. Raises ClusterError where
-    the partition cannot be read.
+    the partition cannot be read, Damaged where its checksums do not hold.
     """
     consumer = Consumer(restore_conf(kafka, group))
     try:
@@ -92,6 +99,8 @@ def _read(
                 if progress is not None:
                     progress(max(high, message.offset() or 0), high)
                 return count
+            elif error.code() in DAMAGED:
+                raise Damaged(f"{name} is damaged: {error.str()}")
             elif not error.retriable():
                 raise KafkaException(error)
         if progress is not None:

@@ -16,15 +16,16 @@ from typing import Any, cast
 from confluent_kafka import Consumer
 from faust.types import TP, EventT
 
+from rtcdp.errors import ClusterError
 from rtcdp.metrics import Metrics
 from rtcdp.position import POSITION_KEY, Position, SwitchPoint
 from rtcdp.transport.app import App
 from rtcdp.transport.bounds import partition_bounds
 from rtcdp.transport.owner import Batch
-from rtcdp.transport.restore import Stopped, restore
+from rtcdp.transport.restore import Damaged, Stopped, restore
 from rtcdp.transport.settings import restore_conf
 from rtcdp.transport.transactions import TransactionalProducer
-from rtcdp.worker.changelog import Changelog
+from rtcdp.worker.changelog import REBUILD, Changelog
 from rtcdp.worker.partition import NewRunner, ProfilePartition, Topics, Work
 from rtcdp.worker.standby import Standby
 from rtcdp.worker.stores import MemoryStore, Store
@@ -184,10 +185,12 @@ class ProfileAgent:
             position = self._checked(number, state, witness)
             runner = self._new_runner(number, state, position)
             runner.rebuild_timers()
-        except BaseException:
+        except BaseException as error:
             producer.close()
             if store is not None:
                 store.close()
+            if isinstance(error, Damaged):
+                raise ClusterError(f"{error}; {REBUILD}") from error
             raise
         self._held()[number] = state
         seconds = monotonic() - started
