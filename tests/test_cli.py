@@ -17,7 +17,21 @@ from rtcdp.cli import app, main
 from rtcdp.inspection import full_key, partition_of
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-COMMANDS = ("demo", "worker", "check", "test", "apply", "backtest", "replay", "profile", "why", "tick", "dlq", "collector")
+COMMANDS = (
+    "demo",
+    "worker",
+    "check",
+    "test",
+    "apply",
+    "backtest",
+    "cuts",
+    "replay",
+    "profile",
+    "why",
+    "tick",
+    "dlq",
+    "collector",
+)
 COLLECTOR_KEYS = (("collector", "keys", "add"), ("collector", "keys", "list"), ("collector", "keys", "revoke"))
 NOBODY = "127.0.0.1:1"
 

@@ -275,6 +275,40 @@ def backtest(  # noqa: PLR0913 - one parameter an option
 
 
 @app.command(
+    epilog=_examples(
+        "rtcdp cuts rules -b localhost:9092",
+        "rtcdp cuts rules -b localhost:9092 --write",
+        "rtcdp cuts rules -b localhost:9092 --apply",
+    )
+)
+def cuts(
+    *,
+    folder: Annotated[Path, typer.Argument(help="Folder of YAML definitions.", metavar="DIR", show_default=False)],
+    bootstrap: BootstrapOption = None,
+    write: Annotated[bool, typer.Option("--write", help="Put the new cuts into the folder's files.")] = False,
+    apply_: Annotated[bool, typer.Option("--apply", help="Write them, and make the folder current.")] = False,
+    app_name: AppOption = None,
+    json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Compute the cuts of scores and tiers from the live population, so that each step holds as many profiles."""
+    from rtcdp import cutting
+
+    settings = _settings(config, bootstrap=bootstrap, app=app_name)
+    found = cutting.compute(folder, cutting.population(settings))
+    if json:
+        _print_json([one.as_json() for one in found])
+    else:
+        cutting.show(found)
+    if write or apply_:
+        cutting.write(folder, found)
+    if apply_:
+        from rtcdp.applying import apply_folder
+
+        print(apply_folder(settings, folder), file=sys.stderr)
+
+
+@app.command(
     "test",
     epilog=_examples(
         "rtcdp test examples/shop",

@@ -116,7 +116,7 @@ def stored_at(settings: Settings, key: str) -> Stored | None:
     Raises as `profile_at`.
     """
     full = full_key(key)
-    partition = partition_of(full.encode(), _partitions(settings))
+    partition = partition_of(full.encode(), partitions_of(settings))
     state: dict[bytes, bytes] = {}
     restore(settings.kafka(), settings.changelog, partition, state, group=f"{settings.app}-inspect")
     stored = state.get(full.encode())
@@ -231,7 +231,8 @@ def _is_time(feature: Feature) -> bool:
     return feature.aggregate in TIME_AGGREGATES or (feature.value is not None and feature.value.type is Type.TIME)
 
 
-def _partitions(settings: Settings) -> int:
+def partitions_of(settings: Settings) -> int:
+    """Partitions of the changelog. Raises ClusterError."""
     consumer = Consumer({**settings.kafka(), "group.id": f"{settings.app}-inspect", "log_level": 0})
     try:
         topic = consumer.list_topics(timeout=METADATA_S).topics.get(settings.changelog)

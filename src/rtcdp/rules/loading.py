@@ -16,6 +16,7 @@ from rtcdp.rules.names import BUILT_IN_FEATURES, did_you_mean, fault_of_event, f
 from rtcdp.rules.options import SECTIONS
 from rtcdp.rules.reading import Reader
 from rtcdp.rules.scenarios import Scenario, read_scenarios
+from rtcdp.rules.scoring import Cuts, Scored
 from rtcdp.rules.sections import Sections
 
 LARGEST_FOLDER = 16 * 1024 * 1024
@@ -24,7 +25,7 @@ _SUFFIXES = (".yaml", ".yml")
 # Sections that are one thing each, so that only one file can hold them.
 _WHOLE = ("tracking", "identity", "lifecycle", "expire")
 # Sections whose names are used in expressions, so that one name means one thing, and what such a thing is called.
-_SHARED = {"features": "feature", "tags": "tag", "segments": "segment", "lists": "list"}
+_SHARED = {"features": "feature", "tags": "tag", "segments": "segment", "lists": "list", "cuts": "set of cuts"}
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Loaded:
     files:       the files read, relative to the folder.
     sections:    what was written, by section and name.
     reader:      every expression and every name of an event, with its place.
+    scored:      what is compared with `cuts:`, over a profile; `cuts` are those, by name.
     scenarios:   the tests beside the definitions, by name; empty where there are errors.
     """
 
@@ -44,6 +46,8 @@ class Loaded:
     sections: dict[str, dict[str, Entry]] = field(default_factory=dict)
     reader: Reader = field(default_factory=Reader)
     scenarios: dict[str, Scenario] = field(default_factory=dict)
+    scored: list[Scored] = field(default_factory=list)
+    cuts: dict[str, Cuts] = field(default_factory=dict)
 
 
 def load(folder: Path) -> Definitions:
@@ -94,7 +98,8 @@ def read_folder(folder: Path) -> Loaded:
     errors = _in_order(reader.errors)
     if errors:
         return Loaded(None, errors, files, sections, reader)
-    return Loaded(definitions, errors, files, sections, reader, scenarios)
+    cuts = plans.cuts(Reader(), sections["cuts"])
+    return Loaded(definitions, errors, files, sections, reader, scenarios, reader.scored, cuts)
 
 
 def _files(folder: Path, reader: Reader) -> list[str]:
@@ -206,7 +211,7 @@ def _build_sections(reader: Reader, sections: dict[str, dict[str, Entry]], folde
     if written := sections["identity"].get("identity"):
         identity = plans.identity(reader, written.value)
     lists = {name: plans.one_list(reader, entry, folder) for name, entry in sorted(sections["lists"].items())}
-    rules = Sections(reader, tracking, lists)
+    rules = Sections(reader, tracking, lists, plans.cuts(reader, sections["cuts"]))
     rules.read(sections)
     if reader.errors:
         return None

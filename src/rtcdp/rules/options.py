@@ -373,5 +373,6 @@ SECTIONS: dict[str, str] = {
     "tracking": "the tracking plan: what events should look like",
     "identity": "which identifiers name a profile",
     "lists": "static lists of texts",
+    "cuts": "constants that scores and tiers are told apart by",
     "scenarios": "tests: events at times, and what is expected then",
 }

@@ -37,6 +37,7 @@ from rtcdp.rules.expressions import (
 from rtcdp.rules.inference import ORDERED, ConstantFault, arithmetic, common, comparable, fold, shown
 from rtcdp.rules.names import EVENT_FIELDS, EVENT_ROOTS, did_you_mean, listed
 from rtcdp.rules.scope import Scope
+from rtcdp.rules.scoring import RFM, SCORES, Cuts, Scored, digits, fault_of_names, fault_of_value, joined, numbers, score
 from rtcdp.rules.signatures import SIGNATURES
 from rtcdp.rules.tokens import FAN_OUT, Problem, Rewritten, Unreadable, rewrite
 
@@ -433,6 +434,8 @@ class _Converter:
             return self._wrong(f"unknown function '{name}': expected one of {listed(SIGNATURES, 40)}", at, hint)
         if fault := fault_of_count(function, len(trees)):
             return self._wrong(f"{name} {fault}", span, f"write {function.call(name)}")
+        if name in SCORES:
+            return self._score(name, trees, span)
         if name == "in_list":
             return self._in_list(self.convert(trees[0]), self._container(trees[1]), span)
         if name == "top":
@@ -456,6 +459,48 @@ class _Converter:
             return self._wrong(f"top takes a feature of numbers, but {name} has {shown(defined.type)} for each key", at)
         self._count(1, at)
         return Call("top", (Name("feature", name, Type.ANY, at),), Type.TEXT, span)
+
+    # Scores
+
+    def _score(self, name: str, trees: Sequence[ast.expr], span: Span) -> Node:
+        """`score`, `tier`, `rfm`: written out as comparisons with the constants of `cuts:`."""
+        if name == "rfm":
+            cuts = [self._cuts(trees[3], f".{part}") for part in RFM]
+            values = [self._scored(tree, *one) for tree, one in zip(trees[:3], cuts, strict=True)]
+            return joined([score(v, c, digits(c, span), span) for v, (_, c) in zip(values, cuts, strict=True)], span)
+        named, found = self._cuts(trees[1])
+        value = self._scored(trees[0], named, found)
+        if name == "score":
+            return score(value, found, numbers(found, span), span)
+        names = self.convert(trees[2])
+        if problem := fault_of_names(names, found):
+            self.problems.append(problem)
+            return Literal(None, Type.ANY, span)
+        return score(value, found, cast("ListOf", names).items, span) if found else value  # type: ignore[arg-type] # texts
+
+    def _cuts(self, tree: ast.expr, part: str = "") -> tuple[str, Cuts]:
+        """Cuts by name: `value`, or `customers.recency`."""
+        source = self._rewritten.words.get(ast.unparse(tree), ast.unparse(tree)) + part
+        found = self._scope.cuts.get(source)
+        if found is None:
+            names = sorted(
+                {name.partition(".")[0] if part else name for name in self._scope.cuts if bool(part) <= ("." in name)}
+            )
+            known = f"expected one of {listed(names)}" if names else "none are defined"
+            with_parts = f" with {listed(RFM)}" if part else ""
+            message = f"unknown cuts '{source.removesuffix(part)}'{with_parts}: {known}"
+            self._wrong(message, self._span(tree), did_you_mean(source.removesuffix(part), names))
+        return source, found or ()
+
+    def _scored(self, tree: ast.expr, name: str, cuts: Cuts) -> Node:
+        """A value that is compared with cuts; it counts as often as it stands in the comparisons."""
+        value = self.convert(tree)
+        self._count(len(cuts) * sum(1 for _ in walk(value)), value.span)
+        if problem := fault_of_value(value, cuts, name, self._text):
+            self.problems.append(problem)
+            return Literal(None, Type.ANY, value.span)
+        self._scope.scored.append(Scored(name, value))
+        return value
 
 
 def _result(arguments: tuple[Node, ...]) -> Type:

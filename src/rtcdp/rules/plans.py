@@ -1,4 +1,4 @@
-"""The sections that are not rules: the tracking plan, identity, lists."""
+"""The sections that are not rules: the tracking plan, identity, lists, cuts."""
 
 from __future__ import annotations
 
@@ -14,9 +14,14 @@ from typing import Any, Literal, cast
 
 from rtcdp.rules.definitions import IdentityPlan, Namespace, PlannedEvent, Property, TrackingPlan
 from rtcdp.rules.documents import Entry, Mapping, Scalar, Sequence, Value
+from rtcdp.rules.expressions import Literal as Constant
+from rtcdp.rules.expressions import Type
+from rtcdp.rules.inference import shown
 from rtcdp.rules.names import fault_of_event, listed
 from rtcdp.rules.options import IDENTITY, LIST, NAMESPACE, PLANNED_EVENT, PROPERTY, TRACKING
 from rtcdp.rules.reading import Reader
+from rtcdp.rules.scope import Scope
+from rtcdp.rules.scoring import MOST_CUTS, RFM, Cuts
 
 LARGEST_LIST_FILE = 16 * 1024 * 1024
 MOST_ON_LIST = 100_000
@@ -25,6 +30,7 @@ _NAMESPACE = re.compile(r"[a-z][a-z0-9_]*")
 _PLAIN_PATHS = ("userId", "anonymousId")
 
 Entries = AnyMapping[str, Entry]
+_NOTHING = Scope("constants alone")
 
 
 def tracking(reader: Reader, value: Value) -> TrackingPlan:
@@ -243,3 +249,44 @@ def _rows(reader: Reader, name: Scalar, folder: Path | None) -> list[list[str]] 
     except csv.Error as error:
         reader.fail(name, f"the file is not CSV: {error}")
     return None
+
+
+def cuts(reader: Reader, section: Entries) -> dict[str, Cuts]:
+    """`cuts:`, by name; those of `rfm` as `NAME.recency` and so on."""
+    found: dict[str, Cuts] = {}
+    for name, entry in sorted(section.items()):
+        if isinstance(entry.value, Mapping):
+            parts = entry.value.entries
+            unknown = [part for part in parts.values() if part.key.text not in RFM]
+            if unknown or len(parts) < len(RFM):
+                where = unknown[0].key if unknown else entry.key
+                reader.fail(where, f"cuts are a list, or one for each of {listed(RFM)}")
+            found |= {f"{name}.{part}": _ascending(reader, parts[part].value) for part in RFM if part in parts}
+        else:
+            found[name] = _ascending(reader, entry.value)
+    return found
+
+
+def _ascending(reader: Reader, value: Value) -> Cuts:
+    """Ascending numbers or durations."""
+    if not isinstance(value, Sequence) or not 0 < len(value.items) <= MOST_CUTS:
+        reader.fail(
+            value, f"1 to {MOST_CUTS} ascending numbers or durations are expected", "write [100, 500, 2000] or [7d, 30d]"
+        )
+        return ()
+    found: list[Constant] = []
+    for item in value.items:
+        node = reader.expression(item, _NOTHING, "")
+        if node is None:
+            return ()
+        if not isinstance(node, Constant) or node.type not in (Type.NUMBER, Type.DURATION):
+            reader.fail(item, "a number or a duration is expected")
+            return ()
+        if found and node.type is not found[0].type:
+            reader.fail(item, f"one kind of cuts is expected: the first is {shown(found[0].type)}, this is {shown(node.type)}")
+            return ()
+        if found and node.value <= found[-1].value:
+            reader.fail(item, "cuts ascend: this one is not greater than the one before")
+            return ()
+        found.append(node)
+    return tuple(found)

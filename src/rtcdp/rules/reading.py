@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Mapping as AnyMapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from rtcdp.errors import DefinitionError
 from rtcdp.rules.definitions import ANY_EVENT
@@ -36,11 +37,13 @@ class Reader:
 
     expressions: all that were read, for those who look at them with their places.
     event_names: all names of events that were read, the same.
+    scored: what is compared with `cuts:`.
     """
 
     errors: list[DefinitionError] = field(default_factory=list)
     expressions: list[Written] = field(default_factory=list)
     event_names: list[Scalar] = field(default_factory=list)
+    scored: list[Any] = field(default_factory=list)
 
     def fail(self, value: Value, message: str, hint: str = "", offset: int = 0) -> None:
         """Add an error at a value, or at a character of its text."""

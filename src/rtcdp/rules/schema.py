@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rtcdp.rules import options
+from rtcdp.rules import options, scoring
 from rtcdp.rules.options import Option
 
 Schema = dict[str, Any]
@@ -38,6 +38,7 @@ def definitions_schema() -> dict[str, Any]:
     sections["tracking"] = {"description": options.SECTIONS["tracking"], **_object(options.TRACKING)}
     for name, table in (("identity", options.IDENTITY), ("lifecycle", options.LIFECYCLE), ("expire", options.EXPIRE)):
         sections[name] = {"description": options.SECTIONS[name], **_object(table)}
+    sections["cuts"] = {"description": options.SECTIONS["cuts"], **_named({"$ref": "#/$defs/cuts"}, _NAME)}
     steps = {"$ref": "#/$defs/steps"}
     scenario = {"anyOf": [steps, _object(options.SCENARIO)]}
     sections["scenarios"] = {"description": options.SECTIONS["scenarios"], **_named(scenario)}
@@ -126,6 +127,18 @@ def _shapes() -> Schema:
         "default": {"type": ["string", "number", "boolean", "array"]},
         "namespaces": {"type": "array", "items": _object(options.NAMESPACE)},
         "time": {"type": "string"},
+        "cuts": {
+            "anyOf": [
+                {"$ref": "#/$defs/ascending"},
+                {
+                    "type": "object",
+                    "properties": {part: {"$ref": "#/$defs/ascending"} for part in scoring.RFM},
+                    "required": list(scoring.RFM),
+                    "additionalProperties": False,
+                },
+            ]
+        },
+        "ascending": {"type": "array", "items": {"type": ["number", "string"]}, "minItems": 1, "maxItems": scoring.MOST_CUTS},
         "json": {"type": "object"},
         "steps": {"type": "array", "minItems": 1, "items": _object(options.STEP)},
         "expect": {**_object(options.EXPECT), "minProperties": 1},

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 from typing import Literal as OneOf
 
-from rtcdp.rules.expressions import Node, Type
+from rtcdp.rules.expressions import Literal, Node, Type
 from rtcdp.rules.names import listed
 
 
@@ -41,6 +42,8 @@ class Scope:
     planned:    the type of a path (root, parts) by the tracking plan; ANY where it says nothing.
     continuous: the value is kept up to date as time passes, so `since()` may only be compared with constants.
     events:     the events that can be looked at, where they are known.
+    cuts:       the constants of `cuts:` by name, for scores.
+    scored:     takes what is compared with them.
     """
 
     sees: str
@@ -51,6 +54,8 @@ class Scope:
     planned: Callable[[str, tuple[str, ...]], Type] = unplanned
     continuous: bool = False
     events: tuple[str, ...] = ()
+    cuts: Mapping[str, tuple[Literal, ...]] = field(default_factory=dict)
+    scored: list[Any] = field(default_factory=list)
 
     @property
     def expected(self) -> str:

@@ -18,6 +18,7 @@ from rtcdp.rules.names import BUILT_IN_FEATURES, EVENT_FIELDS, EVENT_ROOTS, PROF
 from rtcdp.rules.options import SEGMENT, TAG
 from rtcdp.rules.reading import Reader
 from rtcdp.rules.scope import Defined, Scope
+from rtcdp.rules.scoring import Cuts
 from rtcdp.rules.sending import Channel, Group, Trigger, fired
 from rtcdp.rules.trigger_section import Triggers
 
@@ -42,6 +43,7 @@ class Sections:
     reader: Reader
     plan: TrackingPlan
     lists: AnyMapping[str, frozenset[str]]
+    cuts: AnyMapping[str, Cuts]
     features: dict[str, Feature] = field(default_factory=dict)
     derived: dict[str, Derived] = field(default_factory=dict)
     tags: dict[str, Tag] = field(default_factory=dict)
@@ -112,6 +114,8 @@ class Sections:
             names=self._names,
             planned=self._planned(()),
             continuous=continuous,
+            cuts=self.cuts,
+            scored=self.reader.scored,
         )
 
     def start_scope(self, events: tuple[str, ...]) -> Scope:
@@ -123,6 +127,8 @@ class Sections:
             {name: defined for name, defined in self._names.items() if name not in EVENT_FIELDS},
             planned=self._planned(events),
             events=events,
+            cuts=self.cuts,
+            scored=self.reader.scored,
         )
 
     def defined(self, kind: str) -> list[str]:

@@ -106,4 +106,19 @@ SIGNATURES: dict[str, Signature] = {
     "in_list": Signature(
         (Argument("text", _of(Type.TEXT)), _LIST), Type.BOOLEAN, "the text is on a list of `lists:`; also `text in list`"
     ),
+    "score": Signature(
+        (Argument("value", _of(Type.NUMBER, Type.TIME, Type.DURATION)), Argument("cuts")),
+        Type.NUMBER,
+        "1, and one more for each of the `cuts:` that it reaches; of a time, the more recent the higher",
+    ),
+    "tier": Signature(
+        (Argument("value", _of(Type.NUMBER, Type.TIME, Type.DURATION)), Argument("cuts"), Argument("names", _of(Type.LIST))),
+        Type.TEXT,
+        "the same by name, the lowest first: one name more than there are cuts",
+    ),
+    "rfm": Signature(
+        (Argument("recency"), Argument("frequency"), Argument("monetary"), Argument("cuts")),
+        Type.TEXT,
+        "three scores as text, `543`: of a time and two numbers, by cuts for `recency`, `frequency`, `monetary`",
+    ),
 }
