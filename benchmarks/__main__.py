@@ -24,7 +24,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import clickstream, delivering, folding, projecting, readme, streaming
+from benchmarks import clickstream, collecting, delivering, folding, projecting, readme, streaming
 from benchmarks.backtesting import backtest
 from benchmarks.peers import BOTH, PROFILE, STATE, TXN, Peer
 from benchmarks.restoring import restore
@@ -33,7 +33,10 @@ from rtcdp import brokers
 
 RESULTS = Path(__file__).parent / "results.json"
 RATE = 500
-PARTS = ("throughput", "latency", "engine", "rules", "state", "backtest", "restore", "memory", "projection", "delivery")
+PARTS = (
+    "throughput", "latency", "engine", "rules", "state", "backtest", "restore", "memory", "projection", "delivery",
+    "collector",
+)  # fmt: skip
 Row = tuple[str, str, str]  # what, figure, wanted
 
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 132)
@@ -247,6 +250,21 @@ def _delivery(options: argparse.Namespace, stage: Stage) -> tuple[dict[str, Any]
     ]
 
 
+def _collector(options: argparse.Namespace, stage: Stage) -> tuple[dict[str, Any], list[Row]]:
+    console.print("collecting ...", style="dim")
+    result = collecting.measure(stage.bootstrap, options.rounds, min(options.seconds, 10))
+    cpu, echo, own = result["cpu_us"], result["echo_ms"], result["collector_ms"]
+    return result, [
+        ("echo of the same framework, one event a request", _rate(result["echo"], cpu["echo"]), ""),
+        ("collector, acknowledged by Kafka", _rate(result["collector"], cpu["collector"]), ""),
+        ("collector / echo", f"{result['ratio']:.2f}", ">= 0.5"),
+        (f"collector, batches of {collecting.BATCH}", f"{result['batched']:,.0f} events/s", ""),
+        (f"echo, p50 / p99 at {RATE} requests/s", f"{echo['p50_ms']:.1f} / {echo['p99_ms']:.1f} ms", ""),
+        (f"collector, p50 / p99 at {RATE} requests/s", f"{own['p50_ms']:.1f} / {own['p99_ms']:.1f} ms", ""),
+        ("acknowledged events missing in the topic", f"{result['lost']}", "0"),
+    ]
+
+
 # ---- without Kafka -------------------------------------------------------------------------------------------------
 
 
@@ -298,6 +316,7 @@ _WITH_KAFKA: dict[str, Callable[[argparse.Namespace, Stage], Part]] = {
     "memory": _memory,
     "projection": _projection,
     "delivery": _delivery,
+    "collector": _collector,
 }
 
 

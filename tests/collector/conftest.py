@@ -203,9 +203,9 @@ def collecting(
         process.wait()
 
 
-@pytest.fixture(scope="module")
-def collector(kafka: str, module_topic: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collecting]:
-    """One collector for all tests of a module, that lets pages of shop.example send."""
+@pytest.fixture(scope="session")
+def collector(kafka: str, new_topic: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collecting]:
+    """One collector for all tests, with tight limits; it lets pages of shop.example send."""
     settings = {
         "collector_origins": "https://shop.example,https://*.brand.example",
         "collector_body_bytes": 65_536,
@@ -214,13 +214,13 @@ def collector(kafka: str, module_topic: Callable[[str], str], tmp_path_factory: 
         "collector_patience_s": 1,
     }
     folder = tmp_path_factory.mktemp("collector")
-    with collecting(kafka, module_topic("events"), module_topic("dlq"), folder, settings) as running:
+    with collecting(kafka, new_topic("events"), new_topic("dlq"), folder, settings) as running:
         yield running
 
 
-@pytest.fixture(scope="module")
-def module_topic(kafka: str) -> Iterator[Callable[[str], str]]:
-    """`module_topic(name)` creates a topic for the tests of a module."""
+@pytest.fixture(scope="session")
+def new_topic(kafka: str) -> Iterator[Callable[[str], str]]:
+    """`new_topic(name)` creates a topic that stays to the end of the run."""
     from uuid import uuid4
 
     from confluent_kafka.admin import AdminClient, NewTopic

@@ -83,14 +83,14 @@ def killed(collector: Collecting) -> set[str]:
 
 @pytest.mark.parametrize("attempt", range(3))
 def test_what_a_killed_collector_acknowledged_is_in_the_log(
-    kafka: str, module_topic: Callable[[str], str], tmp_path: Path, attempt: int
+    kafka: str, new_topic: Callable[[str], str], tmp_path: Path, attempt: int
 ) -> None:
-    with collecting(kafka, module_topic("events"), module_topic("dlq"), tmp_path) as collector:
+    with collecting(kafka, new_topic("events"), new_topic("dlq"), tmp_path) as collector:
         assert killed(collector) == set()
 
 
-def test_a_careless_collector_loses_events(kafka: str, module_topic: Callable[[str], str], tmp_path: Path) -> None:
-    with collecting(kafka, module_topic("events"), module_topic("dlq"), tmp_path, program=CARELESS) as collector:
+def test_a_careless_collector_loses_events(kafka: str, new_topic: Callable[[str], str], tmp_path: Path) -> None:
+    with collecting(kafka, new_topic("events"), new_topic("dlq"), tmp_path, program=CARELESS) as collector:
         assert killed(collector)
 
 

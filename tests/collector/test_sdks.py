@@ -91,11 +91,11 @@ def site(packages: Path) -> Iterator[Site]:
 
 @pytest.fixture(scope="module")
 def open_to_site(
-    kafka: str, module_topic: Callable[[str], str], site: Site, tmp_path_factory: pytest.TempPathFactory
+    kafka: str, new_topic: Callable[[str], str], site: Site, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Collecting]:
     """A collector that lets the site's pages send."""
     settings = {"collector_origins": site.origin}
-    with collecting(kafka, module_topic("events"), module_topic("dlq"), tmp_path_factory.mktemp("c"), settings) as running:
+    with collecting(kafka, new_topic("events"), new_topic("dlq"), tmp_path_factory.mktemp("c"), settings) as running:
         yield running
 
 
@@ -168,12 +168,12 @@ def test_a_browser_sends_every_call_singly_in_batches_and_as_a_beacon(
 
 
 def test_a_page_that_is_not_on_the_list_gets_nothing_through(
-    kafka: str, module_topic: Callable[[str], str], site: Site, tmp_path: Path
+    kafka: str, new_topic: Callable[[str], str], site: Site, tmp_path: Path
 ) -> None:
     settings = {"collector_origins": "https://another.example"}
     folder = tmp_path / "browser"
     folder.mkdir()
-    with collecting(kafka, module_topic("events"), module_topic("dlq"), tmp_path, settings) as closed:
+    with collecting(kafka, new_topic("events"), new_topic("dlq"), tmp_path, settings) as closed:
         with visiting(site, closed, uuid.uuid4().hex, folder) as told:
             assert told.get("error"), told  # it is not even told where to send
         assert closed.events() == []

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
-from starlette.applications import Starlette
-from starlette.routing import Route
+from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
@@ -99,7 +98,7 @@ class Collector:
         except Refusal as refusal:
             status, body, headers = self._refused(refusal, head)
         except Exception:
-            logger.exception("request %s", head.request_id.decode())
+            logger.exception("a request failed", extra={"request": head.request_id.decode()})
             status, body, headers = self._refused(Refusal("unexpected", "an error inside the collector", close=True), head)
         finally:
             self._open -= 1
@@ -192,7 +191,7 @@ class Collector:
         records, wrong = [], []
         for place, event in enumerate(envelope.events):
             try:
-                records.append(Record(to.topic, *prepare(bytes(event), stamp, self._names.new)))
+                records.append(Record(to.topic, *prepare(bytes(event), stamp, self._names.new, self.counts.repairs)))
             except Unfit as unfit:
                 wrong.append((place, unfit))
                 records.append(self._letter(unfit, head, key, place, bytes(event)))
@@ -250,7 +249,7 @@ class Collector:
 
     def _refused(self, refusal: Refusal, head: Head) -> tuple[int, bytes, Headers]:
         self.counts.refused[refusal.code] += 1
-        logger.debug("request %s refused: %s", head.request_id.decode(), refusal.code)
+        logger.debug("refused", extra={"request": head.request_id.decode(), "reason": refusal.code})
         headers: Headers = []
         if refusal.retry_after:
             headers.append((b"retry-after", b"%d" % refusal.retry_after))
@@ -268,14 +267,13 @@ class Collector:
         fields = [(b"x-request-id", head.request_id), *self._origins.headers(head.origin), *headers]
         if body:
             fields += [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
-            fields.append((b"x-content-type-options", b"nosniff"))
         await send({"type": "http.response.start", "status": status, "headers": fields})
         await send({"type": "http.response.body", "body": body})
 
     # --- while it runs ---
 
     @asynccontextmanager
-    async def lifespan(self, _app: Starlette) -> AsyncIterator[None]:
+    async def lifespan(self, _app: object) -> AsyncIterator[None]:
         """From before the first request until after the last."""
         self._sender.start()
         reloading = asyncio.create_task(self._follow_keys())
@@ -302,11 +300,11 @@ class Collector:
 class _Endpoint:
     """An ASGI endpoint, as the router wants one: an object, so that it is not taken for a function of a request."""
 
-    def __init__(self, handle: Callable[[Scope, Receive, Send], Any]) -> None:
+    def __init__(self, handle: ASGIApp) -> None:
         self._handle = handle
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._handle(scope, receive, send)
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        return self._handle(scope, receive, send)
 
 
 def application(collector: Collector, settings: CollectorSettings) -> ASGIApp:
@@ -316,7 +314,8 @@ def application(collector: Collector, settings: CollectorSettings) -> ASGIApp:
         Route("/v1/projects/{key}/settings", _Endpoint(collector.settings_of_browser)),
         Route("/{rest:path}", _Endpoint(collector.unknown)),
     ]
-    app: ASGIApp = Starlette(routes=routes, lifespan=collector.lifespan)
+    # Without Starlette's own layers for errors: every request is answered here, whatever happens.
+    app: ASGIApp = Router(routes, redirect_slashes=False, lifespan=collector.lifespan)
     if settings.collector_proxies:
         app = ProxyHeadersMiddleware(app, list(settings.collector_proxies))  # type: ignore[arg-type, assignment]  # the same ASGI types under other names
     return app

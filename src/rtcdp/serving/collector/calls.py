@@ -108,19 +108,23 @@ def open_batch(body: bytes) -> Envelope:
     return Envelope(events, _write_key(fields), fields.get("sentAt"), context)
 
 
-def prepare(event: bytes, stamp: Stamp, new_id: Callable[[], str]) -> tuple[bytes | None, bytes]:
+def prepare(
+    event: bytes, stamp: Stamp, new_id: Callable[[], str], repairs: Counter[str] | None = None
+) -> tuple[bytes | None, bytes]:
     """Kafka key and value of one event.
 
-    event:  its JSON. new_id: makes a message id, called where the event has none.
+    event:   its JSON. new_id: makes a message id, called where the event has none.
+    repairs: counts what is wrong with the JSON and will be repaired by ingest.
 
     The key keeps the events of a visitor in order: the anonymous id, which stays when he logs in, else the user id.
 
     Raises Unfit where it can be used by nobody, whatever the definitions: no JSON, not an object, too large, nested too
     deep, of no known type, a track event without a name. What else may be wrong with it is found by ingest.
     """
-    raw = decode(event, Counter())
+    counted = Counter() if repairs is None else repairs
+    raw = decode(event, counted)
     fields = _object(event)
-    kind = stamp.kind or (raw.type if raw.type in TYPES else event_type(raw, Counter()))
+    kind = stamp.kind or (raw.type if raw.type in TYPES else event_type(raw, counted))
     if kind == "track" and not _filled(raw.event):
         raise Unfit("missing_field", "a track event needs the name of the event", "event")
     for name, tree in (("properties", raw.properties), ("traits", raw.traits), ("context", raw.context)):

@@ -24,6 +24,7 @@ class Counts(Collector):
         self.refused: Tally[str] = Tally()  # requests by code
         self.events: Tally[str] = Tally()  # acknowledged events by source
         self.dead: Tally[str] = Tally()  # dead letters by reason
+        self.repairs: Tally[str] = Tally()  # mistakes in JSON that ingest will repair, by step
         self.bytes = 0
         self._gauges = gauges
         self.seconds = BatchHistogram(
@@ -41,6 +42,7 @@ class Counts(Collector):
         for name, text, label, tally in (
             ("refused", "Requests not taken, by the answer's code.", "code", self.refused),
             ("events", "Events acknowledged by Kafka, by source.", "source", self.events),
+            ("repairs", "Mistakes in JSON that ingest repairs, by step.", "step", self.repairs),
             ("events_dead", "Events that became dead letters, by reason.", "reason", self.dead),
         ):
             family = CounterMetricFamily(f"rtcdp_collector_{name}", text, labels=[label])
