@@ -77,9 +77,11 @@ def ends(admin: AdminClient, partitions: Iterable[tuple[str, int]]) -> dict[tupl
     ).items():
         try:
             result: Any = future.result(REQUEST_S + 5)
-            found[partition.topic, partition.partition] = result.offset
         except KafkaException:
             continue
+        # A connection cut between request and answer can give a negative offset instead of an error: no answer either.
+        if result.offset >= 0:
+            found[partition.topic, partition.partition] = result.offset
     return found
 
 

@@ -73,7 +73,7 @@ class Launcher:
         with self._ordering:
             self._process.stdin.write(json.dumps(order).encode() + b"\n")
             self._process.stdin.flush()
-            return self._pids.get(timeout=30)
+            return self._pids.get(timeout=300)
 
     def code(self, pid: int) -> int | None:
         """Exit code of a worker, negative for a signal; None while it runs."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import time
 from dataclasses import dataclass, field
@@ -41,12 +42,17 @@ class Samples:
         self.handles.append(handles)
 
     def growth(self) -> tuple[float, int]:
-        """By how much memory (MiB, by a straight line) and handles (at most) have grown since the warm-up."""
+        """By how much memory (MiB, by a straight line) and handles have grown since the warm-up.
+
+        Handles come and go with the partitions that are owned: the fewest in the last half are compared with those before.
+        """
         start = int(len(self.times) * WARM_UP)
         times, memory, handles = self.times[start:], self.memory[start:], self.handles[start:]
-        if len(times) < 3:
+        if len(times) < 20:
             return 0.0, 0
-        return linear_regression(times, memory).slope * (times[-1] - times[0]), max(handles) - handles[0]
+        half = len(handles) // 2
+        grown = linear_regression(times, memory).slope * (times[-1] - times[0])
+        return grown, min(handles[half:]) - min(handles[:half])
 
 
 def row16(stage: Stage) -> Result:
@@ -72,6 +78,7 @@ def row16(stage: Stage) -> Result:
         finish(rig, result, 120)
     longest = max(samples, key=lambda one: len(one.times))
     growth, handles = longest.growth()
+    (rig.folder / "samples.json").write_text(json.dumps([vars(one) for one in samples]), "utf-8")
     life = longest.times[-1] - longest.times[0] if longest.times else 0.0
     result.note += f"; over {life:.0f} s of one process memory moved by {growth:+.1f} MiB, handles by {handles:+d}"
     if growth > GROWTH_MIB or handles > HANDLES:
