@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from faults import broker, crashes, data, soak, state
+from faults import broker, crashes, data, soak, state, takeover
 from faults.stage import BAD, Result, Stage, timed
 from rtcdp.brokers import find, kafka_version
 
@@ -46,6 +46,7 @@ ROWS: Mapping[int, Callable[[Stage], Result]] = {
     16: soak.row16,
     17: state.row17,
     18: soak.row18,
+    19: takeover.row19,
 }
 COLUMNS = ("row", "name", "events", "faults", "in txn", *BAD, "gap s", "caught up s", "control", "s")
 

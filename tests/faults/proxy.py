@@ -90,7 +90,7 @@ class Proxy:
                 one.transport.abort()
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, answers: bool) -> None:
-        with suppress(OSError):
+        with suppress(OSError, RuntimeError):  # a transport that was aborted raises the latter
             while chunk := await reader.read(1 << 16):
                 if any(self.delay):
                     await asyncio.sleep(self._random.uniform(*self.delay))

@@ -432,6 +432,10 @@ class Rig:
             self.note("not reached", pid=worker.pid)
             return worker.end(signal.SIGKILL)
 
+    def takeovers(self, worker: Worker) -> int:
+        """How often a worker has taken partitions over."""
+        return self.taken_over.read_text("utf-8").count(f"taken over by {worker.pid}\n")
+
     def owned_by(self, worker: Worker, seconds: float = 60.0) -> None:
         """Wait until a worker has taken partitions over."""
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from rtcdp.config import SourceSettings
-from rtcdp.errors import SettingError
+from rtcdp.errors import ClusterError, SettingError
 from rtcdp.rules.definitions import Definitions
 from rtcdp.rules.loading import load
 from rtcdp.worker.ingest_versions import IngestPlan, Plans
 from rtcdp.worker.progress import VersionPoint
-from rtcdp.worker.versions import CURRENT, DefinitionsTopic, Versions, apply, named, propose
+from rtcdp.worker.versions import CURRENT, DefinitionsTopic, Versions, apply, first_version, named, propose
 from tests.worker.conftest import wait_for
 
 MakeTopic = Callable[..., str]
@@ -115,3 +115,19 @@ def test_an_earlier_ingest_version_is_recalled_by_its_definitions(define: Define
     )
     assert earlier != now, "the tracking plan makes a number of the text"
     assert plans.ingestor(was, source) is plans.ingestor(was, source)
+
+
+def test_log_begins_under_the_recorded_version_else_the_oldest() -> None:
+    topic = DefinitionsTopic({}, "definitions", "test")
+    with pytest.raises(ClusterError, match="holds none"):
+        first_version(topic, "shop")
+    topic.entries = {
+        "proposed/a": b"{}",
+        "two": b"",
+        "current": b"",
+        "one": b"",
+        "layout/shop": b'{"topic_id":"i","partitions":2}',
+    }
+    assert first_version(topic, "shop") == "two"
+    topic.entries["layout/shop"] = b'{"topic_id":"i","partitions":2,"version":"one"}'
+    assert first_version(topic, "shop") == "one"

@@ -40,7 +40,7 @@ from rtcdp.worker.progress import ProgressTable
 from rtcdp.worker.runners import new_runner
 from rtcdp.worker.standby import Standby
 from rtcdp.worker.stores import RocksStore, Store
-from rtcdp.worker.versions import DefinitionsTopic, Versions, check_layout, propose
+from rtcdp.worker.versions import CURRENT, DefinitionsTopic, Versions, check_layout, named, propose
 from rtcdp.worker.watermark import Ends, Watermark, expected_sources
 
 logger = logging.getLogger(__name__)
@@ -249,7 +249,7 @@ def assemble(settings: Settings, *, fatal: Callable[[BaseException], None] = lea
         logger.warning("not checked: %s", sentence)
     topic = DefinitionsTopic(settings.kafka(), settings.definitions_topic, settings.app)
     topic.read()
-    check_layout(topic, settings, cluster)
+    check_layout(topic, settings, cluster, (definitions.version if definitions else named(topic.entries, CURRENT)) or "")
     if definitions is not None:
         done = propose(topic, definitions, _instance(settings))
         logger.info("definitions %s: %s", definitions.version, done)

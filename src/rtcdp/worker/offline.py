@@ -15,7 +15,7 @@ from rtcdp.errors import ClusterError
 from rtcdp.preflight import preflight
 from rtcdp.transport.bounds import partition_bounds
 from rtcdp.transport.settings import restore_conf
-from rtcdp.worker.versions import DefinitionsTopic, Versions, check_layout
+from rtcdp.worker.versions import DefinitionsTopic, Versions, check_layout, first_version
 
 CHUNK = 5_000
 COMING = (
@@ -63,8 +63,8 @@ class Offline:
         return Versions(self.topic)
 
     def first_version(self) -> str:
-        """The version under which everything began: the oldest one that was ever written."""
-        return next(key for key in self.topic.entries if not key.startswith(CURRENT_KEYS))
+        """The version under which the log begins. Raises ClusterError where there is none."""
+        return first_version(self.topic, self.settings.app)
 
     def committed(self, topic: str) -> dict[int, int]:
         """The group's offsets in a topic; partitions without one are absent. Raises ClusterError."""

@@ -41,10 +41,14 @@ class Named(msgspec.Struct):
 
 
 class Layout(msgspec.Struct):
-    """The value of `layout/<app>`: what positions and keys rest on, so that it may not change."""
+    """The value of `layout/<app>`: what positions and keys rest on, so that it may not change.
+
+    version: of the definitions under which the log begins; empty where an earlier release wrote it.
+    """
 
     topic_id: str
     partitions: int
+    version: str = ""
 
 
 class DefinitionsTopic:
@@ -189,14 +193,27 @@ def named(entries: Mapping[str, bytes], key: str) -> str | None:
         return None
 
 
-def check_layout(topic: DefinitionsTopic, settings: Settings, cluster: Cluster) -> None:
-    """Compare `profile-events` with what it was at this app's first start, or record it.
+def first_version(topic: DefinitionsTopic, app: str) -> str:
+    """The version under which an app's log begins: recorded, else the oldest there is.
+
+    Raises ClusterError where there is none.
+    """
+    found = topic.entries.get(f"layout/{app}")
+    version = "" if found is None else msgspec.json.decode(found, type=Layout).version
+    oldest = next((key for key in topic.entries if key != CURRENT and "/" not in key), "")
+    if not (version or oldest):
+        raise ClusterError("the topic of definitions holds none: without them the log cannot be folded")
+    return version or oldest
+
+
+def check_layout(topic: DefinitionsTopic, settings: Settings, cluster: Cluster, version: str = "") -> None:
+    """Compare `profile-events` with what it was at this app's first start, or record it, with the version it begins under.
 
     Raises ClusterError where its partition count or the topic itself has changed: keys would lie elsewhere, and positions
     speak of other records.
     """
     name = settings.profile_events
-    now = Layout(cluster.topic_ids[name], cluster.partitions[name])
+    now = Layout(cluster.topic_ids[name], cluster.partitions[name], version)
     key = f"layout/{settings.app}"
     found = topic.entries.get(key)
     if found is None:
