@@ -84,6 +84,8 @@ def test_deployment_is_rebuilt_and_goes_on_elsewhere(deploy: Deploy, tmp_path: P
     with pytest.raises(ClusterError, match="is not empty"):
         restore(other.settings, path)
     assert profiles(other.settings) == before
+    with pytest.raises(ClusterError, match="goes on from a backup"):
+        rebuild(other.settings)
     moved = other.worker().ready()
     wait_for(lambda: moved.metric('rtcdp_events_in_total{agent="profile"}') >= 1, what="the late event folded")
     assert not [one for one in other.records(other.settings.profile_changes) if one["name"] == "buyers"], "they are since long"

@@ -33,7 +33,7 @@ from rtcdp.transport.transactions import TransactionalProducer
 from rtcdp.worker.changelog import Changelog, check_profiles
 from rtcdp.worker.offline import CHUNK, CURRENT_KEYS, Offline
 from rtcdp.worker.progress import ProgressTable
-from rtcdp.worker.versions import CURRENT
+from rtcdp.worker.versions import CURRENT, Layout, record_layout
 
 FORMAT = 1
 SEND_S = 60.0
@@ -338,6 +338,7 @@ def _put_back(offline: Offline, entries: Iterator[Entry], parts: list[_Part], so
     if CURRENT in definitions:  # last: from then on the versions are there
         definitions[CURRENT] = definitions.pop(CURRENT)
     offline.topic.write(definitions)
+    record_layout(offline.topic, settings.app, Layout(offline.log_id, offline.partitions, restored=True))
     for number, part in enumerate(parts):
         if part.position.switches:
             part.position.topic_id, part.position.offset = offline.log_id, -1

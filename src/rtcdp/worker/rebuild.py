@@ -31,6 +31,7 @@ from rtcdp.transport.transactions import Record, TransactionalProducer
 from rtcdp.worker.offline import CHUNK, Offline
 from rtcdp.worker.partition import ProfilePartition, Topics, Work
 from rtcdp.worker.runners import new_runner
+from rtcdp.worker.versions import layout_of
 
 logger = logging.getLogger(__name__)
 
@@ -102,6 +103,11 @@ def rebuild(settings: Settings, say: Callable[[str], None] = logger.info) -> Sum
     Raises ClusterError where workers run, where the log does not begin at its beginning, or where it has lost records.
     """
     offline = Offline(settings)
+    layout = layout_of(offline.topic, settings.app)
+    if layout is not None and layout.restored:
+        raise ClusterError(
+            "this deployment goes on from a backup, its log alone does not make its state: restore the backup again"
+        )
     witnesses = offline.committed(settings.profile_events)
     producers = [TransactionalProducer(offline.kafka, f"{settings.app}-{number}") for number in range(offline.partitions)]
     try:

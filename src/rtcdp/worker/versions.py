@@ -43,12 +43,14 @@ class Named(msgspec.Struct):
 class Layout(msgspec.Struct):
     """The value of `layout/<app>`: what positions and keys rest on, so that it may not change.
 
-    version: of the definitions under which the log begins; empty where an earlier release wrote it.
+    version:  of the definitions under which the log begins; empty where an earlier release wrote it.
+    restored: the log goes on from a backup: it is not all that the state is made of.
     """
 
     topic_id: str
     partitions: int
     version: str = ""
+    restored: bool = False
 
 
 class DefinitionsTopic:
@@ -193,13 +195,24 @@ def named(entries: Mapping[str, bytes], key: str) -> str | None:
         return None
 
 
+def layout_of(topic: DefinitionsTopic, app: str) -> Layout | None:
+    """What was recorded at an app's first start; None before it."""
+    found = topic.entries.get(f"layout/{app}")
+    return None if found is None else msgspec.json.decode(found, type=Layout)
+
+
+def record_layout(topic: DefinitionsTopic, app: str, layout: Layout) -> None:
+    """Record it. Raises ClusterError where it cannot be written."""
+    topic.write({f"layout/{app}": msgspec.json.encode(layout)})
+
+
 def first_version(topic: DefinitionsTopic, app: str) -> str:
     """The version under which an app's log begins: recorded, else the oldest there is.
 
     Raises ClusterError where there is none.
     """
-    found = topic.entries.get(f"layout/{app}")
-    version = "" if found is None else msgspec.json.decode(found, type=Layout).version
+    recorded = layout_of(topic, app)
+    version = "" if recorded is None else recorded.version
     oldest = next((key for key in topic.entries if key != CURRENT and "/" not in key), "")
     if not (version or oldest):
         raise ClusterError("the topic of definitions holds none: without them the log cannot be folded")
@@ -214,12 +227,10 @@ def check_layout(topic: DefinitionsTopic, settings: Settings, cluster: Cluster, 
     """
     name = settings.profile_events
     now = Layout(cluster.topic_ids[name], cluster.partitions[name], version)
-    key = f"layout/{settings.app}"
-    found = topic.entries.get(key)
-    if found is None:
-        topic.write({key: msgspec.json.encode(now)})
+    then = layout_of(topic, settings.app)
+    if then is None:
+        record_layout(topic, settings.app, now)
         return
-    then = msgspec.json.decode(found, type=Layout)
     if then.topic_id != now.topic_id:
         raise ClusterError(
             f"{name} is not the topic it was (id {then.topic_id}, now {now.topic_id}): it was deleted and made again; "
