@@ -51,6 +51,7 @@ class Scene:
             {"events": Destination("events", own_time=own_time)},
             dead_letters="dlq",
             letter_bytes=200_000,
+            beat=lambda: None,
         )
         self.app = application(self.collector, told)
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from rtcdp.transport import App
+from rtcdp.transport.app import App
 from rtcdp.worker.table import NAME, ProfileTable
 
 

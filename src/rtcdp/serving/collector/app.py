@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -50,6 +50,7 @@ class Collector:
 
     settings: what it was told. destinations: the topics that keys may name, by name.
     dead_letters, letter_bytes: the topic of dead letters, and the largest record it takes (bytes).
+    beat:     called every second while the event loop turns.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Collector:
         *,
         dead_letters: str,
         letter_bytes: int,
+        beat: Callable[[], None],
     ) -> None:
         self._settings = settings
         self._keys = keys
@@ -68,6 +70,7 @@ class Collector:
         self._destinations = destinations
         self._dead_letters = dead_letters
         self._letter_bytes = letter_bytes
+        self._beat = beat
         self._origins = AllowedOrigins(settings.collector_origins)
         self._rates = Rates(time.monotonic)
         self._budget = Budget(settings.collector_buffer_bytes)
@@ -286,6 +289,7 @@ class Collector:
     async def _follow_keys(self) -> None:
         said = ""
         while True:
+            self._beat()
             await asyncio.sleep(RELOAD_S)
             try:
                 if self._keys.reload():

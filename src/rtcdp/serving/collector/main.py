@@ -53,6 +53,7 @@ def _run(settings: Settings) -> None:
         {topic: Destination(topic, own_time=source.time == "event") for topic, source in sources.items()},
         dead_letters=settings.events_dlq,
         letter_bytes=cluster.max_message_bytes[settings.events_dlq],
+        beat=health.beat,
     )
     bound = listen(settings.collector_host, settings.collector_port, "collector_host, collector_port")
     watched = (
