@@ -58,7 +58,7 @@ class Listed:
         """One JSON object: the letter's fields without its bytes, and `letters`."""
         fields = msgspec.to_builtins(self.letter)
         del fields["key"], fields["original"]
-        return msgspec.json.encode({"first_origin": self.origin, **fields, "letters": self.letters}).decode()
+        return msgspec.json.encode({**fields, "first_origin": self.origin, "letters": self.letters}).decode()
 
 
 @dataclass

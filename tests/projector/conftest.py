@@ -119,6 +119,12 @@ class Log:
             producer.commit_transaction(30)
             self._known = dict(state)
 
+    def raw(self, topic: str, key: bytes, value: bytes) -> None:
+        """One record, as it is."""
+        self.producer.begin_transaction()
+        self.producer.produce(topic, value, key)
+        self.producer.commit_transaction(30)
+
     def more_topics(self, *roles: str) -> list[NewTopic]:
         """Topics that a worker has and a projection does not need."""
         names = [getattr(self.settings, role) for role in roles] + [source.topic for source in self.settings.sources]

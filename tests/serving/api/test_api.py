@@ -211,7 +211,7 @@ def test_dead_letters_are_listed_and_sent_again(served: Served) -> None:
     assert producer.flush(20) == 0
     found = served.ask("/v1/dead-letters").json
     assert (found["total"], found["reasons"]) == (1, {"malformed_json": 1})
-    assert found["letters"][0]["detail"] == "no JSON"
+    assert (found["letters"][0]["detail"], found["letters"][0]["first_origin"]) == ("no JSON", f"{topic}/0/7")
     assert served.ask("/v1/dead-letters?reason=other").json["letters"] == []
     assert served.ask("/v1/dead-letters/replay", {}).status == 400
     assert served.ask("/v1/dead-letters/replay", {"all": True, "dry_run": True}).json == {"sent": 1, "refused": []}

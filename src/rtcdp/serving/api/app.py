@@ -130,7 +130,9 @@ def application(
     # What is named outright before what a parameter would take as well.
     paths = sorted(by_path, key=lambda path: path.count("{"))
     routes: list[BaseRoute] = [Route(path, _Resource(by_path[path], gate, counts)) for path in paths]
-    starlette = Starlette(routes=[*routes, *more, Route("/{rest:path}", _Nothing(counts))], lifespan=lifespan)
+    nothing = _Nothing(counts)
+    routes += [Route("/v1/{rest:path}", nothing), *more, Route("/{rest:path}", nothing)]
+    starlette = Starlette(routes=routes, lifespan=lifespan)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":

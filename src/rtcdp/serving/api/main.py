@@ -17,6 +17,7 @@ from rtcdp.config import Settings
 from rtcdp.errors import SettingError
 from rtcdp.health import Health, HealthServer
 from rtcdp.lifecycle import begin, guarded
+from rtcdp.serving import console
 from rtcdp.serving.api import openapi, profiles, segments
 from rtcdp.serving.api.administration import Administration
 from rtcdp.serving.api.app import Gate, application
@@ -66,7 +67,7 @@ class Server:
         ]
         self.operations = [*self.operations, self._documented()]
         gate = Gate(self.tokens, settings.api_body_bytes)
-        self.app: ASGIApp = application(self.operations, gate, self.counts, lifespan=self._lifespan)
+        self.app: ASGIApp = application(self.operations, gate, self.counts, more=console.routes(), lifespan=self._lifespan)
 
     def document(self) -> dict[str, Any]:
         """The OpenAPI document."""

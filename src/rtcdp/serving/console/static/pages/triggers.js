@@ -1,0 +1,28 @@
+// Triggers: what each decided, and why not.
+
+import {get, part} from "../api.js";
+import {grouped, lines} from "../charts.js";
+import {bar, card, h, table} from "../dom.js";
+import {number, t} from "../text.js";
+
+export async function show([chosen]) {
+  const [found, flows] = await Promise.all([get("/v1/triggers"), get("/v1/flows")]);
+  const rows = found.triggers.map((one) => {
+    const not = Object.values(one.not_sent).reduce((sum, count) => sum + count, 0);
+    const reasons = Object.entries(one.not_sent).sort(([, a], [, b]) => b - a);
+    return [h("a", {href: `#/triggers/${part(one.name)}`, "aria-current": one.name === chosen ? "true" : null}, one.name), one.channel,
+      number(one.sent + not), number(one.sent), bar(one.sent / Math.max(1, one.sent + not)),
+      reasons.map(([reason, count]) => h("span", {class: "chip"}, `${reason} ${number(count)}`)), one.description];
+  });
+  const all = card(t("perDay"), "", table([t("name"), t("channel"), t("considered"), t("sent"), t("rate"), t("reasons"), t("description")], rows, [2, 3]));
+  return [h("div", {class: "grid"}, chosen && one(chosen, flows), all)];
+}
+
+function one(name, flows) {
+  const values = (kind) => {
+    const counts = Object.entries(flows.counts).filter(([what]) => what.split("|")[0] === kind && what.split("|")[1] === name);
+    return flows.at.map((_, place) => counts.reduce((sum, [, held]) => sum + held[place], 0));
+  };
+  const [at, sent, not] = grouped(6, flows.at, values("sent"), values("not_sent"));
+  return card(name, "", lines(at, [{label: t("sent"), values: sent, fill: true}, {label: t("notSent"), values: not}]));
+}

@@ -1,0 +1,47 @@
+// Every word of the console, in English and Chinese.
+
+const WORDS = {
+  en: {
+    skip: "Skip to the content", overview: "Overview", segments: "Segments", profile: "Profile", triggers: "Triggers",
+    definitions: "Definitions", letters: "Dead letters", theme: "Dark or light", language: "中文", token: "Token", open: "Open",
+    tokenHelp: "Paste a token of `rtcdp tokens add`, or open the link that `rtcdp serve --link` prints.",
+    fresh: "Behind by", complete: "Every profile is there", filling: "Being filled", lag: "Records not shown yet",
+    perDay: "in 24 hours", entries: "Entries", exits: "Exits", sent: "Sent", notSent: "Not sent", flow: "What happened, 24 hours",
+    live: "Live", waiting: "Waiting for something to happen…", name: "Name", size: "Members", description: "Description",
+    condition: "Condition", stages: "Stages", trend: "Size, 24 hours", members: "Members", entered: "Entered", csv: "Export CSV",
+    more: "More", overlap: "Shared with", estimated: "estimated from a sample of", namespace: "Identifier", value: "Value", find: "Find",
+    identity: "Identity", traits: "Traits", tags: "Tags", features: "Features", timeline: "Timeline", stage: "Stage", since: "since",
+    why: "Why?", asOf: "As of", wakes: "May change by time alone at", never: "never", until: "until", considered: "Decided",
+    rate: "Sent of decided", reasons: "Why not", channel: "Channel", current: "In force", draft: "Draft", check: "Check",
+    apply: "Put in force", applyAsk: "Put this draft in force for every profile?", applied: "In force now", ok: "No errors",
+    warnings: "warnings", errors: "errors", reason: "Reason", origin: "Origin", detail: "Detail", time: "Time", replay: "Send again",
+    replayAsk: "Send these through ingest again?", replayed: "Sent again", none: "Nothing here.", neededFor: "To change it",
+    decisions: "Decided last", holds: "holds", holdsNot: "does not hold", loading: "Loading…", waits: "Waiting triggers", offers: "Open offers", count: "Count", field: "Field", edit: "Edit these",
+  },
+  zh: {
+    skip: "跳到内容", overview: "概览", segments: "人群", profile: "用户画像", triggers: "触发器",
+    definitions: "定义", letters: "死信", theme: "深色或浅色", language: "English", token: "令牌", open: "进入",
+    tokenHelp: "粘贴由 `rtcdp tokens add` 生成的令牌，或打开 `rtcdp serve --link` 打印的链接。",
+    fresh: "延迟", complete: "全部画像就绪", filling: "正在填充", lag: "尚未显示的记录",
+    perDay: "24 小时内", entries: "进入", exits: "离开", sent: "已发送", notSent: "未发送", flow: "过去 24 小时",
+    live: "实时", waiting: "等待事件发生……", name: "名称", size: "人数", description: "说明",
+    condition: "条件", stages: "生命周期阶段", trend: "人数，24 小时", members: "成员", entered: "进入时间", csv: "导出 CSV",
+    more: "更多", overlap: "重叠", estimated: "由样本估计，样本数", namespace: "标识", value: "值", find: "查找",
+    identity: "身份", traits: "属性", tags: "标签", features: "特征", timeline: "时间线", stage: "阶段", since: "自",
+    why: "为什么？", asOf: "截至", wakes: "仅凭时间可能变化于", never: "不会", until: "直到", considered: "决策",
+    rate: "发送占比", reasons: "未发送原因", channel: "渠道", current: "生效中", draft: "草稿", check: "检查",
+    apply: "生效", applyAsk: "让此草稿对所有画像生效？", applied: "已生效", ok: "没有错误",
+    warnings: "个警告", errors: "个错误", reason: "原因", origin: "来源", detail: "详情", time: "时间", replay: "重新发送",
+    replayAsk: "重新送入处理？", replayed: "已重新发送", none: "这里还没有内容。", neededFor: "如何改变",
+    decisions: "最近决策", holds: "成立", holdsNot: "不成立", loading: "加载中……", waits: "等待中的触发器", offers: "有效的推荐", count: "数量", field: "字段", edit: "编辑这些",
+  },
+};
+
+export const language = () => localStorage.getItem("language") || (navigator.language.startsWith("zh") ? "zh" : "en");
+export const setLanguage = (name) => localStorage.setItem("language", name);
+/** The word in the language of this browser. */
+export const t = (key) => WORDS[language()][key] ?? key;
+export const number = (value) => new Intl.NumberFormat(language()).format(value);
+export const when = (text) => new Intl.DateTimeFormat(language(), {dateStyle: "medium", timeStyle: "medium"}).format(new Date(text));
+export const clock = (text) => new Intl.DateTimeFormat(language(), {timeStyle: "medium"}).format(new Date(text));
+export const keys = {en: Object.keys(WORDS.en), zh: Object.keys(WORDS.zh)};

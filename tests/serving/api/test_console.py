@@ -1,0 +1,194 @@
+"""The console in a real browser: every page, by keyboard, in both languages and colours, and what axe says of it.
+
+RTCDP_SCREENSHOTS=FOLDER keeps pictures of the pages.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import axe_core_python
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from rtcdp import timestamps
+from rtcdp.errors import Unfit
+from rtcdp.letters import dead_letter, record
+from rtcdp.metrics import now_ms
+from rtcdp.outputs import Origin
+from tests.serving.api.conftest import Served
+from tests.worker.conftest import wait_for
+
+AXE = Path(axe_core_python.__file__).parent / "axe.min.js"
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+PAGES = {
+    "overview": "Overview",
+    "segments/buyers": "Segments",
+    "profile/user_id/u3": "Profile",
+    "triggers/thanks": "Triggers",
+    "definitions": "Definitions",
+    "letters": "Dead letters",
+}
+RULES = "{runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa']}"
+
+
+@pytest.fixture(scope="module")
+def shop(served: Served) -> Served:
+    """A day of orders, and some dead letters."""
+    dice = random.Random(1)
+    now = now_ms()
+    ages = sorted((int(dice.random() ** 1.5 * 80_000_000) + 60_000 for _ in range(160)), reverse=True)
+    served.log.send(
+        *(
+            {
+                "type": "track",
+                "event": "Order Completed",
+                "userId": f"u{dice.randrange(60)}",
+                "timestamp": timestamps.render(now - age),
+            }
+            for age in ages
+        )
+    )
+    served.log.traits("u3", name="王小明", email="wang@example.com", city="上海")
+    for number, reason in enumerate(["malformed_json", "violation", "violation"]):
+        origin = Origin(topic=served.settings.sources[0].topic, partition=0, offset=100 + number)
+        letter = dead_letter(Unfit(reason, "price: expected a number", "properties.price"), origin, None, b"{", now, 1_000_000)
+        key, value = record(letter)
+        served.log.raw(served.settings.events_dlq, key, value)
+    wait_for(lambda: served.ask("/v1/profiles/email/wang@example.com").status == 200, what="the last profile")
+    wait_for(lambda: served.ask("/v1/triggers").json["triggers"][0]["sent"] > 50, what="the triggers")
+    return served
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    program = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if program is None:
+        pytest.skip("no chromium on the path: the console was not looked at")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser, shop: Served) -> Iterator[Page]:
+    """A page that has the token, and must not write an error to its console or ask another server."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, locale="en", timezone_id="UTC")
+    page = context.new_page()
+    wrong: list[str] = []
+    page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("request", lambda request: None if request.url.startswith(shop.address) else wrong.append(request.url))
+    page.goto(f"{shop.address}/#token={shop.text}")
+    expect(page.locator("h1")).to_have_text("Overview")
+    yield page
+    context.close()
+    assert [text for text in wrong if not text.startswith("data:")] == []
+
+
+def picture(page: Page, name: str) -> None:
+    folder = os.environ.get("RTCDP_SCREENSHOTS")
+    if folder:
+        page.wait_for_timeout(300)  # charts are drawn a moment after their place is there
+        page.screenshot(path=f"{folder}/{name}.png", full_page=True)
+
+
+def violations(page: Page) -> list[str]:
+    found: Any = page.evaluate(f"axe.run(document, {RULES})")
+    return [f"{one['id']}: {node['html'][:200]}" for one in found["violations"] for node in one["nodes"]]
+
+
+@pytest.mark.timeout(180)  # twelve pages, looked at by axe
+def test_every_page_in_light_and_dark_is_accessible(page: Page, shop: Served) -> None:
+    page.evaluate(AXE.read_text("utf-8"))
+    for theme in ("light", "dark"):
+        for path, heading in PAGES.items():
+            page.goto(f"{shop.address}/#/{path}")
+            expect(page.locator("h1")).to_have_text(heading)
+            expect(page.locator("main .card").first).to_be_visible()
+            expect(page.get_by_text("Loading…")).to_have_count(0)
+            assert violations(page) == [], (theme, path)
+            picture(page, f"console-{path.partition('/')[0]}{'-dark' if theme == 'dark' else ''}")
+        page.get_by_role("button", name="Dark or light").click()
+
+
+def test_the_token_is_asked_for_and_leaves_the_address(browser: Browser, shop: Served) -> None:
+    page = browser.new_context(locale="en").new_page()
+    page.goto(shop.address)
+    page.get_by_label("Token").fill("wrong")
+    page.keyboard.press("Enter")
+    expect(page.get_by_label("Token")).to_be_focused()
+    page.get_by_label("Token").fill(shop.text)
+    page.keyboard.press("Enter")
+    expect(page.locator("h1")).to_have_text("Overview")
+    assert shop.text not in page.url
+    page.context.close()
+
+
+def test_by_keyboard_alone(page: Page) -> None:
+    page.keyboard.press("Tab")
+    expect(page.get_by_text("Skip to the content")).to_be_focused()
+    for _ in range(2):
+        page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Segments")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("h1")).to_have_text("Segments")
+    expect(page.locator("main")).to_be_focused()
+    expect(page.get_by_role("link", name="Segments")).to_have_attribute("aria-current", "page")
+
+
+def test_in_chinese(page: Page, shop: Served) -> None:
+    page.get_by_role("button", name="中文").click()
+    expect(page.locator("h1")).to_have_text("概览")
+    assert page.locator("html").get_attribute("lang") == "zh"
+    page.goto(f"{shop.address}/#/profile/email/wang@example.com")
+    expect(page.get_by_text("王小明")).to_be_visible()
+    picture(page, "console-profile-zh")
+    keys = page.evaluate("import('/text.js').then((words) => words.keys)")
+    assert sorted(keys["en"]) == sorted(keys["zh"])
+
+
+def test_why_a_membership_holds(page: Page, shop: Served) -> None:
+    page.goto(f"{shop.address}/#/profile/user_id/u3")
+    why = page.get_by_role("button", name="Why?").first
+    why.click()
+    expect(why).to_have_attribute("aria-expanded", "true")
+    expect(page.get_by_text("orders >= 1").first).to_be_visible()
+
+
+def test_what_happens_is_seen_live(page: Page, shop: Served) -> None:
+    expect(page.get_by_text("Waiting for something to happen…")).to_be_visible()
+    wait_for(lambda: shop.server._live._streams, what="the stream")
+    shop.log.orders("<img src=x>")
+    expect(page.locator(".live").get_by_text("→ buyers")).to_be_visible()
+    expect(page.locator(".live").get_by_text("user_id:<img src=x>").first).to_be_visible()
+    shop.log.commit([], gone=("main/user_id:<img src=x>",))
+
+
+def test_a_draft_is_checked_before_it_can_be_put_in_force(page: Page, shop: Served) -> None:
+    page.goto(f"{shop.address}/#/definitions")
+    expect(page.get_by_role("button", name="Put in force")).to_be_disabled()
+    page.get_by_label("Draft").fill("segments: {a: ordrs >= 1}")
+    page.get_by_role("button", name="Check").click()
+    expect(page.get_by_text("1 errors")).to_be_visible()
+    expect(page.get_by_role("button", name="Put in force")).to_be_disabled()
+    page.get_by_role("button", name="Edit these").click()
+    page.get_by_role("button", name="Check").click()
+    expect(page.get_by_text(f"No errors · {shop.log.definitions.version}")).to_be_visible()
+    expect(page.get_by_role("button", name="Put in force")).to_be_enabled()
+
+
+def test_pages_are_served_with_a_policy_and_nothing_else_is(shop: Served) -> None:
+    ask = shop.ask
+    page = ask("/")
+    assert page.status == 200
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    assert ask("/vendor/uplot.LICENSE").body.startswith(b"The MIT License")
+    for path in ("/../main.py", "/%2e%2e/__init__.py", "/..%2f__init__.py", "/static", "/vendor"):
+        assert ask(path).status == 404, path
