@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from rtcdp import deciding, expiry, schedules, stages, triggers
 from rtcdp.aggregates import NEVER
+from rtcdp.merging import unite
 from rtcdp.rules.functions import same
 from rtcdp.rules.generator import Apply, Generator, Look, Starts
 
@@ -268,6 +269,26 @@ class Engine:
             else:
                 triggers.migrate(profile, trigger, new, outbox)
         self._settle(profile, tuple(range(len(compiled.rules))), outbox, "definitions", revealed)
+
+    def merge(self, profile: Profile, other: Profile, message_id: str, outbox: Outbox, *, revealed: int) -> None:
+        """Make everything of `other` part of the profile; both have been advanced to the merge.
+
+        Waiting triggers are looked at again over the union, then every rule, and only real differences are put out. A
+        segment that `other` was in already starts no trigger: what was decided there is decided.
+
+        revealed: time (ms) of the merge record, as for `advance`.
+        """
+        outbox.begin("merge", message_id, other.key)
+        passed = {trigger.key for rule in self._rules if rule.key in other.segments for trigger in rule.entered}
+        unite(profile, other, self.compiled)
+        for trigger in self.compiled.triggers:
+            triggers.recheck(profile, trigger, outbox)
+        starts: Starts = []
+        self._evaluate(profile, tuple(range(len(self._rules))), outbox, starts)
+        for trigger in starts:
+            if trigger.key not in passed:
+                triggers.start(profile, trigger, None, ("merge", message_id), (profile.now, profile.now), outbox)
+        self._settle(profile, (), outbox, "merge", revealed)
 
 
 def _look_at_segment(rule: Rule) -> Look:

@@ -30,7 +30,7 @@ NAMESPACES: tuple[Namespace, ...] = (
     Namespace("openid", 3, ("context.externalIds.openid", "traits.openid", "context.traits.openid")),
     Namespace("phone", 4, ("context.externalIds.phone", "traits.phone", "context.traits.phone"), "phone"),
     Namespace("email", 5, ("context.externalIds.email", "traits.email", "context.traits.email"), "lower"),
-    Namespace("device", 6, ("context.externalIds.device", "context.device.id")),
+    Namespace("device", 6, ("context.externalIds.device", "context.device.id"), limit=16),
     Namespace("anonymous_id", 7, ("anonymousId",)),
 )
 """The built-in namespaces, strongest first, and where an event carries them.
@@ -179,6 +179,22 @@ class Resolver:
             if value:
                 return self._key(name, value)
         return None
+
+    def all_keys(
+        self, user_id: str, anonymous_id: str, traits: Mapping[str, Any], context: Mapping[str, Any], fixes: Counter[str]
+    ) -> list[bytes]:
+        """The profile keys of all identifiers of an event, strongest first. Arguments: as of `key`."""
+        found: dict[bytes, None] = {}
+        for name, form, path, read in self._lookups:
+            if path == "userId":
+                value = user_id
+            elif path == "anonymousId":
+                value = anonymous_id
+            else:
+                value = self._normal(read(traits, context), form, fixes)
+            if value:
+                found[self._key(name, value)] = None
+        return list(found)
 
     def _key(self, namespace: str, value: str) -> bytes:
         keys = self._keys[namespace]

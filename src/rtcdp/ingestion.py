@@ -33,7 +33,11 @@ MAX_FUTURE = 86_400_000
 _PositionalEvent: Any = msgspec.defstruct(
     "Event",
     [
-        (each.name, each.type, msgspec.field(default_factory=dict) if each.default_factory is dict else each.default)
+        (
+            each.name,
+            each.type,
+            msgspec.field(default_factory=each.default_factory) if each.default_factory in (dict, list) else each.default,
+        )
         if each.default is not msgspec.NODEFAULT or each.default_factory is not msgspec.NODEFAULT
         else (each.name, each.type, None)  # never a value of theirs, so never left out
         for each in msgspec.structs.fields(Event)
@@ -43,6 +47,9 @@ _PositionalEvent: Any = msgspec.defstruct(
     omit_defaults=True,
 )
 _encode = msgspec.json.Encoder().encode
+_LINKS = frozenset({"identify", "alias"})
+"""The calls whose purpose it is to say which identifiers are one person's; any other may carry several by accident."""
+_NOBODY: list[str] = []
 
 
 class Source(msgspec.Struct, frozen=True):
@@ -144,6 +151,7 @@ class Ingestor:
                 self._channel(raw, kind, context),
                 user_id,
                 anonymous_id,
+                self._also(kind, user_id, anonymous_id, properties, traits, context) if kind in _LINKS else _NOBODY,
                 properties,
                 traits,
                 context,
@@ -155,6 +163,17 @@ class Ingestor:
         if len(record) > MAX_CLEAN_BYTES:
             raise Unfit("too_large", f"{len(record)} bytes once cleaned, at most {MAX_CLEAN_BYTES} are allowed")
         return Accepted(key, record, received)
+
+    def _also(self, kind: str, user_id: str, anonymous_id: str, properties: Tree, traits: Tree, context: Tree) -> list[str]:
+        """Profile keys of the other identifiers of a call that says whose they are: all but the strongest, which is the key.
+
+        The `previousId` of an `alias` call is an anonymous one: two users are never made one.
+        """
+        unheard: Counter[str] = Counter()  # what is wrong with an identifier was counted when the key was chosen
+        keys = self._resolver.all_keys(user_id, anonymous_id, traits, context, unheard)
+        if kind == "alias" and properties.get("previousId"):
+            keys += self._resolver.all_keys(user_id, properties["previousId"], traits, context, unheard)
+        return [key.decode() for key in dict.fromkeys(keys)][1:]
 
     # --- time ---
 

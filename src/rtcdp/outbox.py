@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rtcdp.rules.compiled_triggers import CompiledTrigger
     from rtcdp.rules.programs import Deliver
 
-Cause = Literal["event", "time", "definitions"]
+Cause = Literal["event", "time", "definitions", "merge"]
 
 
 class Outbox:
@@ -28,17 +28,21 @@ class Outbox:
         self.items: list[Change | TriggerEvent] = []
         self.false_conditions: dict[str, int] = {}
         self._cause: Cause = "event"
-        self._message_id = ""
+        self._message_id = self._caused_by = ""
         self._historical = False
         self._ordinal = 0
         self._instant = -1
         self._at = ""
         self._fold = ""
 
-    def begin(self, cause: Cause, message_id: str = "", *, historical: bool = False) -> None:
-        """What follows has this cause. A fold of one record begins with the record's own."""
+    def begin(self, cause: Cause, message_id: str = "", other: str = "", *, historical: bool = False) -> None:
+        """What follows has this cause. A fold of one record begins with the record's own.
+
+        other: of a merge: the other side, since one event may bring several.
+        """
         self._cause = cause
         self._message_id = message_id
+        self._caused_by = f"{message_id}\0{other}" if other else message_id
         self._historical = historical
         self._ordinal = 0
 
@@ -49,7 +53,7 @@ class Outbox:
         if now != self._instant:
             self._instant, self._at = now, rfc3339(now)
         if ordinal == 1:
-            self._fold = f"{profile.key}\0{self.version}\0{now}\0{self._cause}\0{self._message_id}"
+            self._fold = f"{profile.key}\0{self.version}\0{now}\0{self._cause}\0{self._caused_by}"
         self._ordinal = ordinal
         return xxh3_128_hexdigest(f"{self._fold}\0{kind}\0{name}\0{ordinal}".encode())
 
@@ -100,6 +104,24 @@ class Outbox:
                 by=by,
                 step=step,
                 arm=arm,
+            )
+        )
+
+    def identity(self, profile: Profile, other: str, reason: str) -> None:
+        """Put out what became of an identifier: see `Change.reason`. other: the profile key of the other side."""
+        identity = self._identity(profile, other, "identity")
+        self.items.append(
+            Change(
+                identity,
+                "identity",
+                profile.key,
+                other,
+                self._at,
+                self._cause,
+                self.version,
+                profile.seq,
+                self._message_id,
+                reason=reason,
             )
         )
 

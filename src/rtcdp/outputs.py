@@ -16,13 +16,16 @@ class Change(msgspec.Struct, omit_defaults=True, gc=False):
     id:         hash of profile, definition, version, kind, instant, cause and ordinal: the same in every attempt.
     kind:       what happened.
     profile:    profile key.
-    name:       the segment, tag or trigger; `stage` for a stage.
+    name:       the segment, tag or trigger; `stage` for a stage; for `identity` the profile key of the other side.
     at:         the instant it happened: the due instant for what time did.
-    cause:      `event`, `time` or `definitions`.
-    message_id: the event's message id where the cause is an event.
+    cause:      `event`, `time` or `definitions`; `merge`: two profiles became one.
+    message_id: the event's message id where the cause is an event; of a merge: of the event that said so.
     old, new:   value before and after, for tags and stages.
     reason:     why a trigger was not sent, for decisions: again, cancelled, cap, cooldown, expired, holdout, max_age,
-                priority, quiet, running, superseded, too_many, withdrawn.
+                priority, quiet, running, superseded, too_many, withdrawn. Of `identity`: alias (this profile belongs to
+                the other and ends here), merged (the other is part of this one), detached (belongs to nobody from here
+                on), refused (two users are not made one; or too large), released (this person has too many of the
+                kind), freed (the other let this one go, which begins anew).
     by:         whose limit it was: empty for the trigger's own, else `group marketing`, `channel push`.
     step:       the step of a journey that was not sent.
     arm:        `control` where the trigger was not sent so that lift can be measured.
@@ -32,11 +35,11 @@ class Change(msgspec.Struct, omit_defaults=True, gc=False):
     """
 
     id: str
-    kind: Literal["entered", "exited", "tag", "stage", "not_sent"]
+    kind: Literal["entered", "exited", "tag", "stage", "not_sent", "identity"]
     profile: str
     name: str
     at: str
-    cause: Literal["event", "time", "definitions"]
+    cause: Literal["event", "time", "definitions", "merge"]
     version: str
     seq: int
     message_id: str = ""
@@ -58,7 +61,7 @@ class TriggerData(msgspec.Struct, omit_defaults=True, kw_only=True, gc=False):
 
     profile: str
     trigger: str
-    cause: Literal["event", "time", "definitions"]
+    cause: Literal["event", "time", "definitions", "merge"]
     message_id: str = ""
     occurred: str
     received: str

@@ -92,6 +92,10 @@ class _Body(msgspec.Struct, array_like=True):
     born: int = 0
     schedules: dict[str, int] = {}
     stage: list[Any] = []
+    alias: str = ""
+    links: dict[str, list[Any]] = {}
+    detached: int = 0  # 2: and no event since
+    owed: list[bytes] = []
 
 
 def _unextend(code: int, data: memoryview) -> int:
@@ -132,17 +136,25 @@ class Profile:
     born:     number of the switch under which it began: it has seen all that features kept since then should have.
     schedules: slot key of a trigger that the calendar starts -> when it is due next (ms).
     stage:    of the lifecycle: name, since when (ms), when it may be left for another that holds already (ms, or 0); or empty.
+    alias:    profile key of the person that this identifier belongs to; then everything is there, and nothing here.
+    links:    profile key of an identifier of this person -> [when that was said (ms), message id of the event that did].
+    detached: two people have used this identifier: it is nobody's alias, for good.
+    owed:     states of other identifiers that could not be merged: they are tried again after the next switch.
     fresh:    no event yet: what holds for an empty profile has still to be entered.
     """
 
     __slots__ = (
+        "alias",
         "born",
         "consent",
+        "detached",
         "failures",
         "fresh",
         "key",
         "known",
+        "links",
         "now",
+        "owed",
         "schedules",
         "seen",
         "segments",
@@ -174,12 +186,21 @@ class Profile:
         self.failures = 0
         self.schedules: dict[str, int] = {}
         self.stage: list[Any] = []
+        self.alias = ""
+        self.links: dict[str, list[Any]] = {}
+        self.detached = False
+        self.owed: list[bytes] = []
         self.fresh = True
         self.known: set[bytes] | None = None
 
     def begin_anew(self) -> None:
         """Be as one never seen before."""
         self.__init__(self.key, self.switch)  # type: ignore[misc]  # the one place that knows every field
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether there is anything to keep: an event, or that the identifier was detached."""
+        return not self.fresh or self.detached
 
     def trait(self, name: str) -> Any:
         """Value of a trait; None where it is missing or removed."""
@@ -223,6 +244,12 @@ def _recent(seen: bytes, oldest: bytes) -> bytes:
     return seen[place:]
 
 
+def united_ids(one: bytes, other: bytes) -> bytes:
+    """Message ids of two profiles as of one, the newest 64: `Profile.seen` in its order."""
+    both = {whole[place : place + _SEEN_ENTRY] for whole in (one, other) for place in range(0, len(whole), _SEEN_ENTRY)}
+    return b"".join(sorted(both, key=lambda entry: (entry[8:], entry))[-SEEN_MOST:])
+
+
 def encode(profile: Profile) -> bytes:
     """The wire form of a profile."""
     prefix = _PREFIX.pack(FORMAT, profile.now, profile.wake_at, profile.seq, profile.switch)
@@ -239,6 +266,10 @@ def encode(profile: Profile) -> bytes:
         profile.born,
         profile.schedules,
         profile.stage,
+        profile.alias,
+        profile.links,
+        profile.detached + profile.fresh if profile.detached else 0,
+        profile.owed,
     )
     try:
         return prefix + _encode(body)
@@ -284,7 +315,11 @@ def decode(key: str, data: bytes) -> Profile:
     profile.born = body.born
     profile.schedules = body.schedules
     profile.stage = body.stage
-    profile.fresh = False
+    profile.alias = body.alias
+    profile.links = body.links
+    profile.detached = body.detached > 0
+    profile.owed = body.owed
+    profile.fresh = body.detached > 1
     return profile
 
 

@@ -26,6 +26,7 @@ class Event(msgspec.Struct, tag_field="kind", tag="event", omit_defaults=True, k
     id:       message id; where the producer gave none, `<source>/<offset>`.
     type:     track, identify, page, screen, group or alias.
     event:    the event's name; of anything but track: its type.
+    also:     profile keys of the event's other identifiers, where it says that they are the same person's.
     appended: when the raw record reached the broker (ms); 0 where it is `received`. Only latency is measured by it.
     simulated: the source runs in `event` time mode.
     historical: imported history: changes state, never starts a trigger.
@@ -41,12 +42,56 @@ class Event(msgspec.Struct, tag_field="kind", tag="event", omit_defaults=True, k
     channel: str = ""
     user_id: str = ""
     anonymous_id: str = ""
+    also: list[str] = []
     properties: dict[str, Any] = {}
     traits: dict[str, Any] = {}
     context: dict[str, Any] = {}
     appended: int = 0
     simulated: bool = False
     historical: bool = False
+
+
+class Link(msgspec.Struct, tag_field="kind", tag="link", omit_defaults=True, kw_only=True):
+    """To an identifier: it belongs to the person `to` (a profile key). Written by the profile agent, as are the next three.
+
+    id, received: of the event that said so (its message id; ms).
+    simulated: as an event's.
+    hops: how often a record was passed on; bounded.
+    """
+
+    to: str
+    id: str
+    received: int
+    simulated: bool = False
+    hops: int = 0
+
+
+class Release(msgspec.Struct, tag_field="kind", tag="release", omit_defaults=True, kw_only=True):
+    """To an identifier: the person `by` lets it go, since it has too many of its kind. Fields as of `Link`."""
+
+    by: str
+    id: str
+    received: int
+    simulated: bool = False
+
+
+class Merge(msgspec.Struct, tag_field="kind", tag="merge", omit_defaults=True, kw_only=True):
+    """To a person: the whole state (`profile.encode`) of the identifier `of`, its alias from here on. The rest as of `Link`."""
+
+    of: str
+    state: bytes
+    id: str
+    received: int
+    simulated: bool = False
+    hops: int = 0
+
+
+class Forward(msgspec.Struct, tag_field="kind", tag="forward", omit_defaults=True, kw_only=True):
+    """To a person: an event that reached its alias `of`, as it was."""
+
+    of: str
+    event: msgspec.Raw
+    hops: int = 0
 
 
 class Tick(msgspec.Struct, tag_field="kind", tag="tick", omit_defaults=True, kw_only=True):
@@ -77,7 +122,7 @@ class Switch(msgspec.Struct, tag_field="kind", tag="switch", omit_defaults=True,
     time: int
 
 
-Record = Event | Tick | Switch
+Record = Event | Link | Release | Merge | Forward | Tick | Switch
 
 encode = msgspec.json.Encoder().encode
 decode = msgspec.json.Decoder(Record).decode

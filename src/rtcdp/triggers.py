@@ -227,6 +227,15 @@ def arrive(profile: Profile, trigger: CompiledTrigger, event: Any) -> None:
         start.due = profile.now
 
 
+def recheck(profile: Profile, trigger: CompiledTrigger, outbox: Outbox) -> None:
+    """After a merge: call off what waits and is called off by what the other side knew."""
+    for key in sorted(waiting_of(profile, trigger)) if profile.waiting and trigger.unless is not None else ():
+        start = profile.waiting[key]
+        if _called_off(profile, trigger, start.same, start.occurred):
+            del profile.waiting[key]
+            not_sent(profile, trigger, outbox, "cancelled")
+
+
 # ---- other definitions -------------------------------------------------------------------------------------------------
 
 

@@ -13,12 +13,13 @@ from typing import Any
 from engine.oracle import Happened, Output, Spec, Ticked, texts
 
 from rtcdp import records
+from rtcdp.batch import Fold
 from rtcdp.engine import Engine
 from rtcdp.position import Position, SwitchPoint
 from rtcdp.records import Event, Tick
 from rtcdp.rules.compiler import Compiled, compile_definitions
 from rtcdp.rules.loading import load
-from rtcdp.runner import Fold, PartitionRunner
+from rtcdp.runner import PartitionRunner
 
 TENANT = "main/user_id:"
 

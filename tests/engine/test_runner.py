@@ -631,7 +631,7 @@ def test_a_profile_round_trips_with_numbers_beyond_64_bits() -> None:
         assert not fold.letters, fold.letters
         data = partition.runner.state[b"main/user_id:1"]
         assert profiles.encode(profiles.decode(TENANT + "1", data)) == data
-        partition.runner._cache.clear()
+        partition.runner.cache.clear()
     assert all(item.get("new") is not None for item in partition.outputs["1"] if item["name"] == "t")
 
 

@@ -33,20 +33,20 @@ def fencing() -> None:
 
 def origins() -> None:
     """The highest origin seen is forgotten at once."""
-    from rtcdp import runner
+    from rtcdp import batch
 
     class Forgetful(dict[str, int]):
         def get(self, *_: Any) -> int:
             return -1
 
-    batch: Any = runner._Batch
-    begin = batch.__init__
+    folding: Any = batch.Batch
+    begin = folding.__init__
 
     def init(self: Any, *args: Any, **kwargs: Any) -> None:
         begin(self, *args, **kwargs)
         self._position.origins = Forgetful(self._position.origins)
 
-    batch.__init__ = init
+    folding.__init__ = init
 
 
 def letters() -> None:

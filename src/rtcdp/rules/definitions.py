@@ -10,6 +10,7 @@ from rtcdp.rules.expressions import Node
 from rtcdp.rules.sending import Channel, Group, Trigger
 
 ANY_EVENT = "*"
+MOST_IDENTIFIERS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,12 +180,13 @@ class TrackingPlan:
 
 @dataclass(frozen=True, slots=True)
 class Namespace:
-    """A kind of identifier. priority: 0 is the strongest."""
+    """A kind of identifier. priority: 0 is the strongest. limit: how many of them one person may have."""
 
     name: str
     priority: int
     paths: tuple[str, ...]
     normalise: Literal["exact", "lower", "phone"] = "exact"
+    limit: int = MOST_IDENTIFIERS
 
 
 @dataclass(frozen=True, slots=True)

@@ -147,7 +147,10 @@ def _tracking(plan: TrackingPlan) -> Document:
 
 
 def _identity(plan: IdentityPlan) -> Document:
-    namespaces = [{"name": space.name, "paths": list(space.paths), "normalise": space.normalise} for space in plan.namespaces]
+    namespaces = [
+        {"name": space.name, "paths": list(space.paths), "normalise": space.normalise, "limit": space.limit}
+        for space in plan.namespaces
+    ]
     return _sparse({"namespaces": namespaces, "blocked": sorted(plan.blocked)})
 
 

@@ -318,6 +318,7 @@ NAMESPACE: dict[str, Option] = {
     "name": Option("text", "name of the kind, as member_card", required=True),
     "paths": Option("texts", "where it stands in a raw event, as traits.phone", required=True),
     "normalise": Option("choice", "how values are made equal; exact without it", choices=("exact", "lower", "phone")),
+    "limit": Option("whole", "how many of them one person may have, at most 1000; 64 without it"),
 }
 LIST: dict[str, Option] = {
     "values": Option("texts", "the texts on the list"),

@@ -12,7 +12,7 @@ from collections.abc import Mapping as AnyMapping
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from rtcdp.rules.definitions import IdentityPlan, Namespace, PlannedEvent, Property, TrackingPlan
+from rtcdp.rules.definitions import MOST_IDENTIFIERS, IdentityPlan, Namespace, PlannedEvent, Property, TrackingPlan
 from rtcdp.rules.documents import Entry, Mapping, Scalar, Sequence, Value
 from rtcdp.rules.expressions import Literal as Constant
 from rtcdp.rules.expressions import Type
@@ -181,7 +181,8 @@ def _namespace(reader: Reader, value: Value, priority: int) -> Namespace | None:
             message = f"unknown path '{scalar.text[:40]}': expected userId, anonymousId, traits.NAME or context.NAME"
             reader.fail(scalar, message)
     normalise = reader.choice(found.get("normalise"), NAMESPACE["normalise"], "exact")
-    return Namespace(name, priority, tuple(paths), cast("Literal['exact', 'lower', 'phone']", normalise))
+    limit = reader.whole(found["limit"], 1, 1_000) if "limit" in found else MOST_IDENTIFIERS
+    return Namespace(name, priority, tuple(paths), cast("Literal['exact', 'lower', 'phone']", normalise), limit)
 
 
 def one_list(reader: Reader, entry: Entry, folder: Path | None) -> frozenset[str]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from rtcdp.records import Switch, Tick
+from rtcdp.records import Forward, Link, Merge, Release, Switch, Tick
 from rtcdp.rules.expressions import Node, Path
 from rtcdp.rules.interpreter import follow
 
@@ -43,6 +43,7 @@ class Projection:
                 ("properties", structs["properties"], msgspec.field(default_factory=structs["properties"])),
                 ("context", structs["context"], msgspec.field(default_factory=structs["context"])),
                 ("traits", dict[str, Any] | None, None),
+                ("also", list[str] | None, None),
                 ("appended", int, 0),
                 ("simulated", bool, False),
                 ("historical", bool, False),
@@ -52,7 +53,9 @@ class Projection:
             gc=False,  # decoded from JSON: no cycles, nothing for the collector to find
         )
         self.event = event
-        self.decode: Callable[[bytes], Any] = msgspec.json.Decoder(event | Tick | Switch).decode
+        self.decode: Callable[[bytes], Any] = msgspec.json.Decoder(
+            event | Link | Release | Merge | Forward | Tick | Switch
+        ).decode
 
     def getter(self, root: str, parts: tuple[str, ...]) -> Callable[[Any], Any]:
         """Make a function that reads a path of a projected event; None where it is missing."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 from array import array
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -21,7 +21,8 @@ from typing import Any, Literal
 import msgspec
 
 from rtcdp import profile as profiles
-from rtcdp import timestamps
+from rtcdp import records, timestamps
+from rtcdp.actors import Actors
 from rtcdp.aggregates import NEVER
 from rtcdp.config import Settings
 from rtcdp.engine import Engine
@@ -59,7 +60,7 @@ class Tally(Outbox):
         self.ever: dict[str, set[str]] = defaultdict(set)
         self.wakes = 0
 
-    def begin(self, cause: Cause, message_id: str = "", *, historical: bool = False) -> None:
+    def begin(self, cause: Cause, message_id: str = "", other: str = "", *, historical: bool = False) -> None:
         """Count instants of time."""
         if cause == "time":
             self.wakes += 1
@@ -75,6 +76,10 @@ class Tally(Outbox):
     def not_sent(self, profile: Profile, name: str, reason: str, by: str = "", step: str = "", arm: str = "") -> None:
         """Count a decision not to send."""
         self.held[name][reason] += 1
+
+    def identity(self, profile: Profile, other: str, reason: str) -> None:
+        """Count what became of an identifier."""
+        self.moves["identity", reason] += 1
 
     def trigger(
         self, profile: Profile, trigger: CompiledTrigger, start: Start, payload: dict[str, Any], message: Deliver, arm: str
@@ -147,21 +152,60 @@ def measure(compiled: Compiled, rows: Iterable[Row], until: tuple[int, bool] | N
 
 
 def _fold(engine: Engine, tally: Tally, known: dict[bytes, Profile], rows: Iterable[Row], side: Side) -> int:
-    """Fold every event; the time of the last (ms)."""
-    decode, applies, find = engine.compiled.decode, engine.applies, known.get
+    """Fold every event; the time of the last (ms).
+
+    What identifiers tell each other is told anew and read at once: the records of it that a log holds are passed over.
+    """
+    compiled, applies, find = engine.compiled, engine.applies, known.get
+    decode, is_event = compiled.decode, compiled.event
+    people = _People(engine, tally, known)
     now = count = 0
     for key, value in rows:
         event = decode(value)
+        if type(event) is not is_event:
+            continue
         profile = find(key)
         if profile is None:
             profile = known[key] = Profile(key.decode("utf-8", "replace"))
         event.simulated = True  # no ticks: what falls due is revealed when it does
-        applies[event.event](profile, event, tally)
+        if profile.alias or event.also:
+            profile = people.fold(profile, event)
+        else:
+            applies[event.event](profile, event, tally)
         count += 1
         if profile.now > now:  # noqa: PLR1730  the hot path: a call of max() costs more
             now = profile.now
     side.events = count
     return now
+
+
+class _People:
+    """Who is whose, in the past as it would have been."""
+
+    def __init__(self, engine: Engine, tally: Tally, known: dict[bytes, Profile]) -> None:
+        self._engine = engine
+        self._tally = tally
+        self._known = known
+        self._told: deque[tuple[str, bytes]] = deque()
+        self._actors = Actors(engine, tally, lambda key, record: self._told.append((key, record)))
+
+    def fold(self, profile: Profile, event: Any) -> Profile:
+        """Fold an event of an alias, or one that names other identifiers; whose it was."""
+        while profile.alias:
+            profile = self._profile(profile.alias)
+        self._engine.applies[event.event](profile, event, self._tally)
+        if event.also:
+            self._actors.note(profile, event)
+        while self._told:
+            key, record = self._told.popleft()
+            self._actors.take(self._profile(key), records.decode(record))
+        return profile
+
+    def _profile(self, key: str) -> Profile:
+        found = self._known.get(key.encode())
+        if found is None:
+            found = self._known[key.encode()] = Profile(key)
+        return found
 
 
 def _count(side: Side, compiled: Compiled, tally: Tally, known: dict[bytes, Profile]) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import heapq
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -83,30 +85,33 @@ class History:
                 yield from json_lines(stream)
 
     def _topic(self) -> Iterator[tuple[bytes | None, bytes | None]]:
-        """The range, partition after partition, so that the order does not depend on how the broker answers."""
+        """The range, by time over all partitions: who is whose depends on what came first."""
         name = self.events.removeprefix(TOPIC)
-        consumer = Consumer(
-            {
-                **self.kafka,
-                "group.id": "rtcdp-backtest",
-                "enable.auto.commit": False,
-                "enable.partition.eof": True,
-                "log_level": 0,
-            }
-        )
-        try:
+        with self._consumer(name) as consumer:
             numbers = sorted(consumer.list_topics(name, timeout=METADATA_S).topics[name].partitions)
             if not numbers:
                 raise ClusterError(f"{name}: there is no such topic")
-            for number in numbers:
-                first, end = self._range(consumer, name, number)
-                if first < end:
-                    consumer.assign([TopicPartition(name, number, first)])
-                    yield from self._read(consumer, name, end)
+        for message in heapq.merge(*[self._partition(name, number) for number in numbers], key=_appended):
+            yield message.key(), message.value()
+
+    @contextmanager
+    def _consumer(self, name: str) -> Iterator[Consumer]:
+        pinned = {"group.id": "rtcdp-backtest", "enable.auto.commit": False, "enable.partition.eof": True, "log_level": 0}
+        consumer = Consumer({**self.kafka, **pinned})
+        try:
+            yield consumer
         except KafkaException as failure:
             raise ClusterError(f"{name} cannot be read: {cause(failure).str()}") from failure
         finally:
             consumer.close()
+
+    def _partition(self, name: str, number: int) -> Iterator[Message]:
+        """The range of one partition; each has a consumer of its own, so that none waits for what another has not read."""
+        with self._consumer(name) as consumer:
+            first, end = self._range(consumer, name, number)
+            if first < end:
+                consumer.assign([TopicPartition(name, number, first)])
+                yield from self._read(consumer, name, end)
 
     def _range(self, consumer: Consumer, name: str, number: int) -> tuple[int, int]:
         """The offsets [first, end) of a partition."""
@@ -121,7 +126,7 @@ class History:
         return at(self.since, low), at(self.until, high)
 
     @staticmethod
-    def _read(consumer: Consumer, name: str, end: int) -> Iterator[tuple[bytes | None, bytes | None]]:
+    def _read(consumer: Consumer, name: str, end: int) -> Iterator[Message]:
         waiting = time.monotonic() + PATIENCE_S
         while True:
             messages: list[Message] = consumer.consume(MANY, 1.0)
@@ -133,10 +138,14 @@ class History:
                     raise ClusterError(f"{name} cannot be read: {error.str()}")
                 if (message.offset() or 0) >= end:
                     return
-                yield message.key(), message.value()
+                yield message
                 if (message.offset() or 0) == end - 1:
                     return
             if messages:
                 waiting = time.monotonic() + PATIENCE_S
             elif time.monotonic() > waiting:
                 raise ClusterError(f"{name} could not be read to its end: no answer for {PATIENCE_S:.0f} s")
+
+
+def _appended(message: Message) -> int:
+    return message.timestamp()[1]

@@ -8,6 +8,9 @@ from typing import Any, NamedTuple
 
 import orjson
 
+BEGINS_ANEW = frozenset({"alias", "detached", "freed"})
+"""What may become of an identifier after which nothing of it holds any more."""
+
 
 class Output(NamedTuple):
     """One record that rtcdp publishes. topic: `profile-changes`, `triggers` or `events-dlq`, whatever the cluster calls it."""
@@ -43,7 +46,23 @@ def identity(output: Output) -> tuple[str, str]:
 
 
 def compare(expected: Iterable[Output], found: Iterable[Output]) -> Differences:
-    """Compare two sets of outputs, in any order. Repeats in `found` beyond those in `expected` are extra."""
+    """Compare two sets of outputs, in any order. Repeats in `found` beyond those in `expected` are extra.
+
+    Where identifiers became one person, what was put out on the way depends on which record came first, the link or the
+    next event: there the identities and what holds at the end are compared, everywhere else every record.
+    """
+    expected, found = list(expected), list(found)
+    linked = _linked(expected) | _linked(found)
+    differences = _compare_records(
+        [output for output in expected if output.key not in linked], [output for output in found if output.key not in linked]
+    )
+    wanted, there = (_at_the_end(output for output in outputs if output.key in linked) for outputs in (expected, found))
+    differences.missing += [wanted[what] for what in wanted.keys() - there.keys()]
+    differences.extra += [there[what] for what in there.keys() - wanted.keys()]
+    return differences
+
+
+def _compare_records(expected: list[Output], found: list[Output]) -> Differences:
     differences = Differences()
     wanted: dict[tuple[str, str], list[Output]] = {}
     for output in expected:
@@ -58,6 +77,33 @@ def compare(expected: Iterable[Output], found: Iterable[Output]) -> Differences:
             differences.different.append((want, output))
     differences.missing = [output for left in wanted.values() for output in left]
     return differences
+
+
+def _linked(outputs: list[Output]) -> set[bytes]:
+    """Keys of the profiles that became part of another, or took one in."""
+    return {output.key for output in outputs if output.topic == "profile-changes" and b'"kind":"identity"' in output.value}
+
+
+def _at_the_end(outputs: Iterable[Output]) -> dict[tuple[str, str, str, str], Output]:
+    """What holds at the end, and what was said of identities: (profile, kind, name, value), and the record that said so."""
+    holds: dict[tuple[str, str, str], tuple[str, Output]] = {}
+    said: dict[tuple[str, str, str, str], Output] = {}
+    for output in outputs:
+        body = orjson.loads(output.value)
+        if output.topic != "profile-changes" or body["kind"] not in ("entered", "exited", "tag", "identity"):
+            continue
+        profile, kind, name = body["profile"], body["kind"], body["name"]
+        if kind == "identity":
+            said[profile, kind, name, body["reason"]] = output
+            if body["reason"] in BEGINS_ANEW:
+                holds = {place: held for place, held in holds.items() if place[0] != profile}
+        elif kind == "tag" and "new" in body:
+            holds[profile, "tag", name] = (orjson.dumps(body["new"]).decode(), output)
+        elif kind == "entered":
+            holds[profile, "segment", name] = ("", output)
+        else:
+            holds.pop((profile, "tag" if kind == "tag" else "segment", name), None)
+    return said | {(*place, value): output for place, (value, output) in holds.items()}
 
 
 def _content(output: Output) -> Any:
@@ -78,4 +124,6 @@ def memberships(outputs: Iterable[Output]) -> set[tuple[str, str]]:
             inside.add((body["profile"], body["name"]))
         elif body["kind"] == "exited":
             inside.discard((body["profile"], body["name"]))
+        elif body["kind"] == "identity" and body["reason"] in BEGINS_ANEW:
+            inside = {member for member in inside if member[0] != body["profile"]}
     return inside

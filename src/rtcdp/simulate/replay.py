@@ -16,6 +16,7 @@ from typing import IO
 import orjson
 
 from rtcdp import outputs, records, timestamps
+from rtcdp.batch import Fold
 from rtcdp.errors import SettingError
 from rtcdp.ingestion import Ingestor, Refused, Source
 from rtcdp.letters import dead_letter, origin_name
@@ -24,7 +25,7 @@ from rtcdp.position import Position, SwitchPoint
 from rtcdp.rules.compiler import Compiled, compile_definitions
 from rtcdp.rules.definitions import Definitions
 from rtcdp.rules.loading import load
-from rtcdp.runner import TICK_WAKES, Fold, PartitionRunner
+from rtcdp.runner import TICK_WAKES, PartitionRunner
 from rtcdp.simulate.oracle import Output
 from rtcdp.simulate.sources import LogRecord, csv_events, is_csv, json_lines, log_records, open_bytes
 
@@ -81,7 +82,10 @@ class Replay:
 
     def _fold(self, key: bytes, value: bytes) -> Iterator[Output]:
         offset, self._folded = self._folded, self._folded + 1
-        yield from self._log.fold(0, offset, key, value)
+        fold = self._log.fold(0, offset, key, value)
+        yield from in_order(fold)
+        for _, other, record in fold.appends:  # what one identifier tells another is read at once: nobody is in between
+            yield from self._fold(other, record)
 
 
 def replay(
@@ -128,12 +132,12 @@ class RecordedLog:
             found = self._partitions[number] = _Partition(number, self._registry, self._version)
         return found
 
-    def fold(self, number: int, offset: int, key: bytes | None, value: bytes | None) -> Iterator[Output]:
-        """Fold one record; yields what comes out, in order."""
+    def fold(self, number: int, offset: int, key: bytes | None, value: bytes | None) -> Fold:
+        """Fold one record."""
         runner = self.partition(number).runner
         fold = runner.fold([(offset, key, value)])
         runner.adopt(fold)
-        return in_order(fold)
+        return fold
 
 
 def in_order(fold: Fold) -> Iterator[Output]:
@@ -164,7 +168,7 @@ def replay_log(log: Iterable[LogRecord], *definitions: Definitions) -> Iterator[
         value = None if record.value is None else record.value.encode()
         if key == records.SWITCH_KEY and value is not None:
             _check_version(value, versions)
-        yield from folding.fold(record.partition, record.offset, key, value)
+        yield from in_order(folding.fold(record.partition, record.offset, key, value))
 
 
 def _check_version(value: bytes, versions: set[str]) -> None:

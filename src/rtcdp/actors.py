@@ -1,0 +1,140 @@
+"""What the records of identity do: links, releases, states handed over, events passed on. One batch, one partition.
+
+Giving a state away and becoming an alias are one batch, so one transaction: whatever dies when, a state is in one place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from rtcdp import profile as profiles
+from rtcdp.linking import MOST_HOPS, Strength
+from rtcdp.profile import Profile
+from rtcdp.records import Forward, Link, Merge, Release, encode
+
+if TYPE_CHECKING:
+    from rtcdp.engine import Engine
+    from rtcdp.outbox import Outbox
+
+MOST_STATE = 600_000
+"""Bytes of a state that is handed over: as a record of the log, in base64, it has to fit Kafka's usual 1 MiB."""
+
+Append = Callable[[str, bytes], None]
+
+
+class Actors:
+    """Identity under one version of the definitions.
+
+    append: queues a record for a profile key: (key, record of `profile-events`).
+    """
+
+    def __init__(self, engine: Engine, outbox: Outbox, append: Append) -> None:
+        self._engine = engine
+        self._outbox = outbox
+        self._append = append
+        self._strength = Strength(engine.compiled.definitions.identity)
+
+    def note(self, profile: Profile, event: Any) -> None:
+        """An event of this person names other identifiers: those that are new to it are told."""
+        for other in event.also:
+            if other == profile.key or other in profile.links:
+                continue
+            said = {"id": event.id, "received": event.received, "simulated": event.simulated}
+            gone = self._strength.too_many(profile, other)
+            if gone:
+                del profile.links[gone]
+                self._put_out(profile, gone, "released", event.id)
+                self._append(gone, encode(Release(by=profile.key, **said)))
+            profile.links[other] = [event.received, event.id]
+            self._append(other, encode(Link(to=profile.key, **said)))
+
+    def take(self, profile: Profile, record: Any) -> None:
+        """A link, a release or a state handed over."""
+        if type(record) is Link:
+            self.link(profile, record)
+        elif type(record) is Merge:
+            self.merge(profile, record)
+        else:
+            self.release(profile, record)
+
+    def link(self, profile: Profile, link: Link) -> None:
+        """The identifier of this profile is told whose it is."""
+        answer = self._strength.answer(profile, link.to)
+        if answer.kind == "give":
+            self._give(profile, link)
+        elif answer.kind == "tell":
+            told = msgspec.structs.replace(link, to=answer.to, hops=_next(link.hops))
+            self._append(answer.of, encode(told))
+        elif answer.kind == "detach":
+            self._detach(profile, link.received, "detached", link.id)
+        elif answer.kind == "refuse":
+            self._put_out(profile, link.to, "refused", link.id)
+
+    def release(self, profile: Profile, release: Release) -> None:
+        """The person lets this identifier go; it begins anew as its own."""
+        if profile.alias == release.by:
+            self._detach(profile, release.received, "freed", release.id)
+
+    def merge(self, profile: Profile, merge: Merge) -> None:
+        """The state of another identifier becomes part of this person's."""
+        if profile.alias:
+            passed_on = msgspec.structs.replace(merge, hops=_next(merge.hops))
+            self._append(profile.alias, encode(passed_on))
+            return
+        other = profiles.decode(merge.of, merge.state)
+        if profile.wake_at <= merge.received:
+            self._engine.advance(profile, merge.received, self._outbox, simulated=merge.simulated)
+        profile.now = max(profile.now, merge.received)
+        profile.links.setdefault(merge.of, [merge.received, merge.id])
+        revealed = max(profile.now, other.now) if merge.simulated else merge.received
+        self._engine.merge(profile, other, merge.id, self._outbox, revealed=revealed)
+        self._put_out(profile, merge.of, "merged", merge.id)
+
+    def pass_on(self, profile: Profile, event: bytes, hops: int = 0) -> None:
+        """An event has reached an alias."""
+        forward = Forward(of=profile.key, event=msgspec.Raw(event), hops=_next(hops))
+        self._append(profile.alias, encode(forward))
+
+    def _give(self, profile: Profile, link: Link) -> None:
+        """Hand everything over, and be an alias from here on."""
+        if not profile.fresh:
+            if profile.wake_at <= link.received:
+                self._engine.advance(profile, link.received, self._outbox, simulated=link.simulated)
+            profile.now = max(profile.now, link.received)
+        if not profile.fresh:  # it may have ended just now
+            state = profiles.encode(profile)
+            if len(state) > MOST_STATE:
+                self._put_out(profile, link.to, "refused", link.id)
+                return
+            merge = Merge(of=profile.key, state=state, id=link.id, received=link.received, simulated=link.simulated)
+            self._append(link.to, encode(merge))
+        self._begin_anew(profile, link.received)
+        self._put_out(profile, link.to, "alias", link.id)
+        profile.alias = link.to
+        profile.fresh = False
+
+    def _detach(self, profile: Profile, received: int, reason: str, message_id: str) -> None:
+        person = profile.alias
+        self._begin_anew(profile, received)
+        profile.detached = reason == "detached"
+        self._put_out(profile, person, reason, message_id)
+
+    def _begin_anew(self, profile: Profile, received: int) -> None:
+        now, seq = max(profile.now, received), profile.seq
+        profile.begin_anew()
+        profile.now, profile.seq = now, seq
+
+    def _put_out(self, profile: Profile, other: str, reason: str, message_id: str) -> None:
+        self._outbox.begin("merge", message_id, other)
+        self._outbox.identity(profile, other, reason)
+
+
+def _next(hops: int) -> int:
+    """One more. Raises ValueError where a record has been passed on too often: no chain is that long."""
+    if hops >= MOST_HOPS:
+        message = f"passed on {hops} times"
+        raise ValueError(message)
+    return hops + 1
