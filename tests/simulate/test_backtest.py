@@ -82,7 +82,11 @@ def test_it_finds_what_a_replay_publishes(past: tuple[list[bytes], int], rows: l
     side.moves = {name: moves for name, moves in side.moves.items() if "identity" not in moves}
     assert sum(body["kind"] == "identity" for body in bodies) > 10, "control: identifiers became one person"
     assert {name: sum(moves.values()) for name, moves in side.moves.items()} == dict(
-        Counter(body["name"] for body in bodies if body["kind"] not in ("not_sent", "identity"))
+        Counter(
+            body.get("new", "") if body["kind"] == "stage" else body["name"]
+            for body in bodies
+            if body["kind"] not in ("not_sent", "identity")
+        )
     )
     ever = {(body["name"], body["profile"]) for body in bodies if body["kind"] == "entered"}
     assert {name: count for name, count in side.ever.items() if count} == dict(Counter(name for name, _ in ever))
