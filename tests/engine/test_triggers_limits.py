@@ -216,11 +216,12 @@ def test_a_group_has_one_arm() -> None:
 
 # ---- priorities --------------------------------------------------------------------------------------------------------
 
-PICKS = {"g": {"triggers": ["low", "high", "mid"], "pick": "priority", "pause": "10s"}}
+PICKS = {"g": {"triggers": ["low", "zeal", "mid"], "pick": "priority", "pause": "10s"}}
 RANKED = {
+    # the highest is the last by name
     "low": {"on": "A", "priority": 1},
     "mid": {"on": "B", "priority": 2, "if": "n == 0"},
-    "high": {"on": "C", "priority": 3},
+    "zeal": {"on": "C", "priority": 3},
 }
 
 
@@ -229,22 +230,22 @@ RANKED = {
     [
         # the first that is due waits for others
         ({}, [event("A", 0), tick(99)], [("low", "sent", 10)]),
-        ({}, [event("A", 0), event("C", 9), tick(99)], [("high", "sent", 10), ("low", "priority group g", 10)]),
-        ({}, [event("C", 0), event("A", 9), tick(99)], [("high", "sent", 10), ("low", "priority group g", 10)]),
+        ({}, [event("A", 0), event("C", 9), tick(99)], [("zeal", "sent", 10), ("low", "priority group g", 10)]),
+        ({}, [event("C", 0), event("A", 9), tick(99)], [("zeal", "sent", 10), ("low", "priority group g", 10)]),
         # what is due in the instant in which one is picked is due before that, and too late for the pause
-        ({}, [event("A", 0), event("C", 10), tick(99)], [("low", "sent", 10), ("high", "sent", 20)]),
+        ({}, [event("A", 0), event("C", 10), tick(99)], [("low", "sent", 10), ("zeal", "sent", 20)]),
         # the highest that nothing else stops
         ({}, [event("Order", 0), event("A", 1), event("B", 2), tick(99)], [("low", "sent", 11)]),
         (
-            {"triggers": RANKED | {"high": {"on": "C", "priority": 3, "cap": {"times": 1, "per": "1d"}}}},
+            {"triggers": RANKED | {"zeal": {"on": "C", "priority": 3, "cap": {"times": 1, "per": "1d"}}}},
             [event("C", 0), event("C", 20), event("A", 21), tick(99)],
-            [("high", "sent", 10), ("high", "cap", 30), ("low", "sent", 30)],
+            [("zeal", "sent", 10), ("zeal", "cap", 30), ("low", "sent", 30)],
         ),
         # without a pause: those of one instant
         (
             {"groups": {"g": PICKS["g"] | {"pause": "0s"}}, "triggers": RANKED | {"low": {"on": "C", "priority": 1}}},
             [event("C", 0), event("B", 1), tick(99)],
-            [("high", "sent", 0), ("low", "priority group g", 0), ("mid", "sent", 1)],
+            [("zeal", "sent", 0), ("low", "priority group g", 0), ("mid", "sent", 1)],
         ),
     ],
 )
@@ -257,10 +258,17 @@ def test_one_of_a_group_is_picked(sections: Any, stream: Any, expected: list[tup
 
 
 def test_one_that_is_called_off_while_it_contends_leaves_the_place_to_others() -> None:
-    triggers = RANKED | {"high": {"on": "C", "priority": 3, "unless": "Gone"}}
+    triggers = RANKED | {"zeal": {"on": "C", "priority": 3, "unless": "Gone"}}
     found = partition(groups=PICKS, triggers=triggers)
     found.feed([event("A", 0), event("C", 1), event("Gone", 2), tick(99)])
-    assert told(found) == [("high", "cancelled", 2), ("low", "sent", 10)]
+    assert told(found) == [("zeal", "cancelled", 2), ("low", "sent", 10)]
+
+
+def test_one_that_quiet_hours_hold_contends_again_when_they_end() -> None:
+    triggers = RANKED | {"low": {"on": "A", "priority": 1, "quiet": NIGHT}}
+    found = partition(groups=PICKS, triggers=triggers)
+    found.feed([event("A", 22 * H - 5), tick(23 * H), event("C", D + 8 * H + 5), tick(D + 9 * H)])
+    assert told(found) == [("zeal", "sent", D + 8 * H + 10), ("low", "priority group g", D + 8 * H + 10)]
 
 
 def test_limits_and_their_memory_are_in_the_bytes_of_the_profile() -> None:
@@ -272,5 +280,5 @@ def test_limits_and_their_memory_are_in_the_bytes_of_the_profile() -> None:
     again.runner.position, again.offset = found.runner.position, found.offset
     for side in (found, again):
         side.feed([event("C", 9), tick(99)])
-    assert told(found) == told(again) == [("high", "sent", 10), ("low", "priority group g", 10)]
+    assert told(found) == told(again) == [("zeal", "sent", 10), ("low", "priority group g", 10)]
     assert T % DAY == 0
