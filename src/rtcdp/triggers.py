@@ -176,10 +176,10 @@ def _refused(profile: Profile, trigger: CompiledTrigger, key: str, same: str, oc
 
 
 def _overtaken(profile: Profile, trigger: CompiledTrigger, key: str, occurred: int) -> bool:
-    """Whether a start that occurred later has been sent already."""
+    """Whether a start that occurred then or later has been sent already: in order, it would have taken the place of this."""
     memory = profile.triggers.get(trigger.key)
     latest = memory.latest.get(key[KEY:]) if memory is not None else None
-    return latest is not None and latest[1] > occurred
+    return latest is not None and latest[1] >= occurred
 
 
 def may_again(profile: Profile, trigger: CompiledTrigger, key: str) -> bool:

@@ -347,7 +347,7 @@ class Reactions:
             return "running"
         latest = self.latest(name, wait.instance)
         waits = trigger.after or trigger.debounce or trigger.steps
-        if waits and latest is not None and latest.occurred > wait.occurred:
+        if waits and latest is not None and latest.occurred >= wait.occurred:
             return "superseded"
         return "" if self.may_again(name, wait.instance) else "again"
 

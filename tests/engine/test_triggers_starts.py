@@ -57,6 +57,11 @@ def order(at: float, cart: Any) -> Happened:
         (CART, [added(30, "a"), added(10, "a", 95), tick(200)], [("sent", 90), ("superseded", 95)]),
         (CART, [added(30, "a"), added(10, "b", 95), tick(200)], [("sent", 90), ("sent", 95)]),
         ({"on": "Added"}, [added(30, "a"), added(10, "a", 95)], [("sent", 30), ("sent", 95)]),
+        (
+            CART,
+            [added(30, "a"), event("Added", 30, 95, properties={"cart": "a"}), tick(200)],
+            [("sent", 90), ("superseded", 95)],
+        ),
         # bursts
         ({"on": "Added", "debounce": "10s"}, [added(0, 1), added(9, 2), added(30, 3), tick(99)], [("sent", 19), ("sent", 40)]),
         (
@@ -79,6 +84,8 @@ def order(at: float, cart: Any) -> Happened:
             [added(0, 1), order(1, 1), added(2, 1), added(3, 1), added(20, 1), order(21, 1), added(22, 1)],
             [("sent", 0), ("sent", 2), ("again", 3), ("sent", 20), ("sent", 22)],
         ),
+        # it was sent in the instant in which the segment was entered, and the profile is in it still
+        ({"on": "Order", "again": {"exited": "keen"}}, [order(0, 1), order(1, 1)], [("sent", 0), ("again", 1)]),
         # a condition that calls off: at the instant at which it holds, and what starts while it does
         (
             {"on": "Added", "after": "60s", "unless": {"if": "n >= 1"}},
