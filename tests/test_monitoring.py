@@ -16,7 +16,8 @@ from ruamel.yaml import YAML
 from rtcdp.delivery.measures import Measures as DeliveryMeasures
 from rtcdp.metrics import Metrics
 from rtcdp.projector.measures import Measures as ProjectionMeasures
-from rtcdp.serving.collector.counts import Counts
+from rtcdp.serving.api.counts import Counts as ApiCounts
+from rtcdp.serving.collector.counts import Counts as CollectorCounts
 
 ROOT = Path(__file__).parents[1]
 PROMETHEUS = ROOT / "deploy" / "prometheus"
@@ -30,7 +31,8 @@ _TEXT = re.compile(r'"[^"]*"')
 
 def families() -> list[Any]:
     """Every metric of every process."""
-    registries = [Metrics().registry, DeliveryMeasures(["d"]).registry, ProjectionMeasures().registry, Counts({}).registry]
+    counted = (Metrics(), DeliveryMeasures(["d"]), ProjectionMeasures(), CollectorCounts({}), ApiCounts())
+    registries = [one.registry for one in counted]
     return [family for registry in registries for family in registry.collect() if family.name.startswith("rtcdp_")]
 
 

@@ -89,6 +89,7 @@ ROWS: dict[str, list[Panel]] = {
         Panel("Refused by code", _rate("rtcdp_collector_refused_total", "code"), "ops"),
         Panel("Dead letters by reason", _rate("rtcdp_collector_events_dead_total", "reason"), "ops"),
         Panel("Bytes in", {"bytes/s": "sum(rate(rtcdp_collector_body_bytes_total[$__rate_interval]))"}, "Bps"),
+        Panel("Repairs by step", _rate("rtcdp_collector_repairs_total", "step"), "ops"),
     ],
     "Serving view": [
         Panel("Age of the view", {"{{instance}}": "rtcdp_projection_behind_seconds"}, "s"),
@@ -103,6 +104,16 @@ ROWS: dict[str, list[Panel]] = {
                 "begun": "sum(rtcdp_projection_opened_total)",
                 "unreadable": "sum(rtcdp_projection_unreadable_total)",
             },
+        ),
+    ],
+    "API": [
+        Panel("Requests by operation", _rate("rtcdp_api_requests_total", "operation"), "ops"),
+        Panel("Requests by status", _rate("rtcdp_api_requests_total", "status"), "ops"),
+        Panel("Time to the answer", _quantiles("rtcdp_api_seconds", 0.5, 0.99), "s"),
+        Panel("Live streams", {"open": "sum(rtcdp_api_streams)"}),
+        Panel("Records to live streams", {"records/s": "sum(rate(rtcdp_api_stream_events_total[$__rate_interval]))"}, "ops"),
+        Panel(
+            "Streams ended for being slow", {"ended/s": "sum(rate(rtcdp_api_stream_overruns_total[$__rate_interval]))"}, "ops"
         ),
     ],
     "Delivery": [

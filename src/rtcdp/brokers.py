@@ -316,8 +316,10 @@ class EmbeddedKafka(Broker):
             raise ClusterError(f"The embedded broker refused {function.removeprefix('rd_kafka_mock_')}: error {code}.")
 
 
-def find(bootstrap: str = "") -> Broker:
+def find(bootstrap: str = "", data_dir: Path | None = None) -> Broker:
     """A real Kafka, not yet started: the given one, else local, else in Docker.
+
+    data_dir: where a local one keeps its data; None: a temporary directory, removed at the end.
 
     Raises ClusterError with one sentence that says what is missing, where this machine can run none.
     """
@@ -330,7 +332,7 @@ def find(bootstrap: str = "") -> Broker:
         if docker_answers():
             return DockerKafka()
         raise ClusterError(f"No Kafka can be started here: {missing} Docker does not answer either.") from None
-    return LocalKafka()
+    return LocalKafka(data_dir)
 
 
 def await_broker(bootstrap: str, seconds: float, process: LocalProcess | None = None) -> None:

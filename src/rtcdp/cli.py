@@ -650,6 +650,31 @@ def keys_revoke(
     print(f"revoked: a key of {revoke(_settings(config, collector_keys=keys), key_id)['source']}")
 
 
+@app.command(
+    epilog=_examples(
+        "rtcdp up -d examples/shop", "rtcdp up -d rules --destinations outlets -b localhost:9092", "rtcdp up --config up.toml"
+    )
+)
+def up(
+    *,
+    definitions: Annotated[
+        Path | None, typer.Option("--definitions", "-d", help="Folder of YAML definitions.", metavar="DIR")
+    ] = None,
+    destinations: Annotated[
+        Path | None,
+        typer.Option("--destinations", help="Folder of destinations; without it nothing is delivered.", metavar="DIR"),
+    ] = None,
+    bootstrap: BootstrapOption = None,
+    app_name: AppOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Run every process on this machine, and a Kafka and a Redis where none is given. Ctrl-C ends all."""
+    from rtcdp.up import run
+
+    settings = _settings(config, definitions=definitions, destinations=destinations, bootstrap=bootstrap, app=app_name)
+    raise typer.Exit(run(settings, config))
+
+
 DestinationsOption = Annotated[
     Path | None, typer.Option("--destinations", help="Folder of YAML that says where to send what.", metavar="DIR")
 ]
