@@ -458,11 +458,12 @@ class Rig:
         wait_for(look, seconds, f"worker {worker.pid} at its fail point")
 
     def outputs(self) -> int:
-        """How many records lie in `triggers`, those of open transactions too: by its offsets."""
+        """How many committed records lie in `triggers`: by its offsets."""
         return self.end_of(self.settings.triggers)
 
     def end_of(self, topic: str) -> int:
-        reader = self._reader("read_uncommitted")
+        """How many offsets a topic has, up to where open transactions begin."""
+        reader = self._reader()
         try:
             parts = reader.list_topics(topic, timeout=5).topics[topic].partitions
             return sum(reader.get_watermark_offsets(TopicPartition(topic, number), timeout=5)[1] for number in parts)
@@ -471,14 +472,14 @@ class Rig:
         finally:
             reader.close()
 
-    def _reader(self, isolation: str = "read_committed") -> Consumer:
+    def _reader(self) -> Consumer:
         return Consumer(
             {
                 "bootstrap.servers": self.bootstrap,
                 "group.id": f"{self.name}-rig",
                 "enable.auto.commit": False,
                 "auto.offset.reset": "earliest",
-                "isolation.level": isolation,
+                "isolation.level": "read_committed",
                 "fetch.wait.max.ms": 50,
                 "log_level": 0,
             }
