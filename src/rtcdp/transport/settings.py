@@ -20,6 +20,11 @@ LONG_POLL_MS = 500
 
 Options = dict[str, Any]
 
+BACK_SOON: Mapping[str, Any] = {
+    "reconnect.backoff.max.ms": 1_000,  # default 10 s: a broker that is back would be asked only then
+    "socket.connection.setup.timeout.ms": 10_000,  # default 30 s: three sessions
+}
+
 
 def faust_settings(*, instance: str = "", replication: int = 1) -> Options:
     """Keyword arguments for `faust.App`.
@@ -60,6 +65,7 @@ def fetch_conf(kafka: Mapping[str, Any], group: str, wait_ms: int = LONG_POLL_MS
     wait_ms: how long the broker may hold an empty fetch.
     """
     return {
+        **BACK_SOON,
         **kafka,
         "group.id": group,  # required by the client; used for nothing
         "enable.auto.commit": False,  # the transport commits, behind what is done
@@ -80,6 +86,7 @@ def fetch_conf(kafka: Mapping[str, Any], group: str, wait_ms: int = LONG_POLL_MS
 def restore_conf(kafka: Mapping[str, Any], group: str) -> Options:
     """The consumer that reads one changelog partition to its end."""
     return {
+        **BACK_SOON,
         **kafka,
         "group.id": group,
         "enable.auto.commit": False,
@@ -99,6 +106,7 @@ def restore_conf(kafka: Mapping[str, Any], group: str) -> Options:
 def idempotent_conf(kafka: Mapping[str, Any]) -> Options:
     """What every producer has in common: acknowledged by all replicas, in order, without repeats by retries."""
     return {
+        **BACK_SOON,
         **kafka,
         "acks": "all",
         "enable.idempotence": True,  # without it a retry may reorder and double
