@@ -16,6 +16,7 @@ from typing import Any, Self
 
 from faults.proxy import Proxy
 from faults.rig import Failed, Launcher, Load, Rig
+from rtcdp import brokers
 from rtcdp.brokers import LocalKafka
 from rtcdp.local_process import free_port
 
@@ -149,6 +150,7 @@ class Broker:
         self.proxy = Proxy(front, behind)
 
     def __enter__(self) -> Self:
+        brokers.START_SECONDS = 300.0  # several start beside each other, on a machine that is kept busy
         self.kafka.start()
         return self
 
