@@ -54,9 +54,7 @@ def row6(stage: Stage) -> Result:
     with stage.broker() as broker:
         with stage.rig("slow", bootstrap=broker.bootstrap, workers=broker.proxied) as rig:
             with load(rig, rate=100):
-                first = rig.start()
-                rig.moving()
-                first.end(signal.SIGKILL)
+                rig.up().end(signal.SIGKILL)
                 for _ in range(stage.count(10, 1)):
                     broker.proxy.delay = (0.25, 1.0)
                     rig.fault("slow")

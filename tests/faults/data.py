@@ -187,9 +187,7 @@ def row11(stage: Stage) -> Result:
     result = Result(11, "half of all events on one key", stage.seed, control="origins unchecked")
     with stage.rig("hot") as rig:
         with load(rig, rate=800, hot=0.5) as sending:
-            first = rig.start()
-            rig.moving()
-            first.end(signal.SIGKILL)
+            rig.up().end(signal.SIGKILL)
             for point in ("ingest.acknowledged", "step3.position", "ingest.produced", "step3.committed") * stage.count(5, 1):
                 crash(rig, point, 3)
             rig.start()
@@ -199,9 +197,7 @@ def row11(stage: Stage) -> Result:
     def control(outcome: Result) -> None:
         with stage.rig("hot-control", off=("origins",)) as rig:
             with load(rig, rate=2_000, hot=0.9):
-                first = rig.start()
-                rig.moving()
-                first.end(signal.SIGKILL)
+                rig.up().end(signal.SIGKILL)
                 for _ in range(2):
                     crash(rig, "ingest.acknowledged", 4)
                 rig.start()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import queue
 import random
 import signal
 import subprocess
@@ -13,176 +11,22 @@ import threading
 import time
 import uuid
 from base64 import b64encode
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from faults.processes import Failed, Launcher, Worker, wait_for
+from faults.sending import Load
 from rtcdp.config import Settings
 
 HERE = Path(__file__).parent
 DEFINITIONS = HERE / "definitions"
 QUIET = 1.4
 """After the last event: until time has done what it will (s); the longest window is 1 s, the grace 0.25 s."""
-
-
-class Failed(Exception):
-    """A row could not be carried out: what it waited for did not come."""
-
-
-def wait_for(condition: Callable[[], Any], seconds: float, what: str) -> Any:
-    """The first true value of `condition`."""
-    deadline = time.monotonic() + seconds
-    while not (value := condition()):
-        if time.monotonic() > deadline:
-            raise Failed(f"{what} did not come within {seconds:.0f} s")
-        time.sleep(0.02)
-    return value
-
-
-class Launcher:
-    """The process that workers are forked from."""
-
-    def __init__(self) -> None:
-        path = os.pathsep.join(filter(None, [str(HERE.parent), os.environ.get("PYTHONPATH", "")]))
-        environ = {name: value for name, value in os.environ.items() if not name.startswith("RTCDP_")} | {"PYTHONPATH": path}
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "faults.launcher"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environ
-        )
-        self._pids: queue.Queue[int] = queue.Queue()
-        self._codes: dict[int, int] = {}
-        self._ordering = threading.Lock()
-        self._listening = threading.Thread(target=self._listen, daemon=True)
-        self._listening.start()
-
-    def _listen(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            answer = json.loads(line)
-            if "code" in answer:
-                self._codes[answer["pid"]] = answer["code"]
-            else:
-                self._pids.put(answer["pid"])
-
-    def start(self, order: dict[str, Any]) -> int:
-        """Fork a worker; its process id."""
-        assert self._process.stdin is not None
-        with self._ordering:
-            self._process.stdin.write(json.dumps(order).encode() + b"\n")
-            self._process.stdin.flush()
-            return self._pids.get(timeout=300)
-
-    def code(self, pid: int) -> int | None:
-        """Exit code of a worker, negative for a signal; None while it runs."""
-        return self._codes.get(pid)
-
-    def close(self) -> None:
-        """End it, and whatever it has started."""
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait(10)
-        self._listening.join(10)
-        assert self._process.stdout is not None
-        self._process.stdout.close()
-
-
-class Worker:
-    """One worker process."""
-
-    def __init__(self, launcher: Launcher, order: dict[str, Any]) -> None:
-        self._launcher = launcher
-        self.pid = launcher.start(order)
-        self.started = time.monotonic()
-
-    @property
-    def code(self) -> int | None:
-        """Its exit code; None while it runs."""
-        return self._launcher.code(self.pid)
-
-    def send(self, how: signal.Signals) -> None:
-        """Send it a signal, if it is there."""
-        if self.code is None:
-            with suppress(ProcessLookupError):  # it ended by itself just now
-                os.kill(self.pid, how)
-
-    def wait(self, seconds: float = 20.0) -> int:
-        """Its exit code, once it has ended."""
-        wait_for(lambda: self.code is not None, seconds, f"the end of worker {self.pid}")
-        return self.code or 0
-
-    def end(self, how: signal.Signals = signal.SIGTERM, seconds: float = 20.0) -> int:
-        """Send it a signal and wait for its end."""
-        self.send(how)
-        return self.wait(seconds)
-
-
-class Load:
-    """Sends events until told to stop: `hot` of them for one user, `poison` of them useless, 3 % sent twice."""
-
-    def __init__(self, rig: Rig, rate: float, users: int, hot: float = 0.0, poison: float = 0.0, first: int = 0) -> None:
-        self._rig = rig
-        self._rate, self._users, self._hot, self._poison = rate, users, hot, poison
-        self._random = random.Random(rig.seed)
-        self._stop = threading.Event()
-        self.sent = first
-        self.acknowledged = 0
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Send nothing more; returns when all of it is acknowledged."""
-        self._stop.set()
-        self._thread.join(120)
-
-    def _run(self) -> None:
-        while not self._stop.wait(0.02):
-            for _ in range(self._chance(self._rate * 0.02)):
-                self._event()
-            self._rig.producer.poll(0)
-
-    def _chance(self, expected: float) -> int:
-        whole = int(expected)
-        return whole + (self._random.random() < expected - whole)
-
-    def _event(self) -> None:
-        chance = self._random
-        self.sent += 1
-        if chance.random() < self._poison:
-            self._rig.send(poison(chance, self.sent), f"p{self.sent}", headers=[("dead", b"1")])
-            return
-        user = "hot" if chance.random() < self._hot else f"u{chance.randrange(self._users)}"
-        event = chance.choices(("Product Viewed", "Product Added", "Order Completed"), (6, 2, 2))[0]
-        properties: dict[str, Any] = {"item": f"i{chance.randrange(20)}"}
-        if event == "Order Completed":
-            properties = {"amount": chance.randrange(100, 10_000) / 100}
-        body = self._rig.event(user, f"{self.sent}", event, properties)
-        for _ in range(2 if chance.random() < 0.03 else 1):
-            self._rig.send(body, user, self._acknowledged)
-
-    def _acknowledged(self, error: Any, _: Message) -> None:
-        self.acknowledged += error is None
-
-
-def poison(chance: random.Random, number: int) -> bytes | None:
-    """A record that nothing can be made of, of one of the kinds."""
-    kinds: list[bytes | None] = [
-        b"{not json",
-        b"",
-        None,
-        b"[1, 2]",
-        b'"text"',
-        b"\xff\xfe\x00rubbish",
-        json.dumps({"type": "track", "event": "Product Viewed", "messageId": f"p{number}"}).encode(),
-        json.dumps({"type": "track", "userId": f"p{number}", "messageId": f"p{number}"}).encode(),
-        json.dumps({"type": "nonsense", "event": "x", "userId": f"p{number}", "messageId": f"p{number}"}).encode(),
-        json.dumps({"type": "track", "event": {"a": 1}, "userId": f"p{number}", "messageId": f"p{number}"}).encode(),
-        b"[" * 100_000,
-        json.dumps({"type": "track", "event": "x", "userId": f"p{number}", "properties": {"a": "x" * 600_000}}).encode(),
-    ]
-    return kinds[number % len(kinds)] if chance.random() < 0.9 else chance.randbytes(200)
 
 
 class Rig:
@@ -294,6 +138,20 @@ class Rig:
         self._newest[instance] = worker
         self.note("start", instance=instance, point=point, after=after, pid=worker.pid)
         return worker
+
+    def up(self, instance: str = "one", seconds: float = 300.0) -> Worker:
+        """A worker that works: started again where it does not come up, as on a machine that is kept too busy."""
+        deadline = time.monotonic() + seconds
+        while True:
+            worker = self.start(instance)
+            try:
+                self.moving(max(1.0, deadline - time.monotonic()))
+            except Failed:
+                if worker.code is None or time.monotonic() > deadline:
+                    raise
+                self.note("ended", pid=worker.pid, code=worker.code)
+            else:
+                return worker
 
     def newest(self, instance: str) -> Worker:
         """The worker that was started last under a name."""

@@ -14,8 +14,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from faults.processes import Failed, Launcher
 from faults.proxy import Proxy
-from faults.rig import Failed, Launcher, Load, Rig
+from faults.rig import Rig
+from faults.sending import Load
 from rtcdp import brokers
 from rtcdp.brokers import LocalKafka
 from rtcdp.local_process import free_port

@@ -12,7 +12,8 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewPartitions
 
 from faults.crashes import crash
-from faults.rig import Failed, Rig, wait_for
+from faults.processes import Failed, wait_for
+from faults.rig import Rig
 from faults.stage import Broker, Result, Stage, disk, fill, finish, load, red
 from rtcdp.config import Settings
 from rtcdp.worker import backup as backups

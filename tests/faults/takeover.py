@@ -8,7 +8,8 @@ import signal
 import time
 from collections.abc import Callable
 
-from faults.rig import Rig, Worker, wait_for
+from faults.processes import Worker, wait_for
+from faults.rig import Rig
 from faults.stage import Result, Stage
 
 PROFILES = 100_000
