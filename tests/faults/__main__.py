@@ -2,6 +2,7 @@
 
     python -m faults                       every row in full
     python -m faults --rows 1,4 --share 0.1    a tenth of two rows; nothing is written
+    python -m faults --merge a.json b.json     the report from those of runs that were played apart
     python -m faults --rows 16 --json docs/reliability.json    one row played again, the others of the report kept
 
 Exit code 0 where every row passed and every control was red, else 1.
@@ -78,22 +79,21 @@ def written(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     found = json.loads(path.read_text("utf-8"))
-    return [{"at": found["at"], "commit": found["commit"], **row} for row in found["rows"]]
+    about = {name: found[name] for name in ("at", "commit", "share") if name in found}
+    return [{**about, **row} for row in found["rows"]]
 
 
 def report(results: list[Result], arguments: argparse.Namespace, kept: list[dict[str, Any]]) -> dict[str, Any]:
     """The report as data. kept: rows of an earlier one."""
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
     now = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "commit": commit.stdout.strip()}
-    played = {one.row: {**now, **one.as_json()} for one in results}
+    played = {one.row: {**now, "share": arguments.share, **one.as_json()} for one in results}
     rows = sorted([*played.values(), *(row for row in kept if row["row"] not in played)], key=lambda row: row["row"])
     sums = {name: sum(row[name] for row in rows) for name in ("events", "faults", "kills_in_transaction", *BAD)}
     return {
         **now,
         "kafka": f"Apache Kafka {kafka_version()}, one node",
         "machine": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
-        "share": arguments.share,
-        "minutes": arguments.minutes or None,
         "seed": arguments.seed,
         "total": sums,
         "rows": rows,
@@ -126,7 +126,7 @@ def show(found: dict[str, Any]) -> None:
     sums = (total["events"], total["faults"], total["kills_in_transaction"], *(total[name] for name in BAD))
     lines.append(f"| | all | {' | '.join(map(str, sums))} | | |")
     notes = [f"* Row {row['row']}: {row['note'].strip(' ;')}." for row in found["rows"] if row["note"]]
-    about = f"{found['kafka']}; {found['machine']}; seed {found['seed']}; commit {found['commit']}, {found['at']}."
+    about = f"{found['kafka']}; {found['machine']}; {found['at']}. Each row's commit, seed and share are in the JSON."
     before, rest = page.read_text("utf-8").split(MARKS[0])
     after = rest.split(MARKS[1])[1]
     page.write_text("\n".join([before + MARKS[0], about, "", *lines, "", *notes, MARKS[1]]) + after, "utf-8")
@@ -142,6 +142,13 @@ def main() -> int:
     )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--folder", type=Path, help="where logs, seeds and histories are kept")
+    parser.add_argument(
+        "--merge",
+        type=Path,
+        nargs="+",
+        default=[],
+        help="reports of other runs: their rows are kept; without --rows nothing is played",
+    )
     parser.add_argument("--json", type=Path, help=f"where to write the report; default: {REPORT.name} for a run of all rows")
     arguments = parser.parse_args()
     wanted = [int(number) for number in arguments.rows.split(",") if number] or list(ROWS)
@@ -149,7 +156,12 @@ def main() -> int:
     print(f"histories: {folder}", flush=True)
     results: list[Result] = []
     path = arguments.json or (REPORT if not arguments.rows and arguments.share >= 1 else None)
-    kept = [] if path is None else written(path)
+    if arguments.merge and path is None:
+        path = REPORT
+    reports = [*filter(None, [path]), *arguments.merge]
+    kept = list({row["row"]: row for one in reports for row in written(one)}.values())
+    if arguments.merge and not arguments.rows:
+        return finished([], arguments, kept, path)
     with find() as kafka:
         stage = Stage(kafka.bootstrap, folder, arguments.seed, arguments.share, arguments.minutes)
         with ThreadPoolExecutor(arguments.jobs) as pool:
@@ -162,11 +174,18 @@ def main() -> int:
                     place.write_text(json.dumps(report(results, arguments, kept), indent=1, ensure_ascii=False) + "\n", "utf-8")
         stage.close()
     print("\n" + table(results))
+    return finished(results, arguments, kept, path)
+
+
+def finished(results: list[Result], arguments: argparse.Namespace, kept: list[dict[str, Any]], path: Path | None) -> int:
+    """Write the report, and the page's table; the exit code."""
+    found = report(results, arguments, kept)
     if path is not None:
+        path.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", "utf-8")
         print(f"written: {path}")
         if path.resolve() == REPORT:
-            show(json.loads(path.read_text("utf-8")))
-    return 0 if all(result.passed for result in results) else 1
+            show(found)
+    return 0 if all(row["passed"] for row in found["rows"]) else 1
 
 
 if __name__ == "__main__":

@@ -120,13 +120,13 @@ def row7(stage: Stage) -> Result:
 
         def control(outcome: Result) -> None:
             with stage.rig("cut-control", bootstrap=broker.bootstrap, workers=broker.proxied, off=("delivery",)) as rig:
-                with load(rig, rate=200):
-                    rig.start()
-                    rig.moving()
-                    broker.proxy.refuse()
-                    time.sleep(5.0)
-                    broker.proxy.heal()
-                    rig.moving()
+                with load(rig, rate=1_000):
+                    rig.up()
+                    for _ in range(4):  # something must be under way at the moment of the cut
+                        broker.proxy.refuse()
+                        time.sleep(3.0)
+                        broker.proxy.heal()
+                        rig.moving(120)
                 finish(rig, outcome, 30)
 
         result.control_red = red(control)
