@@ -411,6 +411,35 @@ def profile(
         found.show()
 
 
+identity = typer.Typer(no_args_is_help=True, help="Who is whose: the identifiers of a person.", rich_markup_mode=None)
+app.add_typer(identity, name="identity")
+
+
+@identity.command(
+    "show",
+    epilog=_examples("rtcdp identity show user_id:u000042 -b localhost:9092", "rtcdp identity show anonymous_id:a-17 --json"),
+)
+def identity_show(
+    *,
+    key: Annotated[str, typer.Argument(help="NAMESPACE:VALUE of any of them, or TENANT/NAMESPACE:VALUE.", metavar="KEY")],
+    bootstrap: BootstrapOption = None,
+    app_name: AppOption = None,
+    json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Show the person an identifier belongs to, and who linked what, when, by which event. Exit code 1 if there is none."""
+    from rtcdp.inspection import people_of, show_people
+
+    found = people_of(_settings(config, bootstrap=bootstrap, app=app_name), key)
+    if found is None:
+        print(f"rtcdp: nothing is known of {key}", file=sys.stderr)
+        raise typer.Exit(WRONG)
+    if json:
+        _print_json(found)
+    else:
+        show_people(found)
+
+
 @app.command(
     epilog=_examples(
         "rtcdp why user_id:u000042 lapsed_buyers -b localhost:9092",

@@ -10,7 +10,9 @@ import msgspec
 from aiokafka.partitioner import murmur2
 from confluent_kafka import Consumer, KafkaException
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
+from rich.tree import Tree
 
 from rtcdp import position as positions
 from rtcdp import profile as profiles
@@ -19,6 +21,7 @@ from rtcdp.cluster import cause
 from rtcdp.config import Settings
 from rtcdp.errors import ClusterError, SettingError
 from rtcdp.identity import NAMESPACES, blocked, form_of, normalise, profile_key
+from rtcdp.linking import MOST_HOPS
 from rtcdp.position import POSITION_KEY, Position
 from rtcdp.profile import Profile
 from rtcdp.rules.compiler import Compiled, compile_definitions
@@ -43,6 +46,7 @@ class ProfileView(msgspec.Struct, frozen=True):
     segments: name to when it was entered.
     waiting:  triggers that wait.
     stage:    of the lifecycle; empty where there is none.
+    identifiers: other identifiers of this person, and since when, by which event.
     version:  of the definitions whose names these are; empty where none are known: then features are left out.
     """
 
@@ -58,6 +62,7 @@ class ProfileView(msgspec.Struct, frozen=True):
     waiting: list[str] = []
     bytes: int = 0
     stage: str = ""
+    identifiers: dict[str, str] = {}
 
     def as_json(self) -> dict[str, Any]:
         """For machines."""
@@ -72,6 +77,7 @@ class ProfileView(msgspec.Struct, frozen=True):
             ("tags", self.tags),
             ("features", self.features),
             ("traits", self.traits),
+            ("identifiers", self.identifiers),
         )
         if self.stage:
             console.print(f"\n[bold magenta]stage[/]\n  {self.stage}")
@@ -101,6 +107,33 @@ def profile_at(settings: Settings, key: str) -> ProfileView | None:
     return view(found.profile, definitions_of(settings, found), found.size)
 
 
+def people_of(settings: Settings, key: str) -> dict[str, Any] | None:
+    """The person that an identifier belongs to, for machines; None where nothing is known of it. Raises as `profile_at`.
+
+    person: profile key. asked: the key asked for. detached: two people have used it. links: identifier, when, by which event.
+    """
+    found = stored_at(settings, key)
+    if found is None:
+        return None
+    profile = found.profile
+    links = sorted(profile.links.items(), key=lambda link: (link[1], link[0]))
+    return {
+        "person": profile.key,
+        "asked": full_key(key),
+        "detached": profile.detached,
+        "links": [{"identifier": other, "since": timestamps.render(at), "event": event} for other, (at, event) in links],
+    }
+
+
+def show_people(found: Mapping[str, Any]) -> None:
+    """Print `people_of` as a tree."""
+    tree = Tree(f"[bold]{escape(found['person'])}[/]" + ("   (two people have used it)" if found["detached"] else ""))
+    for link in found["links"]:
+        mark = "  <- asked for" if link["identifier"] == found["asked"] else ""
+        tree.add(f"{escape(link['identifier'])}   since {link['since']}   by event {escape(link['event'])}{mark}")
+    Console(highlight=False).print(tree)
+
+
 @dataclass(frozen=True)
 class Stored:
     """A profile as it lies in the changelog, the position of its partition, and its size in bytes."""
@@ -113,18 +146,25 @@ class Stored:
 def stored_at(settings: Settings, key: str) -> Stored | None:
     """Read a profile and its partition's position from the changelog; None where there is no such profile.
 
+    Of an identifier that belongs to somebody, that person's is read.
+
     Raises as `profile_at`.
     """
-    full = full_key(key)
-    partition = partition_of(full.encode(), partitions_of(settings))
-    state: dict[bytes, bytes] = {}
-    restore(settings.kafka(), settings.changelog, partition, state, group=f"{settings.app}-inspect")
-    stored = state.get(full.encode())
-    if stored is None:
-        return None
-    found = state.get(POSITION_KEY)
-    position = Position() if found is None else positions.decode(found)
-    return Stored(profiles.decode(full, stored), position, len(stored))
+    full, partitions = full_key(key), partitions_of(settings)
+    for _ in range(MOST_HOPS):
+        state: dict[bytes, bytes] = {}
+        partition = partition_of(full.encode(), partitions)
+        restore(settings.kafka(), settings.changelog, partition, state, group=f"{settings.app}-inspect")
+        stored = state.get(full.encode())
+        if stored is None:
+            return None
+        profile = profiles.decode(full, stored)
+        if not profile.alias:
+            found = state.get(POSITION_KEY)
+            position = Position() if found is None else positions.decode(found)
+            return Stored(profile, position, len(stored))
+        full = profile.alias
+    raise ClusterError(f"{full} is one of too many aliases: the changelog is damaged")
 
 
 def full_key(key: str) -> str:
@@ -193,6 +233,10 @@ class Viewer:
             waiting=sorted(self._triggers[key] for key in waiting),
             bytes=size,
             stage=profile.stage[0] if profile.stage and self._staged else "",
+            identifiers={
+                key.partition("/")[2]: f"{render(said)} by {message_id}"
+                for key, (said, message_id) in sorted(profile.links.items(), key=lambda link: (link[1], link[0]))
+            },
         )
 
     def memberships(self, profile: Profile) -> dict[str, int]:
@@ -203,11 +247,11 @@ class Viewer:
         return {name: entered for entered, name in inside}
 
     def identifiers(self, profile: Profile) -> list[str]:
-        """Its other identifiers, as `NAMESPACE:VALUE` of a profile key: those that the identity plan reads from traits."""
-        if not profile.traits:
+        """Its other identifiers, as `NAMESPACE:VALUE` of a profile key: linked, or read from traits by the identity plan."""
+        if not profile.traits and not profile.links:
             return []
         tenant = profile.key.partition("/")[0]
-        found = set()
+        found = set(profile.links)
         for namespace, path, form in self._identifiers:
             value = profile.trait(path[0])
             for name in path[1:]:
