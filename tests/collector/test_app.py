@@ -13,6 +13,7 @@ import pytest
 
 from rtcdp.config import Settings
 from rtcdp.serving.collector.app import Collector, Destination, application
+from rtcdp.serving.collector.refusals import Refusal
 from rtcdp.serving.collector.sender import Headers, Record
 from rtcdp.serving.collector.write_keys import KeyFile, KeyRing
 
@@ -25,6 +26,7 @@ class Remembering:
     def __init__(self) -> None:
         self.records: list[Record] = []
         self.headers: Headers = []
+        self.away = False
 
     def start(self) -> None:
         """Nothing to start."""
@@ -32,6 +34,8 @@ class Remembering:
     async def send(self, records: Sequence[Record], headers: Headers) -> None:
         if any(b"trip over" in record.value for record in records):
             raise ZeroDivisionError("a secret of ours")
+        if self.away:
+            raise Refusal("broker_away", "not now", retry_after=2)
         self.records += records
         self.headers = headers
 
@@ -147,3 +151,12 @@ def test_an_error_of_ours_says_nothing_of_itself(tmp_path: Path) -> None:
     assert "secret" not in json.dumps(answer)
     assert scene.post(EVENT)[0] == 200
     assert scene.collector.counts.refused["unexpected"] == 1
+
+
+def test_what_was_not_taken_does_not_count_against_the_rate(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, collector_rate=1)
+    batch = {"batch": [EVENT | {"type": "track"}] * 9}
+    scene.sender.away = True
+    assert [scene.post(batch, "batch")[0] for _ in range(5)] == [503] * 5
+    scene.sender.away = False
+    assert [scene.post(batch, "batch")[0] for _ in range(3)] == [200, 200, 429]  # ten at once, and a debt

@@ -32,6 +32,8 @@ from rtcdp.serving.collector.write_keys import KeyRing, WriteKey
 logger = logging.getLogger(__name__)
 
 RELOAD_S = 1.0
+CLOSE_S = 1.0
+"""Requests have ended or were given up when this begins."""
 SHOWN_ERRORS = 100
 """An answer describes at most so many events that could not be used; `refused` counts them all."""
 
@@ -166,7 +168,11 @@ class Collector:
         self._rates.spend(key.id, self._rate(key), len(events))
         records, wrong = self._records(name, head, key, envelope)
         if records:
-            await self._sender.send(records, self._headers(head, key))
+            try:
+                await self._sender.send(records, self._headers(head, key))
+            except Refusal:
+                self._rates.spend(key.id, self._rate(key), -len(events))  # sending them again must not count twice
+                raise
         self.counts.events[key.source] += len(events) - len(wrong)
         self.counts.dead.update(unfit.reason for _, unfit in wrong)
         self.counts.batch.observe(len(events))
@@ -284,7 +290,7 @@ class Collector:
             yield
         finally:
             reloading.cancel()
-            await self._sender.close(self._settings.collector_ack_s)
+            await self._sender.close(CLOSE_S)
 
     async def _follow_keys(self) -> None:
         said = ""
