@@ -24,7 +24,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import clickstream, collecting, delivering, folding, projecting, readme, streaming
+from benchmarks import asking, clickstream, collecting, delivering, folding, projecting, readme, streaming
 from benchmarks.backtesting import backtest
 from benchmarks.peers import BOTH, PROFILE, STATE, TXN, Peer
 from benchmarks.restoring import restore
@@ -33,9 +33,10 @@ from rtcdp import brokers
 
 RESULTS = Path(__file__).parent / "results.json"
 RATE = 500
+ASKED = 1_000
 PARTS = (
-    "throughput", "latency", "engine", "rules", "state", "backtest", "restore", "memory", "projection", "delivery",
-    "collector",
+    "throughput", "latency", "engine", "rules", "state", "backtest", "restore", "memory", "projection", "api",
+    "delivery", "collector",
 )  # fmt: skip
 Row = tuple[str, str, str]  # what, figure, wanted
 
@@ -265,6 +266,18 @@ def _collector(options: argparse.Namespace, stage: Stage) -> tuple[dict[str, Any
     ]
 
 
+def _api(options: argparse.Namespace, stage: Stage) -> tuple[dict[str, Any], list[Row]]:
+    console.print(f"asking {ASKED} times a second ...", style="dim")
+    result = asking.ask(stage.bootstrap, options.rounds, ASKED, options.seconds)
+    told = f"{result['p50_ms']:.1f} / {result['p99_ms']:.1f} ms"
+    bare = f"{result['bare_p50_ms']:.1f} / {result['bare_p99_ms']:.1f} ms"
+    return result, [
+        (f"GET .../now, {ASKED} a second, p50 / p99", told, "p99 <= 10 ms, or"),
+        ("a bare Redis GET through the same server", bare, ""),
+        ("now / bare GET, p99", f"{result['p99_ratio']:.2f}", "<= 3"),
+    ]
+
+
 # ---- without Kafka -------------------------------------------------------------------------------------------------
 
 
@@ -315,6 +328,7 @@ _WITH_KAFKA: dict[str, Callable[[argparse.Namespace, Stage], Part]] = {
     "restore": _restore,
     "memory": _memory,
     "projection": _projection,
+    "api": _api,
     "delivery": _delivery,
     "collector": _collector,
 }

@@ -68,6 +68,14 @@ class Changelog:
             producer.produce(settings.changelog, position, POSITION_KEY, partition)
         producer.flush(60)
 
+    def config(self, folder: Path, redis_url: str) -> Path:
+        """A file of settings for a process over this changelog and a Redis."""
+        names = ("bootstrap", "app", "profile_changes", "triggers", "definitions_topic")
+        text = "".join(f'{name} = "{getattr(self.settings, name)}"\n' for name in names)
+        path = folder / "rtcdp.toml"
+        path.write_text(f'{text}redis = "{redis_url}"\nmetrics_port = -1\napi_tokens = "{folder}/tokens.json"\n', "utf-8")
+        return path
+
     def close(self) -> None:
         """Remove the topics."""
         self._admin.delete_topics(self._topics)
@@ -90,12 +98,8 @@ def project(bootstrap: str, profiles: int, rounds: int) -> dict[str, Any]:
 
 def _fill(changelog: Changelog, server: RedisServer, profiles: int) -> tuple[float, float, list[bytes]]:
     """Views a second between the first and the last, CPU us of the process per view, and some of the views."""
-    settings = changelog.settings
-    topics = ("profile_changes", "triggers", "definitions_topic")
-    config = "".join(f'{name} = "{getattr(settings, name)}"\n' for name in ("bootstrap", "app", *topics))
     with tempfile.TemporaryDirectory() as folder, redis.Redis.from_url(server.url) as client:
-        path = Path(folder) / "rtcdp.toml"
-        path.write_text(f'{config}redis = "{server.url}"\nmetrics_port = -1\n', "utf-8")
+        path = changelog.config(Path(folder), server.url)
         process = subprocess.Popen(
             [sys.executable, "-m", "rtcdp.cli", "project", "--config", str(path)], stderr=subprocess.DEVNULL
         )

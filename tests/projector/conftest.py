@@ -63,7 +63,7 @@ class Log:
         )
         (folder / "d.yaml").write_text(definitions, "utf-8")
         self.definitions = load(folder)
-        self.admin = AdminClient({"bootstrap.servers": bootstrap})
+        self.admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
         self.made = [self.settings.changelog, self.settings.profile_changes, self.settings.triggers]
         topics = [NewTopic(name, PARTITIONS, 1) for name in self.made] + [NewTopic(self.settings.definitions_topic, 1, 1)]
         for future in self.admin.create_topics(topics).values():
@@ -71,7 +71,7 @@ class Log:
         topic = DefinitionsTopic(self.settings.kafka(), self.settings.definitions_topic, app)
         wait_for(lambda: topic.read() is not None)
         apply(topic, self.definitions)
-        self.producer = Producer({"bootstrap.servers": bootstrap, "transactional.id": app})
+        self.producer = Producer({"bootstrap.servers": bootstrap, "transactional.id": app, "log_level": 0})
         self.producer.init_transactions(30)
         self.replay = Replay(self.definitions)
         self._known: dict[bytes, bytes] = {}
