@@ -12,10 +12,10 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from rtcdp import records
 from rtcdp.cluster import cause
 from rtcdp.config import Settings
-from rtcdp.errors import ClusterError
+from rtcdp.errors import ClusterError, SettingError
 from rtcdp.records import SWITCH_KEY, Switch
-from rtcdp.rules.loading import load
-from rtcdp.worker.versions import CURRENT, DefinitionsTopic, apply, named
+from rtcdp.rules.loading import load_marked
+from rtcdp.worker.versions import CURRENT, SHADOW, DefinitionsTopic, apply, named
 
 METADATA_S = 10.0
 POLL_S = 0.2
@@ -29,6 +29,7 @@ class Applied:
     previous:   the version that was current before; empty where there was none.
     partitions: of `profile-events`; `switched` are those whose log holds the switch, as far as it was waited for.
     seconds:    from the command to the last of those switch records.
+    shadow:     they are evaluated beside the current ones, not in their place; `previous` then speaks of that too.
     """
 
     version: str
@@ -36,6 +37,7 @@ class Applied:
     partitions: int = 0
     switched: int = 0
     seconds: float = 0.0
+    shadow: bool = False
 
     @property
     def changed(self) -> bool:
@@ -48,9 +50,10 @@ class Applied:
 
     def __str__(self) -> str:
         """One line for people."""
+        state = "evaluated beside the current ones" if self.shadow else "current"
         if not self.changed:
-            return f"definitions {self.version} are current already"
-        text = f"definitions {self.version} are current"
+            return f"definitions {self.version} are {state} already"
+        text = f"definitions {self.version} are {state}"
         if not self.partitions:
             return text
         if self.switched == self.partitions:
@@ -58,29 +61,33 @@ class Applied:
         return f"{text}; the switch is in the log of {self.switched} of {self.partitions} partitions so far: do workers run?"
 
 
-def apply_folder(settings: Settings, folder: Path, *, wait_s: float = 10.0) -> Applied:
+def apply_folder(settings: Settings, folder: Path, *, shadow: bool = False, wait_s: float = 10.0) -> Applied:
     """Make a folder's definitions current, and wait until every partition's log holds the switch to them.
 
     wait_s: how long to wait at most; 0: not at all. Where no worker owns a partition, its owner to be will switch.
 
     Raises DefinitionErrors, ClusterError.
     """
-    definitions = load(folder)
+    definitions, marked = load_marked(folder)
+    shadow = shadow or marked
     kafka = settings.kafka()
     topic = DefinitionsTopic(kafka, settings.definitions_topic, f"{settings.app}-apply")
     topic.read()
-    previous = named(topic.entries, CURRENT) or ""
+    previous = named(topic.entries, SHADOW if shadow else CURRENT) or ""
+    if shadow and definitions.version == named(topic.entries, CURRENT):
+        raise SettingError(f"the definitions {definitions.version} are current: they cannot be evaluated beside themselves")
     if definitions.version == previous:
-        return Applied(definitions.version, previous)
+        return Applied(definitions.version, previous, shadow=shadow)
     if wait_s <= 0:
-        apply(topic, definitions)
-        return Applied(definitions.version, previous)
+        apply(topic, definitions, shadow=shadow)
+        return Applied(definitions.version, previous, shadow=shadow)
     log = _Log(kafka, settings.profile_events, f"{settings.app}-apply")
     try:
         began = monotonic()
-        apply(topic, definitions)
-        seconds = log.wait(definitions.version, began + wait_s) - began
-        return Applied(definitions.version, previous, log.partitions, log.partitions - len(log.waiting), seconds)
+        apply(topic, definitions, shadow=shadow)
+        seconds = log.wait(definitions.version, began + wait_s, shadow=shadow) - began
+        switched = log.partitions - len(log.waiting)
+        return Applied(definitions.version, previous, log.partitions, switched, seconds, shadow=shadow)
     finally:
         log.close()
 
@@ -105,7 +112,7 @@ class _Log:
             self._consumer.close()
             raise ClusterError(f"{topic}: there is no such topic; has a worker run here?")
 
-    def wait(self, version: str, deadline: float) -> float:
+    def wait(self, version: str, deadline: float, *, shadow: bool) -> float:
         """Read until every partition has switched to the version, or the deadline; the time at which the last one had."""
         last = monotonic()
         while self.waiting and monotonic() < deadline:
@@ -113,7 +120,7 @@ class _Log:
                 value = message.value()
                 if message.error() is None and message.key() == SWITCH_KEY and value is not None:
                     record = records.decode(value)
-                    if isinstance(record, Switch) and record.version == version:
+                    if isinstance(record, Switch) and (record.shadow if shadow else record.version) == version:
                         self.waiting.discard(message.partition() or 0)
                         last = monotonic()
         return last

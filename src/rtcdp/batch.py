@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -16,10 +16,11 @@ from rtcdp import profile as profiles
 from rtcdp.actors import Actors
 from rtcdp.errors import RtcdpError
 from rtcdp.outbox import Outbox
-from rtcdp.outputs import Change, Origin
+from rtcdp.outputs import Change, Difference, Origin
 from rtcdp.position import Position, SwitchPoint
 from rtcdp.profile import Profile
 from rtcdp.records import Forward, Merge, Switch, Tick
+from rtcdp.shadow import Shadow
 
 if TYPE_CHECKING:
     from rtcdp.runner import PartitionRunner
@@ -72,6 +73,7 @@ class Batch:
             simulated=position.simulated,
             cursor=position.cursor,
             came=position.came,
+            shadowed=position.shadowed,
         )
         self._begin()
 
@@ -82,6 +84,13 @@ class Batch:
         self._outbox = Outbox(switch.version)
         self._switch = switch.number
         self._actors = Actors(self._engine, self._outbox, self._append)
+        self._shadow = self._shadow_of(switch)
+
+    def _shadow_of(self, switch: SwitchPoint) -> Shadow | None:
+        """The version that is evaluated beside that of a switch."""
+        if not switch.shadow:
+            return None
+        return Shadow(self._runner.engine(switch.shadow), self._runner.engine(switch.version).compiled)
 
     def _append(self, key: str, record: bytes) -> None:
         """Queue a record for another profile."""
@@ -121,7 +130,7 @@ class Batch:
             origins[source] = record.offset
             appended.append(record.appended or record.received)
             profile = touched.get(key) or self._load(key)
-            if self._careful or profile.alias or record.also:
+            if self._careful or profile.alias or record.also or self._shadow is not None:
                 self._fold_event(profile, record, value, offset, key)
             else:
                 applies[record.event](profile, record, outbox)
@@ -151,6 +160,8 @@ class Batch:
         self._touched[key] = profile
         if profile.fresh:
             profile.switch = profile.born = self._switch
+            if self._shadow is not None:
+                self._shadow.begin(profile)
         elif profile.switch != self._switch:
             profile = self._pass_safely(profile, key)
         return profile
@@ -189,15 +200,42 @@ class Batch:
             old_box, new_box = Outbox(before.version), Outbox(switch.version)
             simulated = self._position.simulated
             old.advance(profile, switch.time, old_box, simulated=simulated)
-            if not profile.fresh and not profile.alias:  # it has not ended
+            shadow, next_shadow = self._shadow_of(before), self._shadow_of(switch)
+            if shadow is not None:
+                found = shadow.advance(profile, switch.time, list(old_box.items), simulated=simulated)
+                self._note(old_box, profile, shadow, found)
+            lives = not profile.fresh and not profile.alias  # it has not ended
+            if lives and switch.version != before.version:
                 profile.now = max(profile.now, switch.time)
+                if shadow is not None and shadow.version == switch.version:
+                    shadow.adopt(profile)
                 new.migrate(profile, old.compiled, new_box, revealed=profile.now)
+            if next_shadow is None or not lives:
+                profile.shadow = None
+            elif shadow is None or shadow.version != next_shadow.version or switch.version != before.version:
+                new_box.begin("definitions")
+                self._note(new_box, profile, next_shadow, next_shadow.begin(profile))
             profile.switch = switch.number
             self._outbox.items += old_box.items + new_box.items
         profile.switch = self._switch
 
+    def _beside(self, profile: Profile, shadow: Shadow, kept: int, run: Callable[[list[Any]], list[Difference]]) -> None:
+        """Run the shadow; its faults are its own: a twin that raises is given up, and the live version knows nothing of it."""
+        try:
+            found = run(self._outbox.items[kept:])
+        except Exception:  # noqa: BLE001  whatever definitions on trial make the engine raise
+            profile.shadow = None
+            self._fold.counts["shadow_failed"] += 1
+            return
+        self._note(self._outbox, profile, shadow, found)
+
+    def _note(self, outbox: Outbox, profile: Profile, shadow: Shadow, found: Iterable[Difference]) -> None:
+        for one in found:
+            outbox.shadow(profile, shadow.version, one)
+            self._fold.counts["shadow_differences"] += 1
+
     def _fold_event(self, profile: Profile, event: Any, written: bytes | None, offset: int, key: bytes, hops: int = 0) -> None:
-        """An event that is not merely folded: for an alias, with other identifiers in it, or one to be careful with.
+        """An event that is not merely folded: for an alias, with other identifiers, with a shadow, or to be careful with.
 
         written: the event's own record. key: of the record that brought it.
         """
@@ -206,7 +244,10 @@ class Batch:
             if profile.alias:
                 self._actors.pass_on(profile, written or b"", hops)
                 return
+            kept = len(self._outbox.items)
             self._engine.applies[event.event](profile, event, self._outbox)
+            if (shadow := self._shadow) is not None:
+                self._beside(profile, shadow, kept, lambda done: shadow.fold(profile, written or b"", done))
             if event.also:
                 self._actors.note(profile, event)
 
@@ -221,6 +262,8 @@ class Batch:
             self._refuse("missing_key", "a record of identity has no key", offset, key, value)
             return
         profile = self._touched.get(key) or self._load(key)
+        if type(record) is not Forward:
+            profile.shadow = None  # its twin begins anew, from what the profile is then
         if type(record) is Forward:
             written = bytes(record.event)
             try:
@@ -298,7 +341,7 @@ class Batch:
         touched = self._touched
         stored = self._runner.timers.due(tick.time, tick.wake + len(touched))
         wakes = {key: self._runner.stored_wake(key) for key in stored if key not in touched}
-        wakes |= {key: profile.wake_at for key, profile in touched.items() if profile.wake_at <= tick.time}
+        wakes |= {key: due for key, profile in touched.items() if (due := profiles.wakes(profile)) <= tick.time}
         return sorted(wakes, key=lambda key: (wakes[key], key))[: tick.wake]
 
     def _wake(self, profile: Profile, key: bytes, tick: Tick) -> None:
@@ -306,6 +349,9 @@ class Batch:
         kept = len(self._outbox.items)
         try:
             self._engine.advance(profile, tick.time, self._outbox, simulated=tick.simulated)
+            if (shadow := self._shadow) is not None:
+                until, simulated = tick.time, tick.simulated
+                self._beside(profile, shadow, kept, lambda done: shadow.advance(profile, until, done, simulated=simulated))
             if not profile.fresh:  # it has ended
                 profile.now = max(profile.now, tick.time)
             if self._careful:
@@ -343,12 +389,19 @@ class Batch:
     def _change_version(self, record: Switch) -> None:
         position = self._position
         last = position.switches[-1] if position.switches else None
-        if last is not None and (record.number <= last.number or record.version == last.version):
+        same = last is not None and (record.version, record.shadow) == (last.version, last.shadow)
+        if last is not None and (record.number <= last.number or same):
             return
-        new, point = self._runner.engine(record.version), SwitchPoint(record.number, record.version, record.time)
+        new, point = self._runner.engine(record.version), SwitchPoint(record.number, record.version, record.time, record.shadow)
+        self._shadow_of(point)
         self._flush()
         if last is not None:
-            position.came = warming.after(position.came, self._engine.compiled, new.compiled, point)
+            since = point  # what the shadow has kept is as warm as its time
+            if last.shadow == record.version:
+                since = SwitchPoint(position.shadowed[0], record.version, position.shadowed[1])
+            position.came = warming.after(position.came, self._engine.compiled, new.compiled, since)
+            if record.shadow and record.shadow != last.shadow:
+                position.shadowed = (record.number, record.time)
         position.switches.append(point)
         position.cursor = b""
         self._begin()

@@ -214,6 +214,9 @@ def apply(
     *,
     folder: Annotated[Path, typer.Argument(help="Folder of YAML definitions.", metavar="DIR", show_default=False)],
     bootstrap: BootstrapOption = None,
+    shadow: Annotated[
+        bool, typer.Option("--shadow", help="Evaluate beside the current definitions, not in their place.")
+    ] = False,
     wait: Annotated[
         float, typer.Option(help="How long to wait for the switch in every partition's log (s).", min=0, metavar="S")
     ] = 10.0,
@@ -224,7 +227,7 @@ def apply(
     """Make definitions current: running workers switch to them. Exit code 1 if a partition has not within the wait."""
     from rtcdp.applying import apply_folder
 
-    done = apply_folder(_settings(config, bootstrap=bootstrap, app=app_name), folder, wait_s=wait)
+    done = apply_folder(_settings(config, bootstrap=bootstrap, app=app_name), folder, shadow=shadow, wait_s=wait)
     if json:
         _print_json(done.as_json())
     else:

@@ -144,6 +144,8 @@ class Metrics:
         for stage in ("ingest", "profile"):  # from zero on, so that the first one is seen as a rise
             for reason in sorted(REASONS):
                 self._dead.labels(stage, reason)
+        self._shadowed = counter("shadow_differences", "What definitions evaluated beside did differently.")
+        self._shadow_failed = counter("shadow_failed", "Profiles for which definitions evaluated beside have failed.")
         self._fixes = counter("cleaning_fixes", "What cleaning corrected or removed, by step.", "step")
         self.ingest_batch = histogram("ingest_batch_records", "Records per batch of ingest.", SIZE_BOUNDS)
         self.ingest_time = histogram("ingest_seconds", "Time to clean and produce one batch.", DURATION_BOUNDS)
@@ -171,6 +173,11 @@ class Metrics:
     def taken(self, agent: str, records: int) -> None:
         """`records` came in at `ingest` or `profile`."""
         self._in.labels(agent).inc(records)
+
+    def shadowed(self, differences: int, failed: int) -> None:
+        """Count what definitions evaluated beside the current ones did differently, and where they failed."""
+        self._shadowed.inc(differences)
+        self._shadow_failed.inc(failed)
 
     def written(self, counts: Mapping[str, int]) -> None:
         """What was acknowledged or committed, by topic role (`profile_events`, `profile_changes`, `triggers`...)."""

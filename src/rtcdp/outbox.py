@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from xxhash import xxh3_128_hexdigest
 
-from rtcdp.outputs import Change, TriggerData, TriggerEvent
+from rtcdp.outputs import Change, Difference, TriggerData, TriggerEvent
 from rtcdp.timestamps import rfc3339
 
 if TYPE_CHECKING:
@@ -82,6 +82,26 @@ class Outbox:
                 new,
                 "",
                 self._historical,
+            )
+        )
+
+    def shadow(self, profile: Profile, version: str, found: Difference) -> None:
+        """Put out what the live version or the shadow did alone."""
+        identity = self._identity(profile, f"{found.by} {found.at} {found.what} {found.name}", "shadow")
+        self.items.append(
+            Change(
+                identity,
+                "shadow",
+                profile.key,
+                found.name,
+                found.at,
+                self._cause,
+                version,
+                profile.seq,
+                self._message_id,
+                new=found.value,
+                reason=found.what,
+                by=found.by,
             )
         )
 

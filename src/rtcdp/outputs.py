@@ -14,7 +14,7 @@ class Change(msgspec.Struct, omit_defaults=True, gc=False):
     """A record of `profile-changes`.
 
     id:         hash of profile, definition, version, kind, instant, cause and ordinal: the same in every attempt.
-    kind:       what happened.
+    kind:       what happened; `shadow`: what a version evaluated beside the live one did differently.
     profile:    profile key.
     name:       the segment, tag or trigger; `stage` for a stage; for `identity` the profile key of the other side.
     at:         the instant it happened: the due instant for what time did.
@@ -25,8 +25,9 @@ class Change(msgspec.Struct, omit_defaults=True, gc=False):
                 priority, quiet, running, superseded, too_many, withdrawn. Of `identity`: alias (this profile belongs to
                 the other and ends here), merged (the other is part of this one), detached (belongs to nobody from here
                 on), refused (two users are not made one; or too large), released (this person has too many of the
-                kind), freed (the other let this one go, which begins anew).
-    by:         whose limit it was: empty for the trigger's own, else `group marketing`, `channel push`.
+                kind), freed (the other let this one go, which begins anew). Of `shadow`: what was done: entered, sent, ...
+    by:         whose limit it was: empty for the trigger's own, else `group marketing`, `channel push`. Of `shadow`: the
+                version that did it and the other did not: `live` or `shadow`.
     step:       the step of a journey that was not sent.
     arm:        `control` where the trigger was not sent so that lift can be measured.
     version:    version of the definitions.
@@ -35,7 +36,7 @@ class Change(msgspec.Struct, omit_defaults=True, gc=False):
     """
 
     id: str
-    kind: Literal["entered", "exited", "tag", "stage", "not_sent", "identity"]
+    kind: Literal["entered", "exited", "tag", "stage", "not_sent", "identity", "shadow"]
     profile: str
     name: str
     at: str
@@ -50,6 +51,20 @@ class Change(msgspec.Struct, omit_defaults=True, gc=False):
     by: str = ""
     step: str = ""
     arm: str = ""
+
+
+class Difference(msgspec.Struct, frozen=True):
+    """Something that one version alone did at an instant.
+
+    by:    `live` or `shadow`. at: RFC 3339.
+    what:  `entered`, `exited`, `tag`, `stage`, `sent`, `not_sent`. value: of tags and stages.
+    """
+
+    by: str
+    at: str
+    what: str
+    name: str
+    value: Any = None
 
 
 class TriggerData(msgspec.Struct, omit_defaults=True, kw_only=True, gc=False):

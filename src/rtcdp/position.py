@@ -12,11 +12,12 @@ FORMAT = 1
 
 
 class SwitchPoint(msgspec.Struct, array_like=True, frozen=True):
-    """A switch that some profile of the partition may still have to pass."""
+    """A switch that some profile of the partition may still have to pass. shadow: the version evaluated beside from then on."""
 
     number: int
     version: str
     time: int
+    shadow: str = ""
 
 
 class Position(msgspec.Struct, kw_only=True):
@@ -29,6 +30,7 @@ class Position(msgspec.Struct, kw_only=True):
     tick:     time of the last tick folded (ms); profiles due up to it are still being woken.
     simulated: that tick was an explicit one; the ticks that continue it are too.
     came:     slot keys of the features that came with a switch: its number and time (ms); see `rtcdp.warming`.
+    shadowed: number and time (ms) of the switch with which the shadow began.
     cursor:   where the visit of all profiles after a switch has come to, in key order; None when it is over.
     """
 
@@ -41,6 +43,7 @@ class Position(msgspec.Struct, kw_only=True):
     simulated: bool = False
     cursor: bytes | None = None
     came: dict[str, tuple[int, int]] = {}
+    shadowed: tuple[int, int] = (0, 0)
 
 
 encode = msgspec.msgpack.Encoder().encode

@@ -96,6 +96,7 @@ class _Body(msgspec.Struct, array_like=True):
     links: dict[str, list[Any]] = {}
     detached: int = 0  # 2: and no event since
     owed: list[bytes] = []
+    shadow: bytes = b""
 
 
 def _unextend(code: int, data: memoryview) -> int:
@@ -140,6 +141,7 @@ class Profile:
     links:    profile key of an identifier of this person -> [when that was said (ms), message id of the event that did].
     detached: two people have used this identifier: it is nobody's alias, for good.
     owed:     states of other identifiers that could not be merged: they are tried again after the next switch.
+    shadow:   the same profile under the version that is evaluated beside the live one (see `rtcdp.shadow`), or None.
     fresh:    no event yet: what holds for an empty profile has still to be entered.
     """
 
@@ -159,6 +161,7 @@ class Profile:
         "seen",
         "segments",
         "seq",
+        "shadow",
         "slots",
         "stage",
         "switch",
@@ -190,6 +193,7 @@ class Profile:
         self.links: dict[str, list[Any]] = {}
         self.detached = False
         self.owed: list[bytes] = []
+        self.shadow: Profile | None = None
         self.fresh = True
         self.known: set[bytes] | None = None
 
@@ -250,9 +254,16 @@ def united_ids(one: bytes, other: bytes) -> bytes:
     return b"".join(sorted(both, key=lambda entry: (entry[8:], entry))[-SEEN_MOST:])
 
 
+def wakes(profile: Profile) -> int:
+    """When the profile, or its shadow, wakes (ms)."""
+    shadow = profile.shadow
+    return profile.wake_at if shadow is None or profile.wake_at < shadow.wake_at else shadow.wake_at
+
+
 def encode(profile: Profile) -> bytes:
     """The wire form of a profile."""
-    prefix = _PREFIX.pack(FORMAT, profile.now, profile.wake_at, profile.seq, profile.switch)
+    shadow = profile.shadow
+    prefix = _PREFIX.pack(FORMAT, profile.now, wakes(profile), profile.seq, profile.switch)
     body = (
         profile.traits,
         profile.slots,
@@ -270,6 +281,7 @@ def encode(profile: Profile) -> bytes:
         profile.links,
         profile.detached + profile.fresh if profile.detached else 0,
         profile.owed,
+        b"" if shadow is None else encode(shadow),
     )
     try:
         return prefix + _encode(body)
@@ -320,6 +332,7 @@ def decode(key: str, data: bytes) -> Profile:
     profile.detached = body.detached > 0
     profile.owed = body.owed
     profile.fresh = body.detached > 1
+    profile.shadow = decode(key, body.shadow) if body.shadow else None
     return profile
 
 

@@ -115,11 +115,13 @@ class Switch(msgspec.Struct, tag_field="kind", tag="switch", omit_defaults=True,
     number:  counts the partition's switches from 1.
     version: hash of the definitions' normal form.
     time:    when it counts from (ms), as a tick's time.
+    shadow:  a version that is evaluated beside it from here on; empty: none.
     """
 
     number: int
     version: str
     time: int
+    shadow: str = ""
 
 
 Record = Event | Link | Release | Merge | Forward | Tick | Switch

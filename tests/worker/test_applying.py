@@ -63,3 +63,32 @@ def test_definitions_are_switched_while_events_flow(deploy: Deploy, tmp_path: Pa
     switches = [message for message in shop.read(shop.settings.profile_events) if message.key() == SWITCH_KEY]
     assert len(switches) == 2 * shop.settings.partitions
     assert worker.end() == 0
+
+
+def test_a_version_is_evaluated_beside_and_then_switched_to(deploy: Deploy, tmp_path: Path) -> None:
+    shop = deploy()
+    worker = shop.worker().ready()
+    shop.send(*(order(user) for user in range(10)))
+    wait_for(lambda: len(entered(shop, "buyers")) == 10, what="ten buyers")
+    text = DEFINITIONS.replace("orders >= 1", "orders >= 2") + "  viewers: views >= 1\n"
+    trial = folder_with(
+        tmp_path / "trial", "shadow: true\n" + text.replace("features:\n", "features:\n  views: {count: Viewed}\n")
+    )
+    done = apply_folder(shop.settings, trial)
+    assert (done.shadow, done.changed, done.switched) == (True, True, 2)
+    shop.send({**order(0), "event": "Viewed"})
+
+    def beside() -> set[tuple[str, str, str]]:
+        changes = shop.records(shop.settings.profile_changes)
+        return {(change["by"], change["reason"], change["name"]) for change in changes if change["kind"] == "shadow"}
+
+    expected = {("shadow", "exited", "buyers"), ("shadow", "entered", "viewers")}
+    wait_for(lambda: expected <= beside(), what="what it does differently")
+    assert entered(shop, "viewers") == set(), "nothing of it counts"
+    wait_for(lambda: worker.metric("rtcdp_shadow_differences_total") >= 11, what="the count of the differences")
+
+    (trial / "shop.yaml").write_text((trial / "shop.yaml").read_text("utf-8").replace("shadow: true\n", ""), "utf-8")
+    done = apply_folder(shop.settings, trial)
+    assert (done.shadow, done.changed, done.switched) == (False, True, 2)
+    wait_for(lambda: entered(shop, "viewers") == {"main/user_id:u0"}, what="what it had kept")
+    assert worker.end() == 0

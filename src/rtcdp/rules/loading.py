@@ -23,7 +23,7 @@ LARGEST_FOLDER = 16 * 1024 * 1024
 MOST_FILES = 1_000
 _SUFFIXES = (".yaml", ".yml")
 # Sections that are one thing each, so that only one file can hold them.
-_WHOLE = ("tracking", "identity", "lifecycle", "expire")
+_WHOLE = ("tracking", "identity", "lifecycle", "expire", "shadow")
 # Sections whose names are used in expressions, so that one name means one thing, and what such a thing is called.
 _SHARED = {"features": "feature", "tags": "tag", "segments": "segment", "lists": "list", "cuts": "set of cuts"}
 
@@ -37,6 +37,7 @@ class Loaded:
     sections:    what was written, by section and name.
     reader:      every expression and every name of an event, with its place.
     scored:      what is compared with `cuts:`, over a profile; `cuts` are those, by name.
+    shadow:      whether it says `shadow: true`; no part of the version.
     scenarios:   the tests beside the definitions, by name; empty where there are errors.
     """
 
@@ -48,6 +49,7 @@ class Loaded:
     scenarios: dict[str, Scenario] = field(default_factory=dict)
     scored: list[Scored] = field(default_factory=list)
     cuts: dict[str, Cuts] = field(default_factory=dict)
+    shadow: bool = False
 
 
 def load(folder: Path) -> Definitions:
@@ -56,6 +58,14 @@ def load(folder: Path) -> Definitions:
     if loaded.definitions is None:
         raise DefinitionErrors(loaded.errors)
     return loaded.definitions
+
+
+def load_marked(folder: Path) -> tuple[Definitions, bool]:
+    """The definitions of a folder, and whether it says `shadow: true`. Raises DefinitionErrors."""
+    loaded = read_folder(folder)
+    if loaded.definitions is None:
+        raise DefinitionErrors(loaded.errors)
+    return loaded.definitions, loaded.shadow
 
 
 def definitions_from_normal(text: str) -> Definitions:
@@ -95,11 +105,12 @@ def read_folder(folder: Path) -> Loaded:
     sections = _merge(reader, documents)
     definitions = _build_sections(reader, sections, folder)
     scenarios = {} if definitions is None else read_scenarios(reader, sections["scenarios"], definitions)
+    shadow = reader.flag(sections["shadow"].get("shadow"))
     errors = _in_order(reader.errors)
     if errors:
         return Loaded(None, errors, files, sections, reader)
     cuts = plans.cuts(Reader(), sections["cuts"])
-    return Loaded(definitions, errors, files, sections, reader, scenarios, reader.scored, cuts)
+    return Loaded(definitions, errors, files, sections, reader, scenarios, reader.scored, cuts, shadow)
 
 
 def _files(folder: Path, reader: Reader) -> list[str]:

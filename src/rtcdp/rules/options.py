@@ -375,5 +375,6 @@ SECTIONS: dict[str, str] = {
     "identity": "which identifiers name a profile",
     "lists": "static lists of texts",
     "cuts": "constants that scores and tiers are told apart by",
+    "shadow": "true: to be evaluated beside the version in force, not in its place",
     "scenarios": "tests: events at times, and what is expected then",
 }

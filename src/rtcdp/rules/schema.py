@@ -39,6 +39,7 @@ def definitions_schema() -> dict[str, Any]:
     for name, table in (("identity", options.IDENTITY), ("lifecycle", options.LIFECYCLE), ("expire", options.EXPIRE)):
         sections[name] = {"description": options.SECTIONS[name], **_object(table)}
     sections["cuts"] = {"description": options.SECTIONS["cuts"], **_named({"$ref": "#/$defs/cuts"}, _NAME)}
+    sections["shadow"] = {"description": options.SECTIONS["shadow"], "type": "boolean"}
     steps = {"$ref": "#/$defs/steps"}
     scenario = {"anyOf": [steps, _object(options.SCENARIO)]}
     sections["scenarios"] = {"description": options.SECTIONS["scenarios"], **_named(scenario)}

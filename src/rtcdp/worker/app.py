@@ -55,6 +55,7 @@ def build(  # noqa: PLR0913 - what a worker is put together from
     limits: Mapping[str, int] | None = None,
     watermark: Callable[[], int | None] = lambda: None,
     version: Callable[[], str | None] = lambda: None,
+    shadow: Callable[[], str] = lambda: "",
     fatal: Callable[[BaseException], None] = leave,
     fetch_wait_ms: int = LONG_POLL_MS,
     new_store: Callable[[int], Store] | None = None,
@@ -68,6 +69,7 @@ def build(  # noqa: PLR0913 - what a worker is put together from
     limits:     `max.message.bytes` by topic, from preflight; absent: Kafka's default.
     watermark:  the low watermark in ms for ticks; None while there is none.
     version:    version of the definitions that is current; None while it is not known.
+    shadow:     the version that is evaluated beside it; empty: none.
     fatal:      what ends the process.
     fetch_wait_ms: how long the broker may hold an empty fetch.
     new_store:  opens the store of a partition; None: in memory.
@@ -104,6 +106,7 @@ def build(  # noqa: PLR0913 - what a worker is put together from
             metrics=metrics,
             watermark=watermark,
             version=version,
+            shadow=shadow,
             records=settings.batch_records,
             size=settings.batch_bytes,
             limits=limits,

@@ -9,7 +9,7 @@ from pathlib import Path
 import watchfiles
 
 from rtcdp.errors import ClusterError, DefinitionErrors
-from rtcdp.rules.loading import load
+from rtcdp.rules.loading import load_marked
 from rtcdp.worker.versions import DefinitionsTopic, propose
 
 logger = logging.getLogger(__name__)
@@ -63,8 +63,8 @@ class FolderWatch:
     def look(self) -> None:
         """Propose what the folder holds now."""
         try:
-            definitions = load(self._folder)
-            if propose(self._topic, definitions, self._instance) == "proposed":
+            definitions, shadow = load_marked(self._folder)
+            if propose(self._topic, definitions, self._instance, shadow=shadow) == "proposed":
                 logger.info("the folder %s holds the definitions %s now", self._folder, definitions.version)
         except DefinitionErrors as errors:
             logger.error("the folder %s cannot be used, what is current stays:\n%s", self._folder, errors)  # noqa: TRY400  says all

@@ -26,7 +26,7 @@ from rtcdp.metrics import Metrics
 from rtcdp.position import Position, SwitchPoint
 from rtcdp.preflight import preflight
 from rtcdp.rules.definitions import Definitions
-from rtcdp.rules.loading import load
+from rtcdp.rules.loading import load_marked
 from rtcdp.transport.app import App
 from rtcdp.transport.exits import leave
 from rtcdp.transport.settings import LONG_POLL_MS
@@ -91,6 +91,7 @@ class Assembly:
             metrics=self.metrics,
             watermark=self.watermark.now,
             version=lambda: versions.current,
+            shadow=lambda: versions.shadow,
             limits=cluster.max_message_bytes,
             new_store=self._new_store if settings.store == "rocksdb" else None,
             standby=self._standby,
@@ -113,7 +114,7 @@ class Assembly:
                 self.settings.metrics_host, self.settings.metrics_port, self.metrics.registry, self.health
             )
         self.table.start()
-        self._topic.follow(self._switch)
+        self._topic.follow(self._switch, self._evaluate_beside)
         if self._folder is not None:
             self._folder.start()
         if self._standby is not None:
@@ -171,6 +172,15 @@ class Assembly:
         logger.info("the definitions %s are current now", version)
         if self._ingest is not None:
             self.worker.app.loop.call_soon_threadsafe(self._ingest.use, IngestPlan.of(definitions))
+
+    def _evaluate_beside(self, version: str) -> None:
+        """Another version, or none, is evaluated beside the current one. Called from a thread."""
+        try:
+            self._versions.make_shadow(version)
+        except KeyError:
+            logger.warning("the definitions %s are to be evaluated beside and are not known", version)
+            return
+        logger.info("evaluated beside the current definitions: %s", version or "none")
 
 
 class _FaustWorker(faust.Worker):
@@ -243,7 +253,7 @@ def assemble(settings: Settings, *, fatal: Callable[[BaseException], None] = lea
 
     Raises SettingError, DefinitionErrors, ClusterError: what is wrong, in one sentence each.
     """
-    definitions = _from_folder(settings.definitions)
+    definitions, shadow = _from_folder(settings.definitions)
     cluster = preflight(settings)
     for sentence in cluster.unchecked:
         logger.warning("not checked: %s", sentence)
@@ -251,7 +261,7 @@ def assemble(settings: Settings, *, fatal: Callable[[BaseException], None] = lea
     topic.read()
     check_layout(topic, settings, cluster, (definitions.version if definitions else named(topic.entries, CURRENT)) or "")
     if definitions is not None:
-        done = propose(topic, definitions, _instance(settings))
+        done = propose(topic, definitions, _instance(settings), shadow=shadow)
         logger.info("definitions %s: %s", definitions.version, done)
     return Assembly(settings, cluster, topic, Versions(topic), fatal=fatal)
 
@@ -267,9 +277,9 @@ def _watch_of(settings: Settings, topic: DefinitionsTopic) -> FolderWatch | None
     return FolderWatch(settings.definitions, topic, _instance(settings))
 
 
-def _from_folder(folder: Path | None) -> Definitions | None:
+def _from_folder(folder: Path | None) -> tuple[Definitions | None, bool]:
     if folder is None:
-        return None
+        return None, False
     if not folder.is_dir():
         raise SettingError(f"definitions: {folder} is no folder")
-    return load(folder)
+    return load_marked(folder)

@@ -109,6 +109,7 @@ class Work:
     limits:        `max.message.bytes` by topic.
     watermark:     the low watermark in ms; None where there is none: no tick is proposed.
     version:       the version of the definitions that is `current`; None where it is not known: no switch is proposed.
+    shadow:        the version that is evaluated beside it; empty: none.
     changelog_end: asks where a changelog partition ends, blocking; None where stores need not know.
     done:          told the offset up to which a partition is done, and the epoch of that.
     """
@@ -119,6 +120,7 @@ class Work:
     done: Callable[[int, int, int], None]
     watermark: Callable[[], int | None]
     version: Callable[[], str | None]
+    shadow: Callable[[], str] = lambda: ""
     records: int = 5_000
     size: int = 8 << 20
     limits: Mapping[str, int] = field(default_factory=dict)
@@ -158,8 +160,8 @@ class ProfilePartition:
         self._marked_at = perf_counter()
         self._mark: int | None = None
         self._tick_out = False
-        self._switch_out: tuple[int, str] | None = None
-        self._switch_made: tuple[int, str] | None = None
+        self._switch_out: tuple[int, str, str] | None = None
+        self._switch_made: tuple[int, str, str] | None = None
 
     def deliver(self, batch: Batch) -> None:
         """A turn: there are records."""
@@ -340,13 +342,15 @@ class ProfilePartition:
         """A switch record where the version folded last is not the current one and it is not yet on its way."""
         version = self._work.version()
         passed = self.runner.position.switches
-        if version is None or not passed or passed[-1].version == version:
+        shadow = self._work.shadow()
+        shadow = "" if shadow == version else shadow
+        if version is None or not passed or (passed[-1].version == version and passed[-1].shadow == shadow):
             return None
         number = passed[-1].number + 1
-        self._switch_made = (number, version)
+        self._switch_made = (number, version, shadow)
         if self._switch_out == self._switch_made:
             return None
-        return encode(Switch(number=number, version=version, time=watermark))
+        return encode(Switch(number=number, version=version, time=watermark, shadow=shadow))
 
     def _observe(self, fold: Folded, records: int, folding: float, committing: float, folded_at: int) -> None:
         metrics = self._work.metrics
@@ -359,6 +363,7 @@ class ProfilePartition:
         metrics.dead(
             "profile", {name[len(DEAD) :]: count for name, count in fold.counts.items() if count and name.startswith(DEAD)}
         )
+        metrics.shadowed(fold.counts["shadow_differences"], fold.counts["shadow_failed"])
         metrics.written(
             {
                 "profile_changes": len(fold.changes),

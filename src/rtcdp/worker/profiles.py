@@ -46,7 +46,7 @@ class ProfileAgent:
     topic_id:   id of `profile-events`, as it is recorded in positions; its name where the broker knows no ids.
     metrics:    where batches are counted.
     watermark:  the low watermark in ms, None where there is none yet.
-    version:    version of the definitions that is current, None where it is not known.
+    version:    version of the definitions that is current, None where it is not known; `shadow` is evaluated beside it.
     records, size: most that one transaction takes (records, bytes of values).
     limits:     `max.message.bytes` by topic, from preflight.
     new_store:  opens the store of a partition, as far as it has been kept; None: in memory.
@@ -64,6 +64,7 @@ class ProfileAgent:
         metrics: Metrics | None = None,
         watermark: Callable[[], int | None] = lambda: None,
         version: Callable[[], str | None] = lambda: None,
+        shadow: Callable[[], str] = lambda: "",
         records: int = 5_000,
         size: int = 8 << 20,
         limits: Mapping[str, int] | None = None,
@@ -91,6 +92,7 @@ class ProfileAgent:
             done=self._done,
             watermark=watermark,
             version=version,
+            shadow=shadow,
             records=records,
             size=size,
             limits=limits or {},

@@ -1,7 +1,7 @@
 """The topic `definitions`: every version that was ever current, the one that is, and who proposed what.
 
-Keys: a version (value: the normal form), `current`, `proposed/<instance>`, `layout/<app>`. One partition, compacted, so that
-all of it is read at a start and followed by a thread from then on.
+Keys: a version (value: the normal form), `current`, `shadow`, `proposed/<instance>`, `layout/<app>`. One partition,
+compacted, so that all of it is read at a start and followed by a thread from then on.
 """
 
 from __future__ import annotations
@@ -27,6 +27,9 @@ logger = logging.getLogger(__name__)
 
 PARTITION = 0
 CURRENT = "current"
+SHADOW = "shadow"
+SHADOW_MARK = "/shadow"
+"""Behind a proposed version: it was proposed to be evaluated beside the current one."""
 READ_S = 30.0
 WRITE_S = 30.0
 POLL_S = 0.5
@@ -115,9 +118,13 @@ class DefinitionsTopic:
             raise ClusterError(f"{self._topic} cannot be written: {reason}")
         self.entries.update(entries)
 
-    def follow(self, changed: Callable[[str], None]) -> None:
-        """Follow the topic in a thread; `changed` is called there with every version that becomes current."""
-        self._thread = threading.Thread(target=self._run, args=(changed,), name="definitions", daemon=True)
+    def follow(self, changed: Callable[[str], None], beside: Callable[[str], None] = lambda _: None) -> None:
+        """Follow the topic in a thread.
+
+        changed: called there with every version that becomes current.
+        beside:  called there with every version that is evaluated beside it from then on; "": none any more.
+        """
+        self._thread = threading.Thread(target=self._run, args=(changed, beside), name="definitions", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
@@ -152,17 +159,17 @@ class DefinitionsTopic:
             self.entries[key] = value
         return key
 
-    def _run(self, changed: Callable[[str], None]) -> None:
+    def _run(self, changed: Callable[[str], None], beside: Callable[[str], None]) -> None:
         while not self._stopping.is_set():
             try:
-                self._follow(changed)
+                self._follow(changed, beside)
             except KafkaException as failure:
                 logger.warning("%s cannot be followed, trying again: %s", self._topic, cause(failure).str())
                 self._stopping.wait(1.0)
 
-    def _follow(self, changed: Callable[[str], None]) -> None:
+    def _follow(self, changed: Callable[[str], None], beside: Callable[[str], None]) -> None:
         consumer = self._consumer()
-        known = named(self.entries, CURRENT)
+        known, shadow = named(self.entries, CURRENT), named(self.entries, SHADOW) or ""
         try:
             self._assign(consumer)
             caught_up = False
@@ -179,6 +186,9 @@ class DefinitionsTopic:
                 if caught_up and current is not None and current != known:
                     known = current
                     changed(current)
+                if caught_up and (named(self.entries, SHADOW) or "") != shadow:
+                    shadow = named(self.entries, SHADOW) or ""
+                    beside(shadow)
         finally:
             consumer.close()
 
@@ -243,29 +253,36 @@ def check_layout(topic: DefinitionsTopic, settings: Settings, cluster: Cluster, 
         )
 
 
-def propose(topic: DefinitionsTopic, definitions: Definitions, instance: str) -> Literal["proposed", "unchanged"]:
+def propose(
+    topic: DefinitionsTopic, definitions: Definitions, instance: str, *, shadow: bool = False
+) -> Literal["proposed", "unchanged"]:
     """Make a folder's definitions current, if this instance did not propose the very same at its last start.
 
     So a restart with an old folder does not undo what `rtcdp apply`, or another instance's newer folder, has set.
     """
     key = f"proposed/{instance}"
-    version = definitions.version
+    version = definitions.version + SHADOW_MARK * shadow
     if named(topic.entries, key) == version and named(topic.entries, CURRENT) is not None:
         return "unchanged"
-    apply(topic, definitions)
+    apply(topic, definitions, shadow=shadow)
     topic.write({key: msgspec.json.encode(Named(version))})
     return "proposed"
 
 
-def apply(topic: DefinitionsTopic, definitions: Definitions) -> bool:
-    """Make definitions current; false where they are already. Raises ClusterError."""
+def apply(topic: DefinitionsTopic, definitions: Definitions, *, shadow: bool = False) -> bool:
+    """Make definitions current, or evaluate them beside what is; false where that is so already. Raises ClusterError.
+
+    What was evaluated beside ends when another version becomes current.
+    """
     version = definitions.version
     entries = {}
     if version not in topic.entries:
         entries[version] = definitions.normal.encode()
-    changes = named(topic.entries, CURRENT) != version
+    changes = named(topic.entries, SHADOW if shadow else CURRENT) != version
     if changes:
-        entries[CURRENT] = msgspec.json.encode(Named(version))
+        entries[SHADOW if shadow else CURRENT] = msgspec.json.encode(Named(version))
+    if not shadow and named(topic.entries, SHADOW):
+        entries[SHADOW] = msgspec.json.encode(Named(""))
     if entries:
         topic.write(entries)
     return changes
@@ -290,13 +307,22 @@ class Versions(Mapping[str, Compiled]):
         self._compiled: dict[str, Compiled] = {}
         self._lock = threading.Lock()
         self.current: str = current
+        self.shadow = ""
         self[current]
+        if (shadow := named(topic.entries, SHADOW)) and self.get(shadow) is not None:
+            self.shadow = shadow
 
     def make_current(self, version: str) -> Definitions:
         """This version is current from now on; it is compiled first, here. Raises KeyError where it is not known."""
         self[version]
         self.current = version
         return self._definitions[version]
+
+    def make_shadow(self, version: str) -> None:
+        """This version is evaluated beside the current one; "": none. Raises KeyError where it is not known."""
+        if version:
+            self[version]
+        self.shadow = version
 
     def definitions(self, version: str) -> Definitions | None:
         """A version's definitions; None where it is not known or cannot be read."""
