@@ -107,43 +107,17 @@ class Outbox:
 
     def not_sent(self, profile: Profile, name: str, reason: str, by: str = "", step: str = "", arm: str = "") -> None:
         """Put out a decision not to send the trigger of this name. The rest: see `Change`."""
-        identity = self._identity(profile, name, "not_sent")
-        self.items.append(
-            Change(
-                identity,
-                "not_sent",
-                profile.key,
-                name,
-                self._at,
-                self._cause,
-                self.version,
-                profile.seq,
-                self._message_id,
-                reason=reason,
-                historical=self._historical,
-                by=by,
-                step=step,
-                arm=arm,
-            )
-        )
+        self._reason(profile, "not_sent", name, reason, historical=self._historical, by=by, step=step, arm=arm)
 
     def identity(self, profile: Profile, other: str, reason: str) -> None:
         """Put out what became of an identifier: see `Change.reason`. other: the profile key of the other side."""
-        identity = self._identity(profile, other, "identity")
-        self.items.append(
-            Change(
-                identity,
-                "identity",
-                profile.key,
-                other,
-                self._at,
-                self._cause,
-                self.version,
-                profile.seq,
-                self._message_id,
-                reason=reason,
-            )
-        )
+        self._reason(profile, "identity", other, reason)
+
+    def _reason(self, profile: Profile, kind: Literal["not_sent", "identity"], name: str, reason: str, **rest: Any) -> None:
+        """Put out a record of `profile-changes` that says why."""
+        identity = self._identity(profile, name, kind)
+        start = (identity, kind, profile.key, name, self._at, self._cause, self.version, profile.seq, self._message_id)
+        self.items.append(Change(*start, reason=reason, **rest))
 
     def trigger(
         self, profile: Profile, trigger: CompiledTrigger, start: Start, payload: dict[str, Any], message: Deliver, arm: str

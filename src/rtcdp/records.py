@@ -51,38 +51,35 @@ class Event(msgspec.Struct, tag_field="kind", tag="event", omit_defaults=True, k
     historical: bool = False
 
 
-class Link(msgspec.Struct, tag_field="kind", tag="link", omit_defaults=True, kw_only=True):
-    """To an identifier: it belongs to the person `to` (a profile key). Written by the profile agent, as are the next three.
+class _Said(msgspec.Struct, tag_field="kind", omit_defaults=True, kw_only=True):
+    """Something about identifiers that an event said. Written by the profile agent.
 
-    id, received: of the event that said so (its message id; ms).
-    simulated: as an event's.
-    hops: how often a record was passed on; bounded.
+    id, received: of that event (its message id; ms). simulated: as an event's.
     """
 
-    to: str
     id: str
     received: int
     simulated: bool = False
+
+
+class Link(_Said, tag="link"):
+    """To an identifier: it belongs to the person `to` (a profile key). hops: how often it was passed on; bounded."""
+
+    to: str
     hops: int = 0
 
 
-class Release(msgspec.Struct, tag_field="kind", tag="release", omit_defaults=True, kw_only=True):
-    """To an identifier: the person `by` lets it go, since it has too many of its kind. Fields as of `Link`."""
+class Release(_Said, tag="release"):
+    """To an identifier: the person `by` lets it go, since it has too many of its kind."""
 
     by: str
-    id: str
-    received: int
-    simulated: bool = False
 
 
-class Merge(msgspec.Struct, tag_field="kind", tag="merge", omit_defaults=True, kw_only=True):
-    """To a person: the whole state (`profile.encode`) of the identifier `of`, its alias from here on. The rest as of `Link`."""
+class Merge(_Said, tag="merge"):
+    """To a person: the whole state (`profile.encode`) of the identifier `of`, its alias from here on. hops: as of `Link`."""
 
     of: str
     state: bytes
-    id: str
-    received: int
-    simulated: bool = False
     hops: int = 0
 
 
