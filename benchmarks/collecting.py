@@ -40,10 +40,10 @@ CONNECTIONS = 128
 RATE = 500
 BATCH = 100
 PARTITIONS = 4
+VISITORS = 1_000
 START_S = 60.0
 EVENT: dict[str, Any] = {
     "event": "Product Viewed",
-    "anonymousId": "8f0c9c1e-3d1c-4e5f-9a39-8b7f0c2e4a11",
     "timestamp": "2025-01-01T09:30:00.123Z",
     "sentAt": "2025-01-01T09:30:00.124Z",
     "properties": {"product_id": "p1", "price": 12.5, "currency": "CNY", "category": "shoes"},
@@ -104,7 +104,11 @@ class Target:
         path = "batch" if batch > 1 else "track"
         run, count = uuid.uuid4().hex, 0
         while True:
-            events = [EVENT | {"type": "track", "messageId": f"{run}-{count + place}"} for place in range(batch)]
+            numbers = range(count, count + batch)
+            events = [
+                EVENT | {"type": "track", "messageId": f"{run}-{number}", "anonymousId": f"visitor-{number % VISITORS}"}
+                for number in numbers
+            ]
             count += batch
             body = json.dumps({"batch": events} if batch > 1 else events[0]).encode()
             yield f"POST /v1/{path} HTTP/1.1\r\n{self._head}{len(body)}\r\n\r\n".encode() + body
