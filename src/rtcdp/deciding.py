@@ -85,7 +85,7 @@ def _over(profile: Profile, trigger: CompiledTrigger, key: str, revealed: int, o
             start.place = next((place for upper, place in ways if share < upper), target)
         case End():
             return True
-    return isinstance(trigger.program[start.place], End)
+    return start.due <= profile.now and isinstance(trigger.program[start.place], End)
 
 
 def _begins(profile: Profile, trigger: CompiledTrigger, key: str, condition: object, revealed: int, outbox: Outbox) -> bool:

@@ -93,6 +93,12 @@ def test_what_a_limit_stops_is_recorded_with_the_step_and_the_journey_goes_on() 
     assert (stopped["step"], stopped["by"]) == ("two", "channel mail")
 
 
+def test_a_wait_at_the_end_counts_as_under_way() -> None:
+    found = journey(send("one"), {"wait": "1h"})
+    found.feed([event("Go", 0), event("Go", M), tick(H), event("Go", H + 1)])
+    assert told(found) == [("t", "one", 0), ("t", "running", M), ("t", "one", H + 1)]
+
+
 def test_quiet_hours_hold_the_journey() -> None:
     steps = (send("one"), {"wait": "1h"}, send("two"), {"wait": "1h"}, send("three"))
     found = journey(*steps, trigger={"quiet": {"from": "00:30", "to": "06:00"}})
