@@ -133,3 +133,16 @@ def test_only_the_latest_are_kept_of_a_profile(redis_url: str, client: redis.Red
     sink.close()
     sink.clear()
     sink.leave()
+
+
+def test_an_alias_leads_to_the_person(sink: RedisSink, client: redis.Redis, keys: Keys) -> None:
+    device, person = "main/anonymous_id:a1", "main/user_id:ann"
+    sink.views("changelog/0", 2, [(device, 1, '{"n":1}', '[{"buyers":5},[],""]')])
+    sink.views("changelog/0", 3, [(device, 2, "", f'[{{}},[],"","{person}"]')])
+    sink.settle()
+    assert not client.exists(keys.profile(device), keys.segment("main", "buyers"))
+    assert client.zrange(keys.identifier("main", "anonymous_id:a1"), 0, -1) == [person]
+    sink.views("changelog/0", 4, [(device, 1, '{"n":1}', "")])
+    sink.views("changelog/0", 5, [(device, 4, "", "")])
+    sink.settle()
+    assert not client.exists(keys.profile(device), keys.identifier("main", "anonymous_id:a1"))

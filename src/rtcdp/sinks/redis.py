@@ -30,7 +30,7 @@ SCAN = 5_000
 _pack = msgspec.msgpack.Encoder().encode
 
 View = tuple[str, int, str, str]
-"""Profile key, offset, JSON ("" for none), JSON of [{segment: entered ms}, [identifiers], stage] ("" for none)."""
+"""Profile key, offset, JSON ("" for none), JSON of [{segment: entered ms}, [identifiers], stage, whose alias] ("" for none)."""
 Flow = tuple[str, int, int, str, str, Sequence[Any]]
 """Profile key, seq, instant (ms), `kind|name|detail`, record, (offer, when it expires in ms) or ()."""
 

@@ -29,7 +29,7 @@ redis.call('PEXPIRE', prefix .. 'owner', ARGV[4])
 VIEWS = (
     _CHECK
     + """
--- Entries: profile key, offset, view or '' for none, sets (JSON of [{segment: entered}, [identifiers], stage]).
+-- Entries: profile key, offset, view or '' for none, sets (JSON of [{segment: entered}, [identifiers], stage, whose alias]).
 local applied = 0
 for _, entry in ipairs(cmsgpack.unpack(ARGV[8])) do
   local key, offset, view, sets = entry[1], entry[2], entry[3], entry[4]
@@ -58,6 +58,11 @@ for _, entry in ipairs(cmsgpack.unpack(ARGV[8])) do
         if was[3] ~= '' then redis.call('SREM', prefix .. 'stage:' .. tenant .. ':' .. was[3], key) end
         if is[3] ~= '' then redis.call('SADD', prefix .. 'stage:' .. tenant .. ':' .. is[3], key) end
       end
+      local alias_was, alias_is = was[4] or '', is[4] or ''
+      if alias_was ~= alias_is then
+        if alias_was ~= '' then redis.call('ZREM', prefix .. 'id:' .. key, alias_was) end
+        if alias_is ~= '' then redis.call('ZADD', prefix .. 'id:' .. key, 0, alias_is) end
+      end
       local kept = {}
       for _, id in ipairs(is[2]) do
         kept[id] = true
@@ -70,6 +75,7 @@ for _, entry in ipairs(cmsgpack.unpack(ARGV[8])) do
     if view == '' then
       redis.call('DEL', prefix .. 'profile:' .. key, prefix .. 'meta:' .. key,
                  prefix .. 'recent:' .. key, prefix .. 'offers:' .. key)
+      if sets ~= '' then redis.call('SET', prefix .. 'meta:' .. key, string.format('%.0f', offset) .. ':' .. sets) end
     else
       redis.call('SET', prefix .. 'profile:' .. key, view)
       redis.call('SET', prefix .. 'meta:' .. key, string.format('%.0f', offset) .. ':' .. sets)

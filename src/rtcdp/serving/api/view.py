@@ -17,27 +17,26 @@ TIMEOUT_S = 5.0
 CONNECTIONS = 64
 SAME_IDENTIFIER = 16
 """Most profiles that are looked at where several have one identifier."""
+HOPS = 4
+"""An alias may be one of another."""
 
 _FIND = f"""
 -- ARGV: prefix, tenant, identifier, 1 where offers are wanted.
 -- Returns the views (with their offers, where wanted) of the profile of that key, else of those with that identifier;
 -- and whether the projection is complete.
 local prefix, tenant, identifier = ARGV[1], ARGV[2], ARGV[3]
-local keys = {{tenant .. '/' .. identifier}}
 local views = {{}}
-local function add(key)
+local function add(key, hops)
   local view = redis.call('GET', prefix .. 'profile:' .. key)
   if view then
     local offers = {{}}
     if ARGV[4] == '1' then offers = redis.call('HVALS', prefix .. 'offers:' .. key) end
     views[#views + 1] = {{view, offers}}
+  elseif hops < {HOPS} then
+    for _, other in ipairs(redis.call('ZRANGE', prefix .. 'id:' .. key, 0, {SAME_IDENTIFIER - 1})) do add(other, hops + 1) end
   end
 end
-add(keys[1])
-if #views == 0 then
-  local having = prefix .. 'id:' .. tenant .. '/' .. identifier
-  for _, key in ipairs(redis.call('ZRANGE', having, 0, {SAME_IDENTIFIER - 1})) do add(key) end
-end
+add(tenant .. '/' .. identifier, 0)
 local complete = redis.call('GET', prefix .. 'complete')
 return {{views, complete and complete == redis.call('GET', prefix .. 'epoch') and 1 or 0}}
 """
