@@ -24,7 +24,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import asking, clickstream, collecting, delivering, folding, projecting, readme, streaming
+from benchmarks import aggregating, asking, clickstream, collecting, delivering, folding, projecting, readme, streaming
 from benchmarks.backtesting import backtest
 from benchmarks.peers import BOTH, PROFILE, STATE, TXN, Peer
 from benchmarks.restoring import restore
@@ -35,7 +35,8 @@ RESULTS = Path(__file__).parent / "results.json"
 RATE = 500
 ASKED = 1_000
 PARTS = (
-    "throughput", "latency", "engine", "rules", "state", "backtest", "restore", "memory", "projection", "api",
+    "throughput", "latency", "engine", "aggregates", "rules", "state", "backtest", "restore", "memory", "projection",
+    "api",
     "delivery", "collector",
 )  # fmt: skip
 Row = tuple[str, str, str]  # what, figure, wanted
@@ -63,7 +64,7 @@ def main() -> None:
         rows.extend(found[1])
         options.results.write_text(json.dumps(results, indent=2, default=str) + "\n")
 
-    for part in ("engine", "rules", "state", "backtest"):
+    for part in ("engine", "aggregates", "rules", "state", "backtest"):
         if part in options.only:
             console.print(f"{part} ...", style="dim")
             keep(part, _WITHOUT_KAFKA[part](options))
@@ -281,6 +282,11 @@ def _api(options: argparse.Namespace, stage: Stage) -> tuple[dict[str, Any], lis
 # ---- without Kafka -------------------------------------------------------------------------------------------------
 
 
+def _aggregates(options: argparse.Namespace) -> tuple[dict[str, Any], list[Row]]:
+    result = aggregating.measure(options.folded // 4, options.rounds)
+    return result, [(f"{name} / a plain counter", f"{one['ratio']:.2f}", "<= 3") for name, one in result.items()]
+
+
 def _engine(options: argparse.Namespace) -> tuple[dict[str, Any], list[Row]]:
     result = folding.engine(options.folded, options.rounds)
     return result, [
@@ -318,6 +324,7 @@ def _state(options: argparse.Namespace) -> tuple[dict[str, Any], list[Row]]:
 Part = tuple[dict[str, Any], list[Row]]
 _WITHOUT_KAFKA: dict[str, Callable[[argparse.Namespace], Part]] = {
     "engine": _engine,
+    "aggregates": _aggregates,
     "rules": _rules,
     "state": _state,
     "backtest": _backtest,

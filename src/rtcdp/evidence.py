@@ -28,11 +28,13 @@ from rtcdp.aggregates import (
     WindowCount,
     WindowMostFrequent,
     WindowNewest,
+    WindowNumbers,
     WindowUnique,
     packed_at,
     packed_up_to,
     unhashable,
 )
+from rtcdp.aggregates.base import unscaled
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,13 +133,12 @@ def _(aggregate: WindowAtLeast, slot: bytes, now: int) -> Evidence:
 @_evidence.register
 def _(aggregate: WindowCount, slot: list[Any], now: int) -> Evidence:
     events = [Held(at) for at in _packed(slot[0], now - aggregate.within)]
-    return Evidence(events, more=aggregate.value(slot, now) - len(events) if slot[1] else None)
+    return Evidence(events, more=aggregate.value(slot, now) - len(events) if slot[1][0] else None)
 
 
 @_uncertainty.register
 def _(aggregate: WindowCount, slot: list[Any], now: int) -> str:
-    leaving = min((int(name) for name, _ in slot[1].items()), default=0)
-    count = slot[1].get(str(leaving), 0)
+    count = next(iter(slot[1][1]), 0)
     return f"more than {MAX_ENTRIES} events: the older ones in buckets, at most {count} too many"
 
 
@@ -147,8 +148,17 @@ def _(aggregate: WindowBuckets, slot: list[Any], now: int) -> Evidence:
     return Evidence([Held(at, tie, value) for at, tie, value in slot[0] if at > gone])
 
 
-@_uncertainty.register
-def _(aggregate: WindowBuckets, slot: list[Any], now: int) -> str:
+@_evidence.register
+def _(aggregate: WindowNumbers, slot: list[Any], now: int) -> Evidence:
+    gone, sums = now - aggregate.within, aggregate.kind in ("sum", "avg")
+    times = [packed_at(slot[0], place) for place in range(len(slot[1]))]
+    numbers = [unscaled(number) if sums else number for number in slot[1]]
+    return Evidence([Held(at, "", number) for at, number in zip(times, numbers, strict=True) if at > gone])
+
+
+@_uncertainty.register(WindowBuckets)
+@_uncertainty.register(WindowNumbers)
+def _(aggregate: WindowBuckets | WindowNumbers, slot: list[Any], now: int) -> str:
     seconds = aggregate.within / MAX_ENTRIES / 1000
     return f"more than {MAX_ENTRIES} events: the older ones in buckets, which leave up to {seconds:g} s late"
 

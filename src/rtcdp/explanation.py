@@ -38,6 +38,7 @@ from rtcdp.rules.expressions import (
     spell_duration,
     unparse,
 )
+from rtcdp.rules.expressions import Part as OneKey
 from rtcdp.rules.features import Leaf
 from rtcdp.rules.functions import same
 from rtcdp.rules.interpreter import Closure, closure
@@ -190,6 +191,8 @@ class _Explainer:
         definitions = self.compiled.definitions
         if name in definitions.features:
             return self._feature(definitions.features[name])
+        if name in definitions.derived:
+            return self._derived(name)
         if name in definitions.segments:
             return self._segment(name)
         if name in definitions.tags:
@@ -199,7 +202,14 @@ class _Explainer:
         plain = name.removeprefix(TRIGGER)
         if plain in definitions.triggers:
             return self._trigger(plain)
-        known = [*definitions.features, *definitions.tags, *definitions.segments, *definitions.triggers, "stage"]
+        known = [
+            *definitions.features,
+            *definitions.derived,
+            *definitions.tags,
+            *definitions.segments,
+            *definitions.triggers,
+            "stage",
+        ]
         hint = did_you_mean(name, known)
         raise UnknownName(f"no definition is called {name!r}{f' ({hint})' if hint else ''}")
 
@@ -246,6 +256,14 @@ class _Explainer:
         self._look_ahead()
         answer.precision = self._precision()
         answer.change = self._need(segment.condition, want=not answer.value)
+        return answer
+
+    def _derived(self, name: str) -> Explanation:
+        derived = self.compiled.definitions.derived[name]
+        answer = self._answer("feature", name, derived.description)
+        answer.tree = self._part(derived.value)
+        answer.value = answer.tree.value
+        answer.precision = self._precision()
         return answer
 
     def _stage(self) -> Explanation:
@@ -309,7 +327,7 @@ class _Explainer:
             if captured is None and not isinstance(node, Literal):
                 self._watch_part(part, read, node)
         match node:
-            case Name(kind="feature", name=name):
+            case Name(kind="feature", name=name) | OneKey(name=name):
                 self._describe(part, name)
             case Name(kind="segment", name=name):
                 part.definition = unparse(self.compiled.definitions.segments[name].condition)

@@ -205,6 +205,9 @@ class Viewer:
         self._features = [
             (name, leaves[name].reader(), _is_time(feature)) for name, feature in defined.items() if name in leaves
         ]
+        if compiled:
+            derived = compiled.definitions.derived.items()
+            self._features += [(name, compiled.of_profile(one.value), one.value.type is Type.TIME) for name, one in derived]
         plan = compiled.definitions.identity if compiled else IdentityPlan()
         self._blocked = frozenset(text.casefold() for text in plan.blocked)
         self._identifiers = [

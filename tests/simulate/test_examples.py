@@ -9,13 +9,12 @@ import pytest
 
 from rtcdp.rules.definitions import Definitions
 from rtcdp.rules.loading import load
-from rtcdp.rules.options import STARTS
+from rtcdp.rules.names import BUILT_IN_FEATURES
+from rtcdp.rules.options import AGGREGATES, STARTS
 from rtcdp.rules.sending import steps_of
 from rtcdp.simulate.demo import AFTERWARDS_MS, shop_definitions
 from rtcdp.simulate.replay import replay
 from rtcdp.simulate.shop import Shop
-
-AGGREGATES = {"count", "sum", "min", "max", "avg", "first", "last", "first_time", "last_time", "unique", "most_frequent"}
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +24,12 @@ def definitions() -> Definitions:
 
 def test_each_construct_is_used(definitions: Definitions) -> None:
     features, triggers = definitions.features.values(), definitions.triggers.values()
-    assert {feature.aggregate for feature in features} == AGGREGATES
+    assert {feature.aggregate for feature in features} == set(AGGREGATES)
+    options = "within offset during by reset_on current gaps strict restart same spend expire"
+    for option in options.split():
+        assert any(getattr(feature, option) for feature in features), option
+    assert any(step.excluded for feature in features for step in feature.steps)
+    assert definitions.derived
     assert any(feature.within for feature in features)
     assert any(feature.where for feature in features)
     assert any(tag.when for tag in definitions.tags.values())
@@ -54,7 +58,7 @@ def test_each_construct_is_used(definitions: Definitions) -> None:
 
 
 def test_everything_is_described(definitions: Definitions) -> None:
-    built_in = {"first_seen", "last_seen"}
+    built_in = set(BUILT_IN_FEATURES)
     own = [one for name, one in definitions.features.items() if name not in built_in]
     for one in (*own, *definitions.tags.values(), *definitions.segments.values(), *definitions.triggers.values()):
         assert one.description, one.name

@@ -26,7 +26,7 @@ from rtcdp.aggregates.sequences import Sequenced, Steps
 from rtcdp.aggregates.sessions import TOUCH, Gaps, PerSession, SessionStatistics
 from rtcdp.aggregates.times import packed_at, packed_up_to
 from rtcdp.aggregates.window_values import OffsetUnique, WindowMostFrequent, WindowUnique
-from rtcdp.aggregates.windows import Window, WindowAtLeast, WindowBuckets, WindowCount, WindowNewest
+from rtcdp.aggregates.windows import Window, WindowAtLeast, WindowBuckets, WindowCount, WindowNewest, WindowNumbers
 
 __all__ = [
     "LATEST",
@@ -63,6 +63,7 @@ __all__ = [
     "WindowCount",
     "WindowMostFrequent",
     "WindowNewest",
+    "WindowNumbers",
     "WindowUnique",
     "build",
     "hashable",

@@ -74,10 +74,14 @@ class Balance:
             while lots and lots[0][0] + self.expire <= at:
                 del lots[0]
         if amount > 0:
-            if lots and (not self.expire or lots[-1][0] == at):
-                lots[-1][1] += amount
+            at = at if self.expire else 0
+            place = len(lots)
+            while place and lots[place - 1][0] > at:  # nearly always none
+                place -= 1
+            if place and lots[place - 1][0] == at:
+                lots[place - 1][1] += amount
             else:
-                lots.append([at if self.expire else 0, amount])
+                lots.insert(place, [at, amount])
             return
         while amount and lots:
             taken = min(-amount, lots[0][1])
@@ -88,7 +92,7 @@ class Balance:
 
     def _bound(self, slot: Slot, lots: Lots) -> None:
         """Where there are too many parts, those of one bucket expire with the last of them."""
-        if len(lots) <= 2 * MAX_ENTRIES:
+        if len(lots) <= MAX_ENTRIES:
             return
         slot[_DOUBT] = 2
         kept: Lots = []

@@ -16,7 +16,7 @@ from rtcdp.aggregates.resets import Reset
 from rtcdp.aggregates.sequences import Sequenced, Steps
 from rtcdp.aggregates.sessions import Gaps, PerSession, SessionStatistics
 from rtcdp.aggregates.window_values import OffsetUnique, WindowMostFrequent, WindowUnique
-from rtcdp.aggregates.windows import WindowAtLeast, WindowBuckets, WindowCount, WindowNewest
+from rtcdp.aggregates.windows import WindowAtLeast, WindowBuckets, WindowCount, WindowNewest, WindowNumbers
 from rtcdp.zones import Calendar
 
 LIFETIME: dict[str, Callable[[], Aggregate]] = {
@@ -105,21 +105,21 @@ def _lifetime_or_window(recipe: Recipe) -> Aggregate:
     if within is None:
         return LIFETIME[kind]()
     entries = max(_FEWEST_ENTRIES, min(MAX_ENTRIES, _KEYED_ENTRIES // recipe.top)) if recipe.top else MAX_ENTRIES
-    if recipe.offset:
-        return _offset(kind, within, recipe.offset, entries)
+    if kind == "count" and keep and keep <= MAX_ENTRIES:
+        return WindowAtLeast(within, keep)
+    return _window(kind, within, entries, recipe.offset)
+
+
+def _window(kind: str, within: int, entries: int, offset: int) -> Aggregate:
     if kind == "count":
-        return WindowAtLeast(within, keep) if keep and keep <= MAX_ENTRIES else WindowCount(within, entries)
-    if kind == "unique":
-        return WindowUnique(within, entries)
-    if kind == "most_frequent":
-        return WindowMostFrequent(within, entries)
-    inner: Any = LIFETIME[kind]()
-    return (WindowNewest if kind in ("last", "last_time") else WindowBuckets)(inner, within, entries)
-
-
-def _offset(kind: str, within: int, offset: int, entries: int) -> Aggregate:
-    if kind == "unique":
-        return OffsetUnique(within, entries, offset)
+        return WindowCount(within, entries, offset)
+    if kind in ("sum", "avg", "min", "max"):
+        return WindowNumbers(kind, within, entries, offset)  # type: ignore[arg-type] # just looked at
     if kind == "most_frequent":
         return WindowMostFrequent(within, entries, offset)
-    return WindowBuckets(LIFETIME[kind](), within, entries, offset)
+    if kind == "unique":
+        return OffsetUnique(within, entries, offset) if offset else WindowUnique(within, entries)
+    inner: Any = LIFETIME[kind]()
+    if kind in ("last", "last_time") and not offset:
+        return WindowNewest(inner, within, entries)
+    return WindowBuckets(inner, within, entries, offset)

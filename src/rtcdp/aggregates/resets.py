@@ -41,8 +41,14 @@ class Reset:
             self._reset(slot, at, now)
         elif at > slot[_WHEN]:
             slot[_HELD] = self.inner.update(slot[_HELD], at, tie, value, now)
-            self._keep(slot, at, [tie, value] if self._tied else plain(value) if self._numeric else value)
+            self._keep(slot, at, self._entry(tie, value))
         return slot
+
+    def _entry(self, tie: str, value: Any) -> Any:
+        """A value as it is kept, and as it is read back."""
+        if self._tied:
+            return [tie, value]
+        return plain(value) if self._numeric else [*value] if type(value) is tuple else value
 
     def _keep(self, slot: Slot, at: int, value: Any) -> None:
         times, packed = slot[_TIMES], pack(at)

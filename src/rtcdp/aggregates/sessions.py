@@ -40,9 +40,10 @@ def _start(run: list[Any]) -> int:
 class SessionStatistics:
     """Sessions in numbers: how many, how many of a single event that are over, or how long they were together (ms).
 
-    Slot: {channel: [[first, last, 1 or 2 for more events], ... ascending; [number, single, ms] of older ones;
-    whether something came later than what is kept]}. With `within` those count whose last event lies in the window; the
-    newest MAX_ENTRIES of them are kept. Exact for what comes as late as the kept ones reach; `exact` tells where it was later.
+    Slot: {channel: [[first, last, 1 or 2 for more events], ... ascending; [number, single, ms] of older ones; whether
+    something came later than what is kept; [single, ms] of the kept ones]}. With `within` those count whose last event
+    lies in the window; the newest MAX_ENTRIES of them are kept. Exact for what comes as late as the kept ones reach;
+    `exact` tells where it was later.
     """
 
     zero = 0
@@ -61,10 +62,29 @@ class SessionStatistics:
         if self.within and at <= now - self.within:
             return slot
         slot = {} if slot is None else slot
-        held = slot.setdefault(value, [[], [0, 0, 0], False])
-        self._join(held, [at, at, 1], self.gaps.of(value))
-        self._bound(held, now, self.gaps.of(value))
+        held = slot.get(value)
+        if held is None:
+            held = slot[value] = [[], [0, 0, 0], False, [0, 0]]
+        gap, runs, sums = self.gaps.of(value), held[0], held[3]
+        last = runs[-1] if runs else None
+        if last is not None and last[_FIRST] <= at < last[_LAST] + gap:  # in order: the session goes on
+            if last[_MANY] == 1:
+                last[_MANY], sums[0] = 2, sums[0] - 1
+            if at > last[_LAST]:
+                sums[1] += at - last[_LAST]
+                last[_LAST] = at
+        elif last is None or at >= last[_LAST] + gap:
+            runs.append([at, at, 1])
+            sums[0] += 1
+        else:
+            self._join(held, [at, at, 1], gap)
+            held[3] = self._sums(runs)
+        self._bound(held, now, gap)
         return slot
+
+    @staticmethod
+    def _sums(runs: list[list[int]]) -> list[int]:
+        return [sum(1 for run in runs if run[_MANY] == 1), sum(run[_LAST] - run[_FIRST] for run in runs)]
 
     @staticmethod
     def _join(held: list[Any], run: list[int], gap: int) -> None:
@@ -85,46 +105,48 @@ class SessionStatistics:
             merged[_LAST], merged[_MANY] = max(merged[_LAST], after[_LAST]), 2
 
     def _bound(self, held: list[Any], now: int, gap: int) -> None:
-        runs, totals = held[0], held[1]
-        if self.within:
-            while runs and runs[0][_LAST] <= now - self.within - gap:
-                del runs[0]
-        while len(runs) > self._most:
+        runs, totals, sums = held[0], held[1], held[3]
+        many = len(runs) > self._most
+        while runs and (len(runs) > self._most or (self.within and runs[0][_LAST] <= now - self.within - gap)):
             run = runs.pop(0)
-            if self.within:
+            single, lasted = run[_MANY] == 1, run[_LAST] - run[_FIRST]
+            sums[0] -= single
+            sums[1] -= lasted
+            if not self.within:
+                totals[:] = [totals[0] + 1, totals[1] + single, totals[2] + lasted]
+            elif many and run[_LAST] > now - self.within:
                 held[2] = True
-                continue
-            totals[0] += 1
-            totals[1] += run[_MANY] == 1
-            totals[2] += run[_LAST] - run[_FIRST]
 
     def value(self, slot: Slot, now: int) -> Any:
         """Read."""
         return sum(self._number(held, now, self.gaps.of(channel)) for channel, held in (slot or {}).items())
 
     def _number(self, held: list[Any], now: int, gap: int) -> int:
-        runs, totals, _ = held
-        gone = now - self.within if self.within else -1
+        runs, totals, _, (single, lasted) = held
         first = 0
-        while first < len(runs) and runs[first][_LAST] <= gone and self.within:
-            first += 1
+        if self.within:
+            gone = now - self.within
+            while first < len(runs) and runs[first][_LAST] <= gone:
+                single -= runs[first][_MANY] == 1
+                lasted -= runs[first][_LAST] - runs[first][_FIRST]
+                first += 1
         if self.kind == "sessions":
             return int(len(runs) - first + totals[0])
         if self.kind == "time_spent":
-            return int(sum(run[_LAST] - run[_FIRST] for run in runs[first:]) + totals[2])
-        single = sum(1 for run in runs[first:] if run[_MANY] == 1 and run[_LAST] + gap <= now)
-        return int(single + totals[1])
+            return int(lasted + totals[2])
+        going_on = first < len(runs) and runs[-1][_MANY] == 1 and runs[-1][_LAST] + gap > now
+        return int(single - going_on + totals[1])
 
     def next_change(self, slot: Slot, now: int) -> int:
         """Return when a session leaves the window, or is over after one event."""
         due = NEVER
         for channel, held in (slot or {}).items():
-            gap = self.gaps.of(channel)
-            for run in held[0]:
-                if self.within and run[_LAST] + self.within > now:
-                    due = min(due, run[_LAST] + self.within)
-                if self.kind == "bounces" and run[_MANY] == 1 and run[_LAST] + gap > now:
-                    due = min(due, run[_LAST] + gap)
+            last = held[0][-1] if held[0] else None
+            if last is not None and self.kind == "bounces" and last[_MANY] == 1 and last[_LAST] + self.gaps.of(channel) > now:
+                due = min(due, last[_LAST] + self.gaps.of(channel))
+            if self.within:
+                leaves = (run[_LAST] + self.within for run in held[0])
+                due = min(due, next((leaving for leaving in leaves if leaving > now), NEVER))
         return due
 
     def merge(self, one: Slot, other: Slot, now: int) -> Slot:
@@ -134,14 +156,12 @@ class SessionStatistics:
         merged: dict[str, Any] = {}
         for channel in sorted({*one, *other}):
             parts = [slot[channel] for slot in (one, other) if channel in slot]
-            held: list[Any] = [
-                [],
-                [sum(each) for each in zip(*(part[1] for part in parts), strict=True)],
-                any(part[2] for part in parts),
-            ]
+            totals = [sum(each) for each in zip(*(part[1] for part in parts), strict=True)]
+            held: list[Any] = [[], totals, False, [0, 0]]
             for run in sorted(list(run) for part in parts for run in part[0]):
                 self._join(held, run, self.gaps.of(channel))
-            held[2] = any(part[2] for part in parts) or (len(parts) > 1 and held[1][0] > 0)
+            held[2] = any(part[2] for part in parts) or (len(parts) > 1 and totals[0] > 0)
+            held[3] = self._sums(held[0])
             self._bound(held, now, self.gaps.of(channel))
             merged[channel] = held
         return merged
@@ -215,7 +235,7 @@ class PerSession:
     def _current(self, slot: Slot, now: int) -> tuple[list[Any], int] | None:
         """The session that is not over, and when it will be."""
         found: tuple[list[Any], int] | None = None
-        for channel in sorted(slot or {}):
+        for channel in sorted(slot or {}) if slot is None or len(slot) > 1 else slot:
             runs = slot[channel][0]
             ends = runs[-1][_LAST] + self.gaps.of(channel)
             if ends > now and (found is None or runs[-1][_LAST] > found[0][_LAST]):

@@ -6,7 +6,7 @@ from typing import Any
 
 from xxhash import xxh3_64_intdigest
 
-from rtcdp.aggregates.base import MAX_ENTRIES, MAX_VALUES, NEVER, Slot, hashable, unhashable
+from rtcdp.aggregates.base import MAX_VALUES, NEVER, Slot, hashable, unhashable
 from rtcdp.aggregates.times import pack, packed_at, packed_insert, packed_up_to
 from rtcdp.aggregates.windows import Window
 
@@ -90,11 +90,6 @@ class WindowMostFrequent(Window):
     numeric = False
     zero: Any = None
 
-    def __init__(self, within: int, entries: int = MAX_ENTRIES, offset: int = 0) -> None:
-        """Offset: the window ends so many ms before now; what is newer waits to enter."""
-        super().__init__(within, entries)
-        self.offset = offset
-
     def update(self, slot: Slot, at: int, tie: str, value: Any, now: int) -> Slot:
         gone = now - self.within
         if at <= gone:
@@ -124,12 +119,13 @@ class WindowMostFrequent(Window):
         return times[packed_up_to(times, now - self.within) * 6 : end]
 
     def value(self, slot: Slot, now: int) -> Any:
-        best: tuple[int, bytes, str] | None = None
+        top, most, edge, offset = "", b"", pack(now - self.within), self.offset
         for text, times in (slot or {}).items():
-            inside = self._inside(times, now)
-            if inside and (best is None or (-len(inside), inside[-6:], text) < best):
-                best = -len(inside), inside[-6:], text
-        return None if best is None else unhashable(best[2])
+            inside = times if times[:6] > edge and not offset else self._inside(times, now)
+            size = len(inside)
+            if size > len(most) or (size and size == len(most) and (inside[-6:], text) < (most[-6:], top)):
+                top, most = text, inside
+        return unhashable(top) if most else None
 
     def next_change(self, slot: Slot, now: int) -> int:
         """Return when the next value enters or leaves; the most frequent one may stay the same."""

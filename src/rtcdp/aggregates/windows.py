@@ -1,41 +1,75 @@
-"""Sliding windows: the newest entries are kept and exact, what is older is counted in buckets that leave whole."""
+"""Sliding windows: the newest entries are kept and exact, what is older is counted in buckets that leave whole.
+
+Buckets are two lists, ascending: [number of each bucket, what it holds].
+"""
 
 from __future__ import annotations
 
-from bisect import bisect_right, insort
-from typing import Any
+from bisect import bisect_left, bisect_right, insort
+from typing import Any, Literal
 
-from rtcdp.aggregates.base import MAX_ENTRIES, NEVER, Aggregate, Slot, plain
+from rtcdp.aggregates.base import MAX_ENTRIES, NEVER, SCALE, Aggregate, Slot, plain, scaled, unscaled
 from rtcdp.aggregates.lifetime import Edge, ExtremeTime
 from rtcdp.aggregates.times import pack, packed_at, packed_insert, packed_up_to
 
+Buckets = list[list[Any]]
+
 
 class Window:
-    """What holds for every window of `within` ms. Buckets cover `within / entries` each and leave whole."""
+    """What holds for every window of `within` ms, which ends `offset` ms before now: what is newer waits to enter.
+
+    Buckets cover `within / entries` each; they enter and leave whole, with the last instant that they cover.
+    """
 
     timed = True
 
-    def __init__(self, within: int, entries: int = MAX_ENTRIES) -> None:
+    def __init__(self, within: int, entries: int = MAX_ENTRIES, offset: int = 0) -> None:
         """Entries: how many are kept as they are."""
         self.within = within
+        self.offset = offset
         self._most = entries
         self._bucket = max(1, within // entries)
 
-    def _name(self, at: int) -> str:
-        """The bucket of an instant."""
-        return str(at // self._bucket)
+    def _place(self, buckets: Buckets, at: int, fresh: Any) -> int:
+        """The place of the bucket of an instant, made where there is none."""
+        number, (numbers, parts) = at // self._bucket, buckets
+        place = bisect_left(numbers, number)
+        if place == len(numbers) or numbers[place] != number:
+            numbers.insert(place, number)
+            parts.insert(place, fresh)
+        return place
 
-    def _leaves(self, name: str) -> int:
-        """When a bucket leaves: with the last instant that it covers."""
-        return (int(name) + 1) * self._bucket - 1 + self.within
+    def _left(self, buckets: Buckets, now: int) -> int:
+        """How many buckets have left."""
+        return bisect_right(buckets[0], (now - self.within + 1) // self._bucket - 1)
 
-    def _drop_left(self, buckets: dict[str, Any], now: int) -> None:
-        for name in [name for name in buckets if self._leaves(name) <= now]:
-            del buckets[name]
+    def _live(self, buckets: Buckets, now: int) -> list[Any]:
+        """What the buckets hold that are in the window."""
+        end = bisect_right(buckets[0], (now - self.offset + 1) // self._bucket - 1) if self.offset else None
+        return buckets[1][self._left(buckets, now) : end]
 
-    def _next_leaving(self, buckets: dict[str, Any], now: int, due: int) -> int:
-        """When the next bucket leaves, if that is before `due`."""
-        return min([due, *(leaves for name in buckets if (leaves := self._leaves(name)) > now)])
+    def _drop_left(self, buckets: Buckets, now: int) -> None:
+        left = self._left(buckets, now)
+        if left:
+            del buckets[0][:left], buckets[1][:left]
+
+    def _next_bucket(self, buckets: Buckets, now: int, due: int) -> int:
+        """When the next bucket leaves or enters, if that is before `due`."""
+        numbers, size = buckets[0], self._bucket
+        for delay in (self.within, self.offset) if self.offset else (self.within,):
+            place = bisect_right(numbers, (now - delay + 1) // size - 1)
+            if place < len(numbers):
+                due = min(due, (numbers[place] + 1) * size - 1 + delay)
+        return due
+
+    def _next_entry(self, times: bytes, now: int) -> int:
+        """When the next packed time leaves or enters."""
+        due = NEVER
+        for delay in (self.within, self.offset) if self.offset else (self.within,):
+            place = packed_up_to(times, now - delay)
+            if place < len(times) // 6:
+                due = min(due, packed_at(times, place) + delay)
+        return due
 
 
 class WindowAtLeast:
@@ -87,7 +121,7 @@ class WindowAtLeast:
 
 
 class WindowCount(Window):
-    """How many events within the window. Slot: [packed times, {bucket: count}].
+    """How many events within the window. Slot: [packed times, buckets of counts].
 
     The newest MAX_ENTRIES times are kept; what is older is counted in buckets of `within / MAX_ENTRIES`, which leave
     whole: the error is at most the count of one bucket.
@@ -101,14 +135,15 @@ class WindowCount(Window):
         if at <= gone:
             return slot
         if slot is None:
-            return [pack(at), {}]
+            return [pack(at), [[], []]]
         times, buckets = packed_insert(slot[0], at), slot[1]
-        times = times[packed_up_to(times, gone) * 6 :]
+        left = packed_up_to(times, gone)
+        if left:
+            times = times[left * 6 :]
         if len(times) > self._most * 6:
-            name = self._name(packed_at(times, 0))
-            buckets[name] = buckets.get(name, 0) + 1
+            buckets[1][self._place(buckets, packed_at(times, 0), 0)] += 1
             times = times[6:]
-        if buckets:
+        if buckets[0]:
             self._drop_left(buckets, now)
         slot[0] = times
         return slot
@@ -117,72 +152,165 @@ class WindowCount(Window):
         if slot is None:
             return 0
         times, buckets = slot
-        count = len(times) // 6 - packed_up_to(times, now - self.within)
-        return count + sum(n for name, n in buckets.items() if self._leaves(name) > now)
+        entered = packed_up_to(times, now - self.offset) if self.offset else len(times) // 6
+        count = entered - packed_up_to(times, now - self.within)
+        return count + sum(self._live(buckets, now)) if buckets[0] else count
 
     def next_change(self, slot: Slot, now: int) -> int:
         if slot is None:
             return NEVER
         times, buckets = slot
-        place = packed_up_to(times, now - self.within)
-        due = packed_at(times, place) + self.within if place < len(times) // 6 else NEVER
-        return self._next_leaving(buckets, now, due) if buckets else due
+        due = self._next_entry(times, now)
+        return self._next_bucket(buckets, now, due) if buckets[0] else due
 
     def merge(self, one: Slot, other: Slot, now: int) -> Slot:
         if one is None or other is None:
             return one or other
-        buckets = dict(one[1])
-        for name, count in other[1].items():
-            buckets[name] = buckets.get(name, 0) + count
+        buckets: Buckets = [[], []]
+        for slot in (one, other):
+            for number, count in zip(*slot[1], strict=True):
+                buckets[1][self._place(buckets, number * self._bucket, 0)] += count
         merged: Slot = [b"", buckets]
         for at in sorted(packed_at(whole[0], place) for whole in (one, other) for place in range(len(whole[0]) // 6)):
             merged = self.update(merged, at, "", None, now)
         return merged
 
     def exact(self, slot: Slot) -> bool:
-        return slot is None or not slot[1]
+        return slot is None or not slot[1][0]
 
 
-class WindowBuckets(Window):
-    """Sum, mean, extremes, the first value or the first time within a window.
+class WindowNumbers(Window):
+    """Sum, mean, least or greatest of numbers within a window. Slot: [packed times, their numbers, buckets].
 
-    And whatever is aggregated in a window that ends before now, `(now - within, now - offset]`.
-    Slot: [[[at, tie, value], ...] ascending, {bucket: slot of `inner`}]. `inner` is the lifetime aggregate of the same
-    kind. The newest MAX_ENTRIES are kept and exact; what is older is aggregated in buckets: the value may then hold
-    events that occurred up to `within / MAX_ENTRIES` before the window, and `exact` says so. Only `first` needs ties.
+    Numbers of one instant are in order. Of sums and means they are scaled integers, and a bucket holds [their sum, how
+    many]; else it holds one number. The newest MAX_ENTRIES are kept and exact; beyond, the value may hold numbers that
+    occurred up to `within / MAX_ENTRIES` before the window, and `exact` says so.
     """
 
-    def __init__(self, inner: Aggregate, within: int, entries: int = MAX_ENTRIES, offset: int = 0) -> None:
-        """Offset: the window ends so many ms before now; what is newer waits to enter."""
-        super().__init__(within, entries)
-        self.inner = inner
-        self.offset = offset
-        self.zero = inner.zero
-        self.numeric = inner.numeric
-        self._tied = isinstance(inner, Edge)
+    numeric = True
 
-    def _order(self, entry: list[Any]) -> tuple[Any, ...]:
-        return (entry[0], entry[2]) if self.numeric else (entry[0], entry[1])
+    def __init__(
+        self, kind: Literal["sum", "avg", "min", "max"], within: int, entries: int = MAX_ENTRIES, offset: int = 0
+    ) -> None:
+        super().__init__(within, entries, offset)
+        self.kind = kind
+        self.zero = 0 if kind == "sum" else None
+        self._sums = kind in ("sum", "avg")
+        self._pick = min if kind == "min" else max
 
     def update(self, slot: Slot, at: int, tie: str, value: Any, now: int) -> Slot:
         gone = now - self.within
         if at <= gone:
             return slot
-        entry = [at, tie if self._tied else "", plain(value) if self.numeric else value if self._tied else None]
+        return self._add([b"", [], [[], []]] if slot is None else slot, at, scaled(value) if self._sums else plain(value), now)
+
+    def _add(self, slot: Slot, at: int, number: Any, now: int) -> Slot:
+        times, numbers, buckets = slot
+        packed, gone = pack(at), now - self.within
+        place = len(numbers)
+        if place and times[-6:] > packed:
+            place = packed_up_to(times, at)
+        while place and times[place * 6 - 6 : place * 6] == packed and numbers[place - 1] > number:
+            place -= 1
+        times = times[: place * 6] + packed + times[place * 6 :] if place < len(numbers) else times + packed
+        numbers.insert(place, number)
+        left = packed_up_to(times, gone)
+        if left:
+            times = times[left * 6 :]
+            del numbers[:left]
+        if len(numbers) > self._most:
+            self._spill(buckets, packed_at(times, 0), numbers.pop(0))
+            times = times[6:]
+        if buckets[0]:
+            self._drop_left(buckets, now)
+        slot[0] = times
+        return slot
+
+    def _spill(self, buckets: Buckets, at: int, number: Any, count: int = 1) -> None:
+        place = self._place(buckets, at, None)
+        held = buckets[1][place]
+        if self._sums:
+            buckets[1][place] = [number, count] if held is None else [held[0] + number, held[1] + count]
+        else:
+            buckets[1][place] = number if held is None else self._pick(held, number)
+
+    def value(self, slot: Slot, now: int) -> Any:
         if slot is None:
-            return [[entry], {}]
+            return self.zero
+        times, numbers, buckets = slot
+        first = packed_up_to(times, now - self.within)
+        if self.offset:
+            numbers = numbers[first : packed_up_to(times, now - self.offset)]
+        elif first:
+            numbers = numbers[first:]
+        parts = self._live(buckets, now) if buckets[0] else ()
+        if not self._sums:
+            return self._pick([*numbers, *parts], default=None)
+        total, count = sum(numbers), len(numbers)
+        for part in parts:
+            total, count = total + part[0], count + part[1]
+        if self.kind == "sum":
+            return unscaled(total)
+        return total / (count * SCALE) if count else None
+
+    def next_change(self, slot: Slot, now: int) -> int:
+        if slot is None:
+            return NEVER
+        due = self._next_entry(slot[0], now)
+        return self._next_bucket(slot[2], now, due) if slot[2][0] else due
+
+    def merge(self, one: Slot, other: Slot, now: int) -> Slot:
+        if one is None or other is None:
+            return one or other
+        merged: Slot = [b"", [], [[], []]]
+        entries = []
+        for slot in (one, other):
+            for number, part in zip(*slot[2], strict=True):
+                self._spill(merged[2], number * self._bucket, *(part if self._sums else (part,)))
+            entries += [(packed_at(slot[0], place), number) for place, number in enumerate(slot[1])]
+        for at, number in sorted(entries):
+            self._add(merged, at, number, now)
+        return merged
+
+    def exact(self, slot: Slot) -> bool:
+        return slot is None or not slot[2][0]
+
+
+class WindowBuckets(Window):
+    """The first value or the first time within a window; in one that ends before now also the last.
+
+    Slot: [[[at, tie, value], ...] ascending, buckets of slots of `inner`]. `inner` is the lifetime aggregate of the same
+    kind. The newest MAX_ENTRIES are kept and exact; what is older is aggregated in buckets: the value may then be one
+    that occurred up to `within / MAX_ENTRIES` before the window, and `exact` says so. Only values need ties.
+    """
+
+    numeric = False
+
+    def __init__(self, inner: Edge | ExtremeTime, within: int, entries: int = MAX_ENTRIES, offset: int = 0) -> None:
+        super().__init__(within, entries, offset)
+        self.inner: Aggregate = inner
+        self.zero = inner.zero
+        self._tied = isinstance(inner, Edge)
+
+    def update(self, slot: Slot, at: int, tie: str, value: Any, now: int) -> Slot:
+        gone = now - self.within
+        if at <= gone:
+            return slot
+        entry = [at, tie, value] if self._tied else [at, "", None]
+        if slot is None:
+            return [[entry], [[], []]]
         entries, buckets = slot
-        if not entries or self._order(entry) >= self._order(entries[-1]):
+        if not entries or (at, entry[1]) >= (entries[-1][0], entries[-1][1]):
             entries.append(entry)
         else:
-            insort(entries, entry, key=self._order)
+            insort(entries, entry, key=_order)
         if entries[0][0] <= gone:
             del entries[: self._first(entries, now)]
         if len(entries) > self._most:
             oldest = entries.pop(0)
-            name = self._name(oldest[0])
-            buckets[name] = self.inner.update(buckets.get(name), oldest[0], oldest[1], oldest[2], now)
-        if buckets:
+            place = self._place(buckets, oldest[0], None)
+            buckets[1][place] = self.inner.update(buckets[1][place], oldest[0], oldest[1], oldest[2], now)
+        if buckets[0]:
             self._drop_left(buckets, now)
         return slot
 
@@ -194,10 +322,8 @@ class WindowBuckets(Window):
             return self.zero
         entries, buckets = slot
         inner, held = self.inner, None
-        entered = now + self.within - self.offset  # what leaves later than this has not entered yet
-        for name, part in buckets.items():
-            if now < self._leaves(name) <= entered:
-                held = inner.merge(held, part, now)
+        for part in self._live(buckets, now) if buckets[0] else ():
+            held = inner.merge(held, part, now)
         end = bisect_right(entries, now - self.offset, key=_instant) if self.offset else len(entries)
         for at, tie, value in entries[self._first(entries, now) : end]:
             held = inner.update(held, at, tie, value, now)
@@ -207,28 +333,27 @@ class WindowBuckets(Window):
         if not slot:
             return NEVER
         entries, buckets = slot
-        place = self._first(entries, now)
-        due = entries[place][0] + self.within if place < len(entries) else NEVER
-        if self.offset:
-            place = bisect_right(entries, now - self.offset, key=_instant)
-            due = min(due, entries[place][0] + self.offset) if place < len(entries) else due
-            enters = [entering for name in buckets if (entering := self._leaves(name) - self.within + self.offset) > now]
-            due = min([due, *enters])
-        return self._next_leaving(buckets, now, due) if buckets else due
+        due = NEVER
+        for delay in (self.within, self.offset) if self.offset else (self.within,):
+            place = bisect_right(entries, now - delay, key=_instant)
+            due = min(due, entries[place][0] + delay) if place < len(entries) else due
+        return self._next_bucket(buckets, now, due) if buckets[0] else due
 
     def merge(self, one: Slot, other: Slot, now: int) -> Slot:
         if not one or not other:
             return one or other
-        buckets = dict(one[1])
-        for name, part in other[1].items():
-            buckets[name] = self.inner.merge(buckets.get(name), part, now)
+        buckets: Buckets = [[], []]
+        for slot in (one, other):
+            for number, part in zip(*slot[1], strict=True):
+                place = self._place(buckets, number * self._bucket, None)
+                buckets[1][place] = self.inner.merge(buckets[1][place], part, now)
         merged: Slot = [[], buckets]
-        for at, tie, value in sorted(one[0] + other[0], key=self._order):
+        for at, tie, value in sorted(one[0] + other[0], key=_order):
             merged = self.update(merged, at, tie, value, now)
         return merged
 
     def exact(self, slot: Slot) -> bool:
-        return slot is None or not slot[1]
+        return slot is None or not slot[1][0]
 
 
 class WindowNewest(Window):
@@ -262,3 +387,7 @@ class WindowNewest(Window):
 
 def _instant(entry: list[Any]) -> int:
     return int(entry[0])
+
+
+def _order(entry: list[Any]) -> tuple[int, str]:
+    return entry[0], entry[1]

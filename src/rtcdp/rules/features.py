@@ -24,6 +24,7 @@ from rtcdp.aggregates import (
     Window,
     WindowAtLeast,
     WindowCount,
+    WindowNumbers,
     build,
     packed_up_to,
     scaled,
@@ -69,6 +70,7 @@ class Leaf:
     """
 
     __slots__ = (
+        "_sums",
         "aggregate",
         "attribute",
         "events",
@@ -97,7 +99,8 @@ class Leaf:
         self.key = slot_key(feature.normal)
         self.events = feature.touched_by
         self.readers = readers = read_by.whole
-        scale = SCALE if type(build(recipe(feature, None))) is Sum else 1
+        self._sums = feature.aggregate == "sum" and not feature.by
+        scale = SCALE if self._sums else 1
         self.gates = Gates((p, rule) for op, constant, rule in read_by.gated for p in points(op, constant, scale))
         self.since = Gates((p, rule) for op, constant, rule in read_by.since for p in points(op, constant))
         self.named: dict[str, Rules] = {}
@@ -142,7 +145,7 @@ class Leaf:
         aggregate = self.aggregate
         if isinstance(aggregate, WindowAtLeast):
             return (slot if type(slot) is bytes else slot[0])[-6 * aggregate.keep :]
-        return [slot, {}] if isinstance(aggregate, WindowCount) and type(slot) is bytes else slot
+        return [slot, [[], []]] if isinstance(aggregate, WindowCount) and type(slot) is bytes else slot
 
     def _next(self) -> Callable[[Any, int], int]:
         """Make `next(slot, now)`: when time alone may next change what some rule sees (ms), or NEVER."""
@@ -213,6 +216,8 @@ class Leaf:
             return NOTHING
         if before is None or after is None:
             return gates.every()
+        if self._sums:
+            return gates.crossed(scaled(before), scaled(after))
         if type(before) is int and type(after) is int:
             return gates.crossed(before, after)
         return gates.every()
@@ -357,6 +362,7 @@ class Leaf:
         key, aggregate, value_of, readers = self.key, self.aggregate, self.value_of, self._whole()
         numeric, crossed = aggregate.numeric, self._crossed
         due = self._due()
+        compared = bool(self.gates.points) or not isinstance(aggregate, WindowCount | WindowNumbers)  # those always change
 
         def fold(profile: Profile, event: Any) -> Rules:
             found = value_of(None, event) if value_of is not None else True
@@ -364,7 +370,7 @@ class Leaf:
                 return NOTHING
             slots, now, at = profile.slots, profile.now, event.occurred
             slot = slots.get(key)
-            before = aggregate.value(slot, now)
+            before = aggregate.value(slot, now) if compared else None
             for item in found if type(found) is list else (found,):
                 if not numeric or type(item) in (int, float):
                     slot = aggregate.update(slot, at, event.id, item, now)
@@ -375,6 +381,8 @@ class Leaf:
                 wake = due(slot, at, now)
                 if wake < profile.wake_at:
                     profile.wake_at = wake
+            if not compared:
+                return readers
             after = aggregate.value(slot, now)
             if before == after and type(before) is type(after):
                 return NOTHING

@@ -145,16 +145,19 @@ def _aligned(by: Path, value: Path, reader: Reader, *, numeric: bool) -> Closure
 def _touching(feature: Feature, item: Closure | None, counts: Concerns) -> Closure:
     """With its channel, also what only belongs to the session."""
     channel = _channel(feature)
-    bare = feature.aggregate == "time_spent"
+    if feature.aggregate == "time_spent":
+        return lambda profile, event: (
+            (channel(None, event), TOUCH) if counts(event) and channel(None, event) is not None else None
+        )
 
     def touched(profile: Any, event: Any) -> Any:
         name = channel(None, event)
-        if name is None or (bare and not counts(event)):
+        if name is None:
             return None
-        found = None if bare or not counts(event) else True if item is None else item(None, event)
+        found = None if not counts(event) else True if item is None else item(None, event)
         if found is None:
             return (name, TOUCH)
-        return [(name, one) for one in (found if type(found) is list else (found,))] or (name, TOUCH)
+        return (name, found) if type(found) is not list else [(name, one) for one in found] or (name, TOUCH)
 
     return touched
 

@@ -13,7 +13,7 @@ from typing import Any
 from rtcdp import timestamps
 from rtcdp.rules.definitions import Definitions
 from rtcdp.rules.documents import Entry, Mapping, Scalar, Sequence, Value, to_plain
-from rtcdp.rules.expressions import Name, Node, walk
+from rtcdp.rules.expressions import Name, Node, Part, walk
 from rtcdp.rules.names import did_you_mean, listed
 from rtcdp.rules.options import EXPECT, SCENARIO, STEP
 from rtcdp.rules.reading import Reader
@@ -93,7 +93,10 @@ def uncovered(definitions: Definitions, scenarios: Iterable[Scenario]) -> list[s
     tags = {name for check in checks for name, value in check.tags.items() if value is not None}
     triggers = {name for check in checks for name in check.sent}
     stages = {check.stage for check in checks}
-    features = {name for check in checks for name in check.features} | _read_by(definitions, segments, tags, triggers, stages)
+    features = {name for check in checks for name in check.features}
+    for name in features & definitions.derived.keys():
+        features |= {node.name for node in walk(definitions.derived[name].value) if isinstance(node, Name | Part)}
+    features |= _read_by(definitions, segments, tags, triggers, stages)
     missing = [f"feature {name}" for name in definitions.features if name not in features]
     missing += [f"tag {name}" for name in definitions.tags if name not in tags]
     missing += [f"segment {name}" for name in definitions.segments if name not in segments]
@@ -117,7 +120,7 @@ def _read_by(definitions: Definitions, segments: set[str], tags: set[str], trigg
                 nodes += [definitions.tags[name].value, definitions.tags[name].when]
         node = nodes.pop()
         for item in walk(node) if node is not None else ():
-            if isinstance(item, Name) and item.kind == "feature":
+            if isinstance(item, Part) or (isinstance(item, Name) and item.kind == "feature"):
                 features.add(item.name)
             elif isinstance(item, Name) and item.kind in ("segment", "tag") and (item.kind, item.name) not in seen:
                 seen.add((item.kind, item.name))
@@ -262,7 +265,7 @@ class _Scenario:
             inside,
             outside,
             self._values(found.get("tags"), definitions.tags, "tag"),
-            self._values(found.get("features"), definitions.features, "feature"),
+            self._values(found.get("features"), {**definitions.features, **definitions.derived}, "feature"),
             next(iter(self._names(found.get("stage"), [stage.name for stage in definitions.stages], "stage")), ""),
             {name: self._json(item, "the values of a payload") if item else {} for name, item in sent.items()},
             self._reasons(found.get("not_sent")),
