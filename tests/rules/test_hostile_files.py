@@ -20,6 +20,7 @@ WORDS = """
 features: tags: segments: triggers: lists: tracking: identity: events: namespaces: properties: a: on: count: of: where: if: cap:
 payload: within: value: unless: same: after: times: per: type: paths: - { } [ ] , ? | > >- & * ! % @ ` ' " # &a *a !!str --- ...
 << ~ null : A B 1 30d a>1 properties.x traits.y scenarios: steps: event: at: +1h expect: in: sent: tags: occurred: -1h
+cuts: shadow: recency: true [1,2] score(a,b) tier rfm
 """
 BLANKS = ["\n", "\n  ", "\n    ", "\n      ", "\t", " ", "\x00", "\u2028", "\ufeff", "\ud800", "\x85"]
 PIECES = st.sampled_from([*WORDS.split(), *BLANKS])

@@ -170,6 +170,8 @@ lists: {l: [x, y]}
 triggers: {t: {on: {entered: buyers}, cap: {times: 1, per: 1d}, payload: {n: orders}}}
 tracking: {events: {A: {properties: {price: number}}}}
 identity: {blocked: [q]}
+cuts: {c: [1, 2], d: {recency: [1d], frequency: [1], monetary: [1]}}
+shadow: true
 scenarios: {s: [{at: +1h, event: A, times: 2, expect: {in: buyers, sent: {t: {n: 2}}, tags: {many: 2}}}]}
 """
 
