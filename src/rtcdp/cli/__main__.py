@@ -1,0 +1,5 @@
+"""`python -m rtcdp.cli`."""
+
+from rtcdp.cli import main
+
+main()

@@ -1,0 +1,117 @@
+"""Commands on one profile: what it holds, whose it is, and why."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rtcdp.cli.options import (
+    WRONG,
+    AppOption,
+    BootstrapOption,
+    ConfigOption,
+    JsonOption,
+    examples,
+    print_json,
+    settings_of,
+)
+
+commands = typer.Typer()
+
+
+@commands.command(
+    epilog=examples(
+        "rtcdp profile user_id:u000042 -b localhost:9092 -d examples/shop",
+        "rtcdp profile main/user_id:u000042 -b localhost:9092 --json",
+    )
+)
+def profile(
+    *,
+    key: Annotated[str, typer.Argument(help="NAMESPACE:VALUE, or the whole key TENANT/NAMESPACE:VALUE.", metavar="KEY")],
+    bootstrap: BootstrapOption = None,
+    definitions: Annotated[
+        Path | None, typer.Option("--definitions", "-d", help="Names for what the profile holds.", metavar="DIR")
+    ] = None,
+    app_name: AppOption = None,
+    json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Show a profile as it stands, from the changelog. Exit code 1 if there is none."""
+    from rtcdp.inspection import profile_at
+
+    found = profile_at(settings_of(config, bootstrap=bootstrap, definitions=definitions, app=app_name), key)
+    if found is None:
+        print(f"rtcdp: there is no profile {key}", file=sys.stderr)
+        raise typer.Exit(WRONG)
+    if json:
+        print_json(found.as_json())
+    else:
+        found.show()
+
+
+identity = typer.Typer(no_args_is_help=True, help="Who is whose: the identifiers of a person.", rich_markup_mode=None)
+
+
+commands.add_typer(identity, name="identity")
+
+
+@identity.command(
+    "show",
+    epilog=examples("rtcdp identity show user_id:u000042 -b localhost:9092", "rtcdp identity show anonymous_id:a-17 --json"),
+)
+def identity_show(
+    *,
+    key: Annotated[str, typer.Argument(help="NAMESPACE:VALUE of any of them, or TENANT/NAMESPACE:VALUE.", metavar="KEY")],
+    bootstrap: BootstrapOption = None,
+    app_name: AppOption = None,
+    json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Show the person an identifier belongs to, and who linked what, when, by which event. Exit code 1 if there is none."""
+    from rtcdp.inspection import people_of, show_people
+
+    found = people_of(settings_of(config, bootstrap=bootstrap, app=app_name), key)
+    if found is None:
+        print(f"rtcdp: nothing is known of {key}", file=sys.stderr)
+        raise typer.Exit(WRONG)
+    if json:
+        print_json(found)
+    else:
+        show_people(found)
+
+
+@commands.command(
+    epilog=examples(
+        "rtcdp why user_id:u000042 lapsed_buyers -b localhost:9092",
+        "rtcdp why user_id:u000042 trigger:win_back -b localhost:9092 --json",
+    )
+)
+def why(
+    *,
+    key: Annotated[str, typer.Argument(help="NAMESPACE:VALUE, or the whole key TENANT/NAMESPACE:VALUE.", metavar="KEY")],
+    name: Annotated[str, typer.Argument(help="A feature, tag, segment or trigger; `trigger:NAME` in doubt.", metavar="NAME")],
+    bootstrap: BootstrapOption = None,
+    definitions: Annotated[
+        Path | None, typer.Option("--definitions", "-d", help="In place of those in force.", metavar="DIR")
+    ] = None,
+    at: Annotated[
+        str | None, typer.Option(help="Answer for this time (RFC 3339, `now`), not the profile's own.", metavar="TIME")
+    ] = None,
+    app_name: AppOption = None,
+    json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Say why a profile is in a segment or not, has a tag, or got no message; and until when. Exit code 1 if there is none."""
+    from rtcdp.why import explanation_of, show
+
+    found = explanation_of(settings_of(config, bootstrap=bootstrap, definitions=definitions, app=app_name), key, name, at)
+    if found is None:
+        print(f"rtcdp: there is no profile {key}", file=sys.stderr)
+        raise typer.Exit(WRONG)
+    if json:
+        print_json(found)
+    else:
+        show(found)
