@@ -48,6 +48,7 @@ ROWS: Mapping[int, Callable[[Stage], Result]] = {
     17: state.row17,
     18: soak.row18,
     19: takeover.row19,
+    20: crashes.row20,
 }
 COLUMNS = ("row", "name", "events", "faults", "in txn", *BAD, "gap s", "caught up s", "control", "s")
 

@@ -79,15 +79,22 @@ def row1(stage: Stage) -> Result:
                 future.result()
             except Failed as failure:  # the others' results count all the same
                 result.fail(str(failure))
-    with stage.rig("kills-rocksdb", store="rocksdb") as rig:
-        crashes(stage, rig, result, [*STEPS, "start.restoring"] * stage.count(3, 1), stage.count(10, 1))
 
     result.control_red = red(lambda outcome: kill_control(stage, outcome))
     return result
 
 
-def kill_control(stage: Stage, outcome: Result) -> None:
-    with stage.rig("kills-control", off=("transaction",)) as rig:
+def row20(stage: Stage) -> Result:
+    """kill -9 of a worker that keeps its profiles in RocksDB"""
+    result = Result(20, "kill -9 of a worker that keeps its profiles in RocksDB", stage.seed, control="transactions off")
+    with stage.rig("rocksdb", store="rocksdb") as rig:
+        crashes(stage, rig, result, [*STEPS, "start.restoring"] * stage.count(3, 1), stage.count(10, 1))
+    result.control_red = red(lambda outcome: kill_control(stage, outcome, store="rocksdb"))
+    return result
+
+
+def kill_control(stage: Stage, outcome: Result, **settings: str) -> None:
+    with stage.rig("kills-control", off=("transaction",), **settings) as rig:
         with load(rig):
             crash(rig, "step3.triggers", 2)
             rig.start()
