@@ -74,6 +74,7 @@ def test_a_zip_bomb_is_not_unpacked() -> None:
         zlib.compress(b"zlib"),
         gzip.compress(b"wrong sum")[:-8] + bytes(8),
     ],
+    ids=["empty", "text", "cut", "two", "tail", "zlib", "sum"],  # the bytes hold the time
 )
 def test_what_is_no_gzip_is_refused(packed: bytes) -> None:
     assert refused([packed], packed=True) == "malformed_gzip"
