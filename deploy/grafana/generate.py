@@ -47,6 +47,13 @@ ROWS: dict[str, list[Panel]] = {
         Panel("Deliveries failed (objective 1 %)", {"{{destination}}": "rtcdp:delivery_failed:ratio1h"}, "percentunit"),
         Panel("Processes that answer", {"{{process}}": 'sum by (process) (up{job="rtcdp"})'}, kind="stat"),
         Panel("Profiles", {"profiles": "sum(rtcdp_profiles)"}, kind="stat"),
+        Panel(
+            "Definitions evaluated beside: differences a second, and profiles where they failed",
+            {
+                "differences": "sum(rate(rtcdp_shadow_differences_total[5m]))",
+                "failed": "sum(rate(rtcdp_shadow_failed_total[5m]))",
+            },
+        ),
         Panel("Events folded", {"events/s": "rtcdp:events:rate5m"}, "ops", "stat"),
     ],
     "Stream": [

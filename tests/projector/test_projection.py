@@ -60,6 +60,8 @@ def test_profiles_segments_identifiers_and_what_happened(log: Log, project: Proj
     assert flow == {
         "entered|buyers": "2",
         "entered|loyal": "1",
+        "identity||alias": "1",
+        "identity||detached": "1",
         "sent|thanks": "3",
         "not_sent|thanks|cap": "1",
         "tag|level": "3",

@@ -278,7 +278,8 @@ def test_every_function_can_be_called_and_is_described() -> None:
         "top": "top(views)",
         **{name: f"{name}(occurred)" for name in ("month", "weekday", "hour", "day")},
     }
-    assert examples.keys() == SIGNATURES.keys()
+    over_cuts = {"score", "tier", "rfm"}  # written out by the loader, which knows the cuts: tests/test_cutting.py
+    assert examples.keys() == SIGNATURES.keys() - over_cuts
     for name, text in examples.items():
         assert any(isinstance(node, Call) and node.function == name for node in walk(parse(text, BOTH)))
         assert SIGNATURES[name].about

@@ -84,6 +84,8 @@ class ViewEntries:
             return None
         if profile.alias:  # everything is at the person's own profile
             return key, offset, "", _in_order(({}, [], "", profile.alias)).decode()
+        if profile.fresh:  # an identifier of two people that has done nothing by itself
+            return key, offset, "", ""
         viewer = self._viewer(profile.switch)
         inside = viewer.memberships(profile)
         view = viewer.view(profile, len(value), inside)
@@ -107,7 +109,8 @@ def change_flow(value: bytes | None) -> Flow | None:
     if change is None or (at := timestamps.parse(change.at)) is None:
         return None
     detail = change.new if change.kind == "stage" else change.reason
-    what = f"{change.kind}|{change.name}" + (f"|{detail}" if detail else "")
+    name = "" if change.kind == "identity" else change.name  # there it is a profile key: as many as people
+    what = f"{change.kind}|{name}" + (f"|{detail}" if detail else "")
     return change.profile, change.seq, at, what, _text(value), ()
 
 

@@ -27,7 +27,7 @@ from rtcdp.errors import RtcdpError
 from rtcdp.local_process import LocalProcess, free_port
 from rtcdp.rules.loading import load
 from rtcdp.simulate.board import Board, ready, scrape
-from rtcdp.simulate.oracle import Differences, compare
+from rtcdp.simulate.oracle import Differences, compare, order_free
 from rtcdp.simulate.replay import replay
 from rtcdp.simulate.screen import draw, save_picture
 from rtcdp.simulate.shop import DAY_MS, Shop
@@ -97,7 +97,7 @@ def run(options: DemoOptions) -> Report:
             expected = list(replay((record.value for record in records), definitions, until))
             _await_ready(process, settings.metrics_port)
             found = _play(options, settings, records, until, len(expected), process)
-    differences = compare(expected, found.board.outputs)
+    differences = compare(expected, found.board.outputs, order_free(definitions))
     report = _report(found, differences)
     if options.live:
         _print(report)

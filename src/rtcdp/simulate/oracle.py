@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, NamedTuple
 
 import orjson
 
+from rtcdp.rules.definitions import Definitions
+from rtcdp.rules.expressions import Name, Node, Part, walk
+
 BEGINS_ANEW = frozenset({"alias", "detached", "freed"})
 """What may become of an identifier after which nothing of it holds any more."""
+
+
+_ORDER_FREE = frozenset({"count", "sum", "avg", "min", "max", "first_time", "last_time", "unique", "most_frequent"})
+"""Aggregates whose value is that of the set of events; others are exact within the newest entries they keep."""
 
 
 class Output(NamedTuple):
@@ -45,21 +53,48 @@ def identity(output: Output) -> tuple[str, str]:
     return output.topic, body["id"]
 
 
-def compare(expected: Iterable[Output], found: Iterable[Output]) -> Differences:
+def compare(
+    expected: Iterable[Output], found: Iterable[Output], order_free: Callable[[str], bool] = lambda _: True
+) -> Differences:
     """Compare two sets of outputs, in any order. Repeats in `found` beyond those in `expected` are extra.
 
     Where identifiers became one person, what was put out on the way depends on which record came first, the link or the
     next event: there the identities and what holds at the end are compared, everywhere else every record.
+
+    order_free: whether a tag or segment is the same at the end in whatever order a person's events came (`order_free`).
     """
     expected, found = list(expected), list(found)
     linked = _linked(expected) | _linked(found)
     differences = _compare_records(
         [output for output in expected if output.key not in linked], [output for output in found if output.key not in linked]
     )
-    wanted, there = (_at_the_end(output for output in outputs if output.key in linked) for outputs in (expected, found))
+    ends = [_at_the_end(output for output in outputs if output.key in linked) for outputs in (expected, found)]
+    wanted, there = ({what: end[what] for what in end if what[1] == "identity" or order_free(what[2])} for end in ends)
     differences.missing += [wanted[what] for what in wanted.keys() - there.keys()]
     differences.extra += [there[what] for what in there.keys() - wanted.keys()]
     return differences
+
+
+def order_free(definitions: Definitions) -> Callable[[str], bool]:
+    """Which tags and segments read nothing but features that are exact in any order of the same events."""
+    rules: dict[str, list[Node]] = {name: [segment.condition] for name, segment in definitions.segments.items()}
+    rules |= {name: [tag.value, *([tag.when] if tag.when else [])] for name, tag in definitions.tags.items()}
+
+    def reads(node: Name) -> bool:
+        if node.kind == "feature":
+            feature = definitions.features[node.name]
+            bounded = feature.by or feature.reset_on or feature.current or feature.gap or feature.gaps
+            return feature.aggregate in _ORDER_FREE and not bounded
+        return node.kind == "list" or (node.kind != "stage" and known(node.name))
+
+    @cache
+    def known(name: str) -> bool:
+        nodes = [node for top in rules.get(name, ()) for node in walk(top)]
+        return all(reads(node) for node in nodes if isinstance(node, Name)) and not any(
+            isinstance(node, Part) for node in nodes
+        )
+
+    return known
 
 
 def _compare_records(expected: list[Output], found: list[Output]) -> Differences:
