@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from rtcdp import profile as profiles
-from rtcdp.linking import MOST_HOPS, Strength
+from rtcdp.linking import Strength, one_more
 from rtcdp.profile import Profile
 from rtcdp.records import Forward, Link, Merge, Release, encode
 
@@ -66,7 +66,7 @@ class Actors:
         if answer.kind == "give":
             self._give(profile, link)
         elif answer.kind == "tell":
-            told = msgspec.structs.replace(link, to=answer.to, hops=_next(link.hops))
+            told = msgspec.structs.replace(link, to=answer.to, hops=one_more(link.hops))
             self._append(answer.of, encode(told))
         elif answer.kind == "detach":
             self._detach(profile, link.received, "detached", link.id)
@@ -81,7 +81,7 @@ class Actors:
     def merge(self, profile: Profile, merge: Merge) -> None:
         """The state of another identifier becomes part of this person's."""
         if profile.alias:
-            passed_on = msgspec.structs.replace(merge, hops=_next(merge.hops))
+            passed_on = msgspec.structs.replace(merge, hops=one_more(merge.hops))
             self._append(profile.alias, encode(passed_on))
             return
         other = profiles.decode(merge.of, merge.state)
@@ -95,7 +95,7 @@ class Actors:
 
     def pass_on(self, profile: Profile, event: bytes, hops: int = 0) -> None:
         """An event has reached an alias."""
-        forward = Forward(of=profile.key, event=msgspec.Raw(event), hops=_next(hops))
+        forward = Forward(of=profile.key, event=msgspec.Raw(event), hops=one_more(hops))
         self._append(profile.alias, encode(forward))
 
     def _give(self, profile: Profile, link: Link) -> None:
@@ -104,7 +104,7 @@ class Actors:
             if profile.wake_at <= link.received:
                 self._engine.advance(profile, link.received, self._outbox, simulated=link.simulated)
             profile.now = max(profile.now, link.received)
-        if not profile.fresh:  # it may have ended just now
+        if not profile.fresh or profile.consent:  # it may have ended just now
             state = profiles.encode(profile)
             if len(state) > MOST_STATE:
                 self._put_out(profile, link.to, "refused", link.id)
@@ -130,11 +130,3 @@ class Actors:
     def _put_out(self, profile: Profile, other: str, reason: str, message_id: str) -> None:
         self._outbox.begin("merge", message_id, other)
         self._outbox.identity(profile, other, reason)
-
-
-def _next(hops: int) -> int:
-    """One more. Raises ValueError where a record has been passed on too often: no chain is that long."""
-    if hops >= MOST_HOPS:
-        message = f"passed on {hops} times"
-        raise ValueError(message)
-    return hops + 1

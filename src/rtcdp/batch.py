@@ -19,7 +19,8 @@ from rtcdp.outbox import Outbox
 from rtcdp.outputs import Change, Difference, Origin
 from rtcdp.position import Position, SwitchPoint
 from rtcdp.profile import Profile
-from rtcdp.records import Forward, Merge, Switch, Tick
+from rtcdp.records import Command, Forward, Merge, Switch, Tick
+from rtcdp.rights import Rights
 from rtcdp.shadow import Shadow
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ class Batch:
         self._outbox = Outbox(switch.version)
         self._switch = switch.number
         self._actors = Actors(self._engine, self._outbox, self._append)
+        self._rights = Rights(self._engine, self._outbox, self._append)
         self._shadow = self._shadow_of(switch)
 
     def _shadow_of(self, switch: SwitchPoint) -> Shadow | None:
@@ -141,8 +143,8 @@ class Batch:
         return self._close()
 
     def _is_repeat(self, record: Any, origins: dict[str, int]) -> bool:
-        """Whether an explicit tick came before."""
-        if type(record) is not Tick or not record.source:
+        """Whether an explicit tick, or a command, came before."""
+        if not isinstance(record, Tick | Command) or not record.source:
             return False
         if record.offset <= origins.get(record.source, -1):
             return True
@@ -257,9 +259,9 @@ class Batch:
             self._refuse("fold_failed", error, offset, key, written)
 
     def _identify(self, record: Any, offset: int, key: bytes | None, value: bytes | None) -> None:
-        """A link, a release, a state handed over, or an event passed on."""
+        """A link, a release, a state handed over, an event passed on, or a command."""
         if key is None or value is None:
-            self._refuse("missing_key", "a record of identity has no key", offset, key, value)
+            self._refuse("missing_key", "a record about one person has no key", offset, key, value)
             return
         profile = self._touched.get(key) or self._load(key)
         if type(record) is not Forward:
@@ -274,10 +276,11 @@ class Batch:
             self._fold_event(profile, event, written, offset, key, record.hops)
             return
 
+        take = self._rights.obey if isinstance(record, Command) else self._actors.take
         if not self._careful:
-            self._actors.take(profile, record)
+            take(profile, record)
             return
-        wrong = self._try(profile, key, record, lambda profile: self._actors.take(profile, record))
+        wrong = self._try(profile, key, record, lambda profile: take(profile, record))
         if wrong and type(record) is Merge:  # what another identifier has gathered is not lost to a dead letter
             self._touched[key].owed.append(value)
             self._touched[key].fresh = False

@@ -81,6 +81,14 @@ class Strength:
         return min(same)[1] if len(same) >= self.limit(space) else ""
 
 
+def one_more(hops: int) -> int:
+    """Count a passing on. Raises ValueError where a record has been passed on too often: no chain is that long."""
+    if hops >= MOST_HOPS:
+        message = f"passed on {hops} times"
+        raise ValueError(message)
+    return hops + 1
+
+
 def namespace(key: str) -> str:
     """The namespace of a profile key."""
     return key.partition("/")[2].partition(":")[0]

@@ -24,7 +24,7 @@ def unite(profile: Profile, other: Profile, compiled: Compiled) -> None:
     """
     profile.now = now = max(profile.now, other.now)
     profile.seq = max(profile.seq, other.seq)
-    profile.fresh = False
+    profile.fresh = profile.fresh and other.fresh
     profile.born = min(profile.born, other.born)
     for name, entry in other.traits.items():
         mine = profile.traits.get(name)
@@ -45,7 +45,9 @@ def unite(profile: Profile, other: Profile, compiled: Compiled) -> None:
     for key, due in other.schedules.items():
         profile.schedules[key] = min(due, profile.schedules.get(key, due))
     for purpose, answer in other.consent.items():
-        profile.consent.setdefault(purpose, answer)
+        said = profile.consent.get(purpose)
+        if said is None or (answer.at, answer.id, said.granted) > (said.at, said.id, answer.granted):
+            profile.consent[purpose] = answer
     for key, said in other.links.items():
         profile.links.setdefault(key, said)
     profile.seen, profile.known = united_ids(profile.seen, other.seen), None

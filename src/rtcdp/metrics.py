@@ -23,6 +23,7 @@ OTHER = "other"
 REASONS = frozenset(events.REASONS) | {
     "dropped",  # by the tracking plan: counted, no dead letter
     "unknown_command",
+    "bad_key",  # of a command: its record's key is no profile key
     "undecodable_record",
     "missing_key",
     "fold_failed",

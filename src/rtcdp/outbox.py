@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rtcdp.rules.compiled_triggers import CompiledTrigger
     from rtcdp.rules.programs import Deliver
 
-Cause = Literal["event", "time", "definitions", "merge"]
+Cause = Literal["event", "time", "definitions", "merge", "command"]
 
 
 class Outbox:
@@ -60,7 +60,7 @@ class Outbox:
     def change(
         self,
         profile: Profile,
-        kind: Literal["entered", "exited", "tag", "stage"],
+        kind: Literal["entered", "exited", "tag", "stage", "consent"],
         name: str,
         old: Any = None,
         new: Any = None,

@@ -16,11 +16,12 @@ class Change(msgspec.Struct, omit_defaults=True, gc=False):
     id:         hash of profile, definition, version, kind, instant, cause and ordinal: the same in every attempt.
     kind:       what happened; `shadow`: what a version evaluated beside the live one did differently.
     profile:    profile key.
-    name:       the segment, tag or trigger; `stage` for a stage; for `identity` the profile key of the other side.
+    name:       the segment, tag or trigger; `stage` for a stage; for `identity` the profile key of the other side; for
+                `consent` the purpose, `@channel` or `purpose@channel`.
     at:         the instant it happened: the due instant for what time did.
-    cause:      `event`, `time` or `definitions`; `merge`: two profiles became one.
-    message_id: the event's message id where the cause is an event; of a merge: of the event that said so.
-    old, new:   value before and after, for tags and stages.
+    cause:      `event`, `time`, `definitions` or `command`; `merge`: two profiles became one.
+    message_id: the event's message id where the cause is an event; of a merge: of the event that said so; the id of a command.
+    old, new:   value before and after, for tags, stages and answers (null: none was given).
     reason:     why a trigger was not sent, for decisions: again, cancelled, cap, cooldown, expired, holdout, max_age,
                 priority, quiet, running, superseded, too_many, withdrawn. Of `identity`: alias (this profile belongs to
                 the other and ends here), merged (the other is part of this one), detached (belongs to nobody from here
@@ -36,11 +37,11 @@ class Change(msgspec.Struct, omit_defaults=True, gc=False):
     """
 
     id: str
-    kind: Literal["entered", "exited", "tag", "stage", "not_sent", "identity", "shadow"]
+    kind: Literal["entered", "exited", "tag", "stage", "not_sent", "identity", "consent", "shadow"]
     profile: str
     name: str
     at: str
-    cause: Literal["event", "time", "definitions", "merge"]
+    cause: Literal["event", "time", "definitions", "merge", "command"]
     version: str
     seq: int
     message_id: str = ""
@@ -76,7 +77,7 @@ class TriggerData(msgspec.Struct, omit_defaults=True, kw_only=True, gc=False):
 
     profile: str
     trigger: str
-    cause: Literal["event", "time", "definitions", "merge"]
+    cause: Literal["event", "time", "definitions", "merge", "command"]
     message_id: str = ""
     occurred: str
     received: str

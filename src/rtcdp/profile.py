@@ -53,6 +53,24 @@ class Start(msgspec.Struct, array_like=True):
     contends: bool = False
 
 
+class Answer(msgspec.Struct, array_like=True):
+    """What a person said about a purpose or a channel. New fields go to the end, with a default. Times in ms.
+
+    granted: yes or no.
+    at, id:  when it was said, and by which event or command; the later one counts, by these two.
+    by:      who set it by hand; empty where an event said it.
+    since:   what occurs from then on is covered by it.
+    until:   when it ends; 0: never.
+    """
+
+    granted: bool
+    at: int
+    id: str
+    by: str = ""
+    since: int = 0
+    until: int = 0
+
+
 _SHORT = {"sent": "s", "cancelled": "c", "false": "f", "false_at": "a", "last": "l", "latest": "i", "until": "u", "picked": "p"}
 
 
@@ -86,7 +104,7 @@ class _Body(msgspec.Struct, array_like=True):
     segments: dict[str, int] = {}
     triggers: dict[str, Memory] = {}
     waiting: dict[str, Start] = {}
-    consent: dict[str, Any] = {}
+    consent: dict[str, Answer] = {}
     seen: bytes = b""
     failures: int = 0
     born: int = 0
@@ -94,7 +112,7 @@ class _Body(msgspec.Struct, array_like=True):
     stage: list[Any] = []
     alias: str = ""
     links: dict[str, list[Any]] = {}
-    detached: int = 0  # 2: and no event since
+    detached: int = 0  # 2: and no event since; 3: not detached, and no event
     owed: list[bytes] = []
     shadow: bytes = b""
 
@@ -130,7 +148,7 @@ class Profile:
     segments: slot key of a segment -> when it was entered (ms). Only those it is in.
     triggers: slot key of a trigger, group or channel -> its memory.
     waiting:  key of a trigger's instance (see `rtcdp.triggers`) -> the start that waits.
-    consent:  purpose -> answer.
+    consent:  purpose, `@channel` or `purpose@channel` -> answer.
     seen:     message ids: `_SEEN_ENTRY` bytes each, oldest first.
     known:    hashes of these, and of a few forgotten ones: made when first needed, never written.
     failures: how often in a row waking it has raised.
@@ -184,7 +202,7 @@ class Profile:
         self.segments: dict[str, int] = {}
         self.triggers: dict[str, Memory] = {}
         self.waiting: dict[str, Start] = {}
-        self.consent: dict[str, Any] = {}
+        self.consent: dict[str, Answer] = {}
         self.seen = b""
         self.failures = 0
         self.schedules: dict[str, int] = {}
@@ -203,8 +221,8 @@ class Profile:
 
     @property
     def is_kept(self) -> bool:
-        """Whether there is anything to keep: an event, or that the identifier was detached."""
-        return not self.fresh or self.detached
+        """Whether there is anything to keep: an event, what was answered, or that the identifier was detached."""
+        return not self.fresh or self.detached or bool(self.consent)
 
     def trait(self, name: str) -> Any:
         """Value of a trait; None where it is missing or removed."""
@@ -279,7 +297,7 @@ def encode(profile: Profile) -> bytes:
         profile.stage,
         profile.alias,
         profile.links,
-        profile.detached + profile.fresh if profile.detached else 0,
+        profile.detached + profile.fresh if profile.detached else 3 * profile.fresh,
         profile.owed,
         b"" if shadow is None else encode(shadow),
     )
@@ -329,7 +347,7 @@ def decode(key: str, data: bytes) -> Profile:
     profile.stage = body.stage
     profile.alias = body.alias
     profile.links = body.links
-    profile.detached = body.detached > 0
+    profile.detached = 0 < body.detached < 3
     profile.owed = body.owed
     profile.fresh = body.detached > 1
     profile.shadow = decode(key, body.shadow) if body.shadow else None

@@ -91,6 +91,45 @@ class Forward(msgspec.Struct, tag_field="kind", tag="forward", omit_defaults=Tru
     hops: int = 0
 
 
+class Command(msgspec.Struct, tag_field="kind", omit_defaults=True, kw_only=True):
+    """What somebody asked for one person: a record of `commands` (its Kafka key is the profile key), and then of the log.
+
+    id:        of the request.
+    by:        who asked for it; reason: why.
+    at:        when it counts from (ms); 0: when it was received.
+    received:  when it entered (ms); 0 where all time is simulated: then it moves none. Set by ingest, as what follows.
+    source, offset: origin, as of `Event`; empty where it was passed on.
+    simulated: as of `Event`.
+    hops:      how often it was passed on; bounded.
+    """
+
+    id: str
+    by: str = ""
+    reason: str = ""
+    at: int = 0
+    received: int = 0
+    source: str = ""
+    offset: int = -1
+    simulated: bool = False
+    hops: int = 0
+
+
+class Consent(Command, tag="consent"):
+    """What the person agrees to and what not.
+
+    answers: purpose (`marketing`), channel (`@email`) or a purpose on a channel (`marketing@email`) -> yes, no, or None:
+             as if it had never been answered.
+    until:   when the answers end (ms); 0: never.
+    """
+
+    answers: dict[str, bool | None]
+    until: int = 0
+
+
+PersonalCommand = Consent
+"""Every kind of command. Another kind joins this union and the table of `rtcdp.rights`."""
+
+
 class Tick(msgspec.Struct, tag_field="kind", tag="tick", omit_defaults=True, kw_only=True):
     """Time, as a record of a partition: wakes the `wake` profiles that are due first, by (wake_at, key).
 
@@ -121,7 +160,7 @@ class Switch(msgspec.Struct, tag_field="kind", tag="switch", omit_defaults=True,
     shadow: str = ""
 
 
-Record = Event | Link | Release | Merge | Forward | Tick | Switch
+Record = Event | Link | Release | Merge | Forward | PersonalCommand | Tick | Switch
 
 encode = msgspec.json.Encoder().encode
 decode = msgspec.json.Decoder(Record).decode

@@ -10,7 +10,8 @@ import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from rtcdp import preflight
-from rtcdp.commands import tick
+from rtcdp.commands import send, tick
+from rtcdp.records import Consent
 from rtcdp.worker.main import run
 from tests.worker.conftest import Deploy, Deployment, wait_for
 
@@ -104,6 +105,24 @@ def start_in_vain(shop: Deployment, capsys: pytest.CaptureFixture[str], **flags:
 def topics_of(shop: Deployment) -> set[str]:
     admin = AdminClient({"bootstrap.servers": shop.settings.bootstrap})
     return {name for name in admin.list_topics(timeout=10).topics if name.startswith(shop.name)}
+
+
+def test_a_command_about_a_person_is_done(deploy: Deploy) -> None:
+    shop = deploy()
+    shop.worker().ready()
+    shop.send(event(1, "Order Completed"))
+    key = b"main/user_id:u1"
+    send(shop.settings, key, Consent(id="r1", by="ops", reason="asked by phone", answers={"marketing": False}))
+    send(shop.settings, b"nobody", Consent(id="r2", answers={"marketing": False}))
+
+    def done() -> list[dict[str, Any]]:
+        return [change for change in shop.records(shop.settings.profile_changes) if change["kind"] == "consent"]
+
+    (change,) = wait_for(done, what="the command")
+    assert (change["profile"], change["name"], change["new"]) == (key.decode(), "marketing", False)
+    assert (change["cause"], change["message_id"]) == ("command", "r1")
+    (letter,) = wait_for(lambda: shop.records(shop.settings.events_dlq), what="the dead letter")
+    assert letter["reason"] == "bad_key"
 
 
 def test_a_start_without_a_broker(deploy: Deploy, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

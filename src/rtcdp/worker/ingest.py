@@ -29,7 +29,7 @@ from rtcdp.transport.app import App
 from rtcdp.transport.bounds import bounds
 from rtcdp.transport.gapless import GaplessProducer
 from rtcdp.transport.owner import Batch, Owner
-from rtcdp.worker.explicit_ticks import ExplicitTicks
+from rtcdp.worker.command_queue import CommandQueue
 from rtcdp.worker.ingest_versions import IngestPlan, Plans
 from rtcdp.worker.lanes import Lane
 from rtcdp.worker.progress import Progress, ProgressTable, ProgressWriter
@@ -105,7 +105,7 @@ class Ingest:
         self._ends = Ends(app.kafka, settings.app)
         self._lanes: dict[TP, Lane] = {}
         self._generations: dict[str, int] = {}
-        self._commands: dict[TP, ExplicitTicks] = {}
+        self._commands: dict[TP, CommandQueue] = {}
         self._serving: asyncio.Task[None] | None = None
         self._settled = asyncio.Event()
         self._settled.set()
@@ -172,8 +172,14 @@ class Ingest:
             self._lanes[tp] = lane
             if tp.topic == self._settings.commands:
                 topics = frozenset(self._cluster.topic_ids[topic] for topic in self._sources)
-                self._commands[tp] = ExplicitTicks(
-                    source, self._producer, self._target, self._cluster.partitions[self._target], topics
+                self._commands[tp] = CommandQueue(
+                    source,
+                    self._producer,
+                    self._target,
+                    self._cluster.partitions[self._target],
+                    topics,
+                    arrival=self._arrival,
+                    room=self._room,
                 )
         await self._announce(announced)
         return starts
@@ -326,7 +332,7 @@ class Ingest:
             self._metrics.fixed(ingestor.counts)
             ingestor.counts.clear()
 
-    def _command(self, commands: ExplicitTicks, tp: TP, lane: Lane, messages: Sequence[Message], dead: Counter[str]) -> None:
+    def _command(self, commands: CommandQueue, tp: TP, lane: Lane, messages: Sequence[Message], dead: Counter[str]) -> None:
         def bury(message: Message) -> Callable[[Unfit], None]:
             def report(unfit: Unfit) -> None:
                 dead[unfit.reason] += 1
@@ -335,7 +341,7 @@ class Ingest:
             return report
 
         for message in messages:
-            commands.take(message.offset() or 0, message.value(), bury(message))
+            commands.take(message.offset() or 0, message.key(), message.value(), message.timestamp()[1], bury(message))
         commands.carry_out(self._table.done)
 
     def _bury(self, tp: TP, lane: Lane, message: Message, unfit: Unfit) -> None:

@@ -1,0 +1,52 @@
+"""What a person, or who acts for them, asked for: commands of the log, each done by one function. Pure.
+
+A command to an alias is passed on to the person that the identifier belongs to, as events are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from rtcdp import consents
+from rtcdp.linking import one_more
+from rtcdp.profile import Profile
+from rtcdp.records import Command, Consent, encode
+
+if TYPE_CHECKING:
+    from rtcdp.actors import Append
+    from rtcdp.engine import Engine
+    from rtcdp.outbox import Outbox
+
+
+class Rights:
+    """Commands under one version of the definitions.
+
+    append: queues a record for a profile key: (key, record of `profile-events`).
+    """
+
+    def __init__(self, engine: Engine, outbox: Outbox, append: Append) -> None:
+        self._engine = engine
+        self._outbox = outbox
+        self._append = append
+
+    def obey(self, profile: Profile, command: Command) -> None:
+        """Do what a command asks for, at its time."""
+        if profile.alias:
+            passed_on = msgspec.structs.replace(command, source="", offset=-1, hops=one_more(command.hops))
+            self._append(profile.alias, encode(passed_on))
+            return
+        if profile.wake_at <= command.received:
+            self._engine.advance(profile, command.received, self._outbox, simulated=command.simulated)
+        profile.now = max(profile.now, command.received)
+        self._outbox.begin("command", command.id)
+        _KINDS[type(command)](self, profile, command)
+
+    def consent(self, profile: Profile, command: Consent) -> None:
+        """Answers set by hand."""
+        consents.take(profile, command, self._outbox)
+
+
+_KINDS: dict[type[Command], Callable[[Rights, Profile, Any], None]] = {Consent: Rights.consent}

@@ -1,0 +1,141 @@
+"""Commands of one partition of `commands`, carried out in their order: ticks once ingest has passed what was there before."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+import msgspec
+
+from rtcdp import commands, records
+from rtcdp.commands import TickCommand
+from rtcdp.errors import Unfit
+from rtcdp.identity import parse_profile_key
+from rtcdp.records import TICK_KEY, PersonalCommand, Tick, encode
+
+logger = logging.getLogger(__name__)
+
+WAKES = 1_000
+"""Profiles that the tick itself wakes; the owner of each partition appends further ticks for the others."""
+
+Bury = Callable[[Unfit], None]
+
+
+class Producing(Protocol):
+    """What is needed of a `GaplessProducer`."""
+
+    def produce(
+        self, topic: str, key: bytes | None, value: bytes | None, *, source: str, offset: int, partition: int | None = None
+    ) -> None:
+        """Queue a record."""
+
+
+class CommandQueue:
+    """The commands of one partition. One that waits holds back those behind it: origins must not go down.
+
+    source:     `<topic id>/<partition>`, the origin of what they make.
+    target:     `profile-events`; partitions: how many it has: a tick goes to each.
+    topics:     ids of the source topics that this deployment reads; ends of others are not waited for.
+    arrival:    whether time is that of arrival; else all sources' time is simulated, and a command moves none.
+    room:       largest key and value together (bytes) that the target takes.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        producer: Producing,
+        target: str,
+        partitions: int,
+        topics: frozenset[str],
+        *,
+        arrival: bool = True,
+        room: int = 1_000_000,
+    ) -> None:
+        self._source = source
+        self._producer = producer
+        self._target = target
+        self._partitions = partitions
+        self._topics = topics
+        self._arrival = arrival
+        self._room = room
+        self._waiting: deque[tuple[int, TickCommand | Callable[[], None]]] = deque()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def take(self, offset: int, key: bytes | None, value: bytes | None, appended: int, bury: Bury) -> None:
+        """The next command. What is none is given to `bury` when its turn comes.
+
+        appended: append time of its record (ms).
+        """
+        try:
+            command = commands.decode(b"" if value is None else value)
+            if isinstance(command, TickCommand):
+                self._take_tick(offset, command)
+                return
+            whose, record = self._personal(key, command, offset, appended)
+        except msgspec.ValidationError as error:
+            unfit = Unfit("unknown_command", str(error)[:200])
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            unfit = Unfit("malformed_json", str(error)[:200])
+        except Unfit as error:
+            unfit = error
+        else:
+            make = self._producer.produce
+            self._waiting.append((offset, lambda: make(self._target, whose, record, source=self._source, offset=offset)))
+            return
+        self._waiting.append((offset, lambda: bury(unfit)))
+
+    def carry_out(self, done: Callable[[str], int]) -> int:
+        """Do what can be done now; returns how many commands that was.
+
+        done: up to which offset a source partition's records are in `profile-events`, acknowledged.
+        """
+        count = 0
+        while self._waiting:
+            offset, command = self._waiting[0]
+            try:
+                if not isinstance(command, TickCommand):
+                    command()
+                elif any(done(source) < end for source, end in command.ends.items() if self._read_here(source)):
+                    break
+                else:
+                    self._tick(command, offset)
+            except BufferError:  # the producer is full: it is done again, and the fold drops what it has seen
+                break
+            count += 1
+            self._waiting.popleft()
+        return count
+
+    def _personal(self, key: bytes | None, command: PersonalCommand, offset: int, appended: int) -> tuple[bytes, bytes]:
+        """Key and value of the record of the log that a command becomes. Raises Unfit."""
+        try:
+            parse_profile_key(key or b"")
+        except ValueError as error:
+            raise Unfit("bad_key", f"the record's key is to be a profile key: {error}"[:200]) from None
+        assert key is not None  # noqa: S101  it was parsed
+        where = {"source": self._source, "offset": offset, "hops": 0}
+        if self._arrival:
+            where |= {"received": appended, "at": min(command.at or appended, appended), "simulated": False}
+        else:
+            where |= {"received": 0, "simulated": True}
+        record = records.encode(msgspec.structs.replace(command, **where))
+        if len(key) + len(record) > self._room:
+            raise Unfit("too_large", f"{len(record)} bytes, {self._target} takes {self._room}")
+        return key, record
+
+    def _take_tick(self, offset: int, command: TickCommand) -> None:
+        strange = [source for source in command.ends if not self._read_here(source)]
+        if strange:
+            logger.warning("a tick command names %s, which is no source here: it is not waited for", strange[0])
+        self._waiting.append((offset, command))
+
+    def _read_here(self, source: str) -> bool:
+        return source.rpartition("/")[0] in self._topics
+
+    def _tick(self, command: TickCommand, offset: int) -> None:
+        record = encode(Tick(time=command.time, wake=WAKES, simulated=True, source=self._source, offset=offset))
+        for partition in range(self._partitions):
+            self._producer.produce(self._target, TICK_KEY, record, source=self._source, offset=offset, partition=partition)
