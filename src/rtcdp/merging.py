@@ -45,8 +45,8 @@ def unite(profile: Profile, other: Profile, compiled: Compiled) -> None:
     for key, due in other.schedules.items():
         profile.schedules[key] = min(due, profile.schedules.get(key, due))
     for purpose, answer in other.consent.items():
-        said = profile.consent.get(purpose)
-        if said is None or (answer.at, answer.id, said.granted) > (said.at, said.id, answer.granted):
+        known = profile.consent.get(purpose)
+        if known is None or (answer.at, answer.id, known.granted) > (known.at, known.id, answer.granted):
             profile.consent[purpose] = answer
     for key, said in other.links.items():
         profile.links.setdefault(key, said)

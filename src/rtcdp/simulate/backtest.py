@@ -66,7 +66,12 @@ class Tally(Outbox):
             self.wakes += 1
 
     def change(
-        self, profile: Profile, kind: Literal["entered", "exited", "tag", "stage", "consent"], name: str, old: Any = None, new: Any = None
+        self,
+        profile: Profile,
+        kind: Literal["entered", "exited", "tag", "stage", "consent"],
+        name: str,
+        old: Any = None,
+        new: Any = None,
     ) -> None:
         """Count a change."""
         self.moves[kind, name if kind != "stage" else new or ""] += 1
