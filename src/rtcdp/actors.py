@@ -89,8 +89,7 @@ class Actors:
             self._engine.advance(profile, merge.received, self._outbox, simulated=merge.simulated)
         profile.now = max(profile.now, merge.received)
         profile.links.setdefault(merge.of, [merge.received, merge.id])
-        revealed = max(profile.now, other.now) if merge.simulated else merge.received
-        self._engine.merge(profile, other, merge.id, self._outbox, revealed=revealed)
+        self._engine.merge(profile, other, merge.id, self._outbox, revealed=merge.received, simulated=merge.simulated)
         self._put_out(profile, merge.of, "merged", merge.id)
 
     def pass_on(self, profile: Profile, event: bytes, hops: int = 0) -> None:

@@ -17,7 +17,7 @@ from rtcdp.schedules import local_zone
 from rtcdp.triggers import KEY, decided, may_again, memory_of, not_sent, remember
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from rtcdp.outbox import Outbox
     from rtcdp.rules.compiled_triggers import CompiledLimits, CompiledTrigger
@@ -188,24 +188,48 @@ def _stopped(profile: Profile, trigger: CompiledTrigger, limits: tuple[CompiledL
 def _send(profile: Profile, trigger: CompiledTrigger, key: str, message: Deliver, outbox: Outbox) -> None:
     """Send, or give nothing to the control arm. Both count for the trigger's own caps, so that the arms stay alike."""
     start, now, arm, by = profile.waiting[key], profile.now, "", ""
+    mixed = False
     for limit in trigger.limits[message.channel]:
         if limit.limits.holdout and arm != "control":
             arm = "control" if in_control(profile.key, limit.owner or trigger.name, limit.limits.holdout) else "treated"
             by = limit.owner if arm == "control" else ""
+        if limit.limits.holdout:
+            held = profile.triggers.get(limit.key)
+            mixed = mixed or (held is not None and held.mixed)
     for limit in trigger.limits[message.channel]:
         if limit.keep and not (limit.owner and arm == "control"):
             memory = memory_of(profile, limit.key)
-            memory.sent = [*memory.sent, now][-limit.keep :]
+            sent = [*memory.sent, now]
+            if len(sent) > 1 and sent[-2] > now:  # the other side of a merge has sent later
+                sent.sort()
+            memory.sent = sent[-limit.keep :]
     if trigger.group is not None:
         memory_of(profile, trigger.group.key).picked = now
     if message.once:
         remember(profile, trigger, key, start.occurred)
     if arm == "control":
-        not_sent(profile, trigger, outbox, "holdout", by, message.name, arm)
+        not_sent(profile, trigger, outbox, "holdout", by, message.name, "changed" if mixed else arm)
         return
     payload = {name: value(profile, start.captured) for name, value in message.payload}
-    outbox.trigger(profile, trigger, start, payload, message, arm)
+    outbox.trigger(profile, trigger, start, payload, message, "changed" if mixed else arm)
     decided(profile, trigger, "sent")
+
+
+def changed_arms(
+    profile: Profile, other: Profile, triggers: Iterable[CompiledTrigger]
+) -> list[tuple[CompiledLimits, str, str, str]]:
+    """Holdouts that treated `other` unlike the profile that it becomes part of: (limits, trigger's name, arm, arm before)."""
+    found: dict[str, tuple[CompiledLimits, str, str, str]] = {}
+    for trigger in triggers:
+        memory = other.triggers.get(trigger.key)
+        if memory is None or not (memory.sent or any(what in ("sent", "holdout") for _, what, _ in memory.last)):
+            continue
+        for limit in (limit for limits in trigger.limits.values() for limit in limits if limit.limits.holdout):
+            name, share = limit.owner or trigger.name, limit.limits.holdout
+            arm, before = (in_control(key, name, share) for key in (profile.key, other.key))
+            if arm != before:
+                found[limit.key] = (limit, trigger.name, *("control" if one else "treated" for one in (arm, before)))
+    return list(found.values())
 
 
 def in_control(key: str, owner: str, share: float) -> bool:

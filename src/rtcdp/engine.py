@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from rtcdp import deciding, expiry, schedules, stages, triggers
+from rtcdp import deciding, expiry, overdue, schedules, stages, triggers
 from rtcdp.aggregates import NEVER
 from rtcdp.merging import unite
 from rtcdp.rules.functions import same
@@ -270,25 +270,34 @@ class Engine:
                 triggers.migrate(profile, trigger, new, outbox)
         self._settle(profile, tuple(range(len(compiled.rules))), outbox, "definitions", revealed)
 
-    def merge(self, profile: Profile, other: Profile, message_id: str, outbox: Outbox, *, revealed: int) -> None:
+    def merge(
+        self, profile: Profile, other: Profile, message_id: str, outbox: Outbox, *, revealed: int, simulated: bool
+    ) -> None:
         """Make everything of `other` part of the profile; both have been advanced to the merge.
 
         Waiting triggers are looked at again over the union, then every rule, and only real differences are put out. A
-        segment that `other` was in already starts no trigger: what was decided there is decided.
+        segment that `other` was in already starts no trigger: what was decided there is decided. What one side has still
+        to decide by the time of the other is decided at its own instant (see `rtcdp.overdue`).
 
-        revealed: time (ms) of the merge record, as for `advance`.
+        revealed, simulated: time (ms) of the merge record, and whether time is simulated, as for `advance`.
         """
         outbox.begin("merge", message_id, other.key)
         passed = {trigger.key for rule in self._rules if rule.key in other.segments for trigger in rule.entered}
+        since, due = overdue.owed(profile, other)
+        arms = deciding.changed_arms(profile, other, self.compiled.triggers)
         unite(profile, other, self.compiled)
+        for limit, name, arm, before in arms:
+            triggers.memory_of(profile, limit.key).mixed = True
+            outbox.arm(profile, other.key, limit.owner or name, arm, before)
         for trigger in self.compiled.triggers:
             triggers.recheck(profile, trigger, outbox)
         starts: Starts = []
         self._evaluate(profile, tuple(range(len(self._rules))), outbox, starts)
+        overdue.decide(profile, since, due, self.compiled.by_key, outbox, None if simulated else revealed)
         for trigger in starts:
             if trigger.key not in passed:
                 triggers.start(profile, trigger, None, ("merge", message_id), (profile.now, profile.now), outbox)
-        self._settle(profile, (), outbox, "merge", revealed)
+        self._settle(profile, (), outbox, "merge", profile.now if simulated else revealed)
 
 
 def _look_at_segment(rule: Rule) -> Look:

@@ -76,6 +76,7 @@ def _memories(one: Memory, other: Memory) -> Memory:
         latest=_newest(one.latest, other.latest),
         until=max(one.until, other.until),
         picked=max(one.picked, other.picked),
+        mixed=one.mixed or other.mixed,
     )
 
 

@@ -113,6 +113,10 @@ class Outbox:
         """Put out what became of an identifier: see `Change.reason`. other: the profile key of the other side."""
         self._reason(profile, "identity", other, reason)
 
+    def arm(self, profile: Profile, other: str, owner: str, arm: str, before: str) -> None:
+        """Put out that what `other` brings was decided in another arm of a holdout. owner: the trigger's or group's name."""
+        self._reason(profile, "identity", other, "arm", by=owner, arm=arm, old=before)
+
     def _reason(self, profile: Profile, kind: Literal["not_sent", "identity"], name: str, reason: str, **rest: Any) -> None:
         """Put out a record of `profile-changes` that says why."""
         identity = self._identity(profile, name, kind)

@@ -26,11 +26,13 @@ class Change(msgspec.Struct, omit_defaults=True, gc=False):
                 priority, quiet, running, superseded, too_many, withdrawn. Of `identity`: alias (this profile belongs to
                 the other and ends here), merged (the other is part of this one), detached (belongs to nobody from here
                 on), refused (two users are not made one; or too large), released (this person has too many of the
-                kind), freed (the other let this one go, which begins anew). Of `shadow`: what was done: entered, sent, ...
+                kind), freed (the other let this one go, which begins anew), arm (the other was in the arm `old` of the
+                holdout of `by`, this one is in `arm`). Of `shadow`: what was done: entered, sent, ...
     by:         whose limit it was: empty for the trigger's own, else `group marketing`, `channel push`. Of `shadow`: the
                 version that did it and the other did not: `live` or `shadow`.
     step:       the step of a journey that was not sent.
-    arm:        `control` where the trigger was not sent so that lift can be measured.
+    arm:        `control` where the trigger was not sent so that lift can be measured; `changed`: leave it out of lift, two
+                profiles of different arms have become one.
     version:    version of the definitions.
     seq:        grows with every output of the profile; a reader drops what is not above the last it saw.
     historical: caused by imported history.

@@ -71,7 +71,17 @@ class Answer(msgspec.Struct, array_like=True):
     until: int = 0
 
 
-_SHORT = {"sent": "s", "cancelled": "c", "false": "f", "false_at": "a", "last": "l", "latest": "i", "until": "u", "picked": "p"}
+_SHORT = {
+    "sent": "s",
+    "cancelled": "c",
+    "false": "f",
+    "false_at": "a",
+    "last": "l",
+    "latest": "i",
+    "until": "u",
+    "picked": "p",
+    "mixed": "m",
+}
 
 
 class Memory(msgspec.Struct, omit_defaults=True, rename=_SHORT):
@@ -83,6 +93,7 @@ class Memory(msgspec.Struct, omit_defaults=True, rename=_SHORT):
     last:      the last decisions, newest first: [instant (ms), `sent` or the reason, whose limit it was].
     latest:    of each instance that was sent or went under way: [when (ms), when its start occurred].
     until:     of a group: when the pause ends in which one of several is picked; `picked`: when that was done last.
+    mixed:     of what has a holdout: two profiles that became one were treated unlike, so it tells nothing of lift.
     """
 
     sent: list[int] = []
@@ -93,6 +104,7 @@ class Memory(msgspec.Struct, omit_defaults=True, rename=_SHORT):
     latest: dict[str, list[int]] = {}
     until: int = 0
     picked: int = 0
+    mixed: bool = False
 
 
 class _Body(msgspec.Struct, array_like=True):
