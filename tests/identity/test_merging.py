@@ -21,10 +21,10 @@ LATER = 10 * DAY
 @pytest.fixture(scope="module")
 def owing() -> Compiled:
     return compiled({
-        "features": {"adds": {"count": "Add"}, "last_add": {"last_time": "Add"}},
+        "features": {"adds": {"count": "Add"}, "last": {"last_time": "Add"}},
         "segments": {"adders": "adds >= 1"},
         "triggers": {
-            "cart": {"on": "Add", "after": "1h", "unless": "Order", "payload": {"adds": "adds", "fresh": "since(last_add) <= 1h"}},
+            "cart": {"on": "Add", "after": "1h", "unless": "Order", "payload": {"adds": "adds", "new": "since(last) <= 1h"}},
             "capped": {"on": "Add", "after": "2h", "cap": {"times": 1, "per": "1d"}},
             "weekly": {"on": {"every": "Monday 09:00", "in": "adders", "zone": "UTC"}},
         },
@@ -52,7 +52,7 @@ def test_what_one_owed_is_decided_at_its_instant_over_the_union(owing: Compiled,
     cluster.settle()
     monday = 4 * DAY + 9 * HOUR
     assert sent(cluster) == [
-        ("cart", 2 * HOUR, {"adds": 1, "fresh": True}),
+        ("cart", 2 * HOUR, {"adds": 1, "new": True}),
         ("capped", 3 * HOUR, {}),
         ("weekly", monday, {}),
     ]
