@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rtcdp.rules.compiled_triggers import CompiledLimits, CompiledTrigger
 
 _ALL = 1 << 64
+_ARMS = {True: ("control", "treated"), False: ("treated", "control")}  # the one that holds, and the other
 
 
 def decide(profile: Profile, triggers: Mapping[str, CompiledTrigger], revealed: int, outbox: Outbox) -> None:
@@ -228,7 +229,7 @@ def changed_arms(
             name, share = limit.owner or trigger.name, limit.limits.holdout
             arm, before = (in_control(key, name, share) for key in (profile.key, other.key))
             if arm != before:
-                found[limit.key] = (limit, trigger.name, *("control" if one else "treated" for one in (arm, before)))
+                found[limit.key] = (limit, trigger.name, *_ARMS[arm])
     return list(found.values())
 
 
