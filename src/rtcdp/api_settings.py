@@ -17,6 +17,9 @@ class ApiSettings(BaseSettings):
     api_patience_s: how long a client may take to send a request (s).
     api_body_bytes: largest body that is taken (bytes).
     api_streams:    most live streams at a time; beyond: 503.
+    api_least_group: tokens without the scope `personal` are told nothing of groups with fewer members than this.
+    pseudonym_key:  file of the key under which identifiers become pseudonyms; default: in
+                    state_dir. It is made where it is not there, and must be the same everywhere.
     """
 
     api_host: str = "127.0.0.1"
@@ -26,3 +29,5 @@ class ApiSettings(BaseSettings):
     api_patience_s: int = Field(15, ge=1, le=600)
     api_body_bytes: int = Field(4 << 20, ge=1 << 10, le=1 << 28)
     api_streams: int = Field(100, ge=0, le=10_000)
+    api_least_group: int = Field(10, ge=0, le=1_000_000)
+    pseudonym_key: Path | None = None

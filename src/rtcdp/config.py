@@ -292,6 +292,11 @@ class Settings(CollectorSettings, DeliverySettings, ApiSettings):
             options["ssl.key.password"] = self.secret("ssl_key_password_file")
         return options
 
+    @property
+    def pseudonym_file(self) -> Path:
+        """Where the key of pseudonyms is."""
+        return self.pseudonym_key or self.state_dir / "pseudonym.key"
+
     def secret(self, name: str) -> str:
         """The text in the file that the setting `name` points to, without its line end; "" where none is set.
 

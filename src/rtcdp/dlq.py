@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -81,12 +81,22 @@ class Replayed:
         return f"{self.sent} ({len(self.refused)} cannot be: {origin}: {why}{more})"
 
 
-def list_letters(settings: Settings, *, reason: str | None = None, origin: str | None = None) -> Iterator[Listed]:
+Wanted = Callable[[DeadLetter], bool]
+
+
+def any_letter(_letter: DeadLetter) -> bool:
+    """Every letter is wanted."""
+    return True
+
+
+def list_letters(
+    settings: Settings, *, reason: str | None = None, origin: str | None = None, wanted: Wanted = any_letter
+) -> Iterator[Listed]:
     """The latest letter of each origin, oldest first, as far as the topic reaches now.
 
     A letter that was sent again and failed again counts for its first origin. What cannot be read as a letter is left out.
 
-    reason: only origins whose latest letter has it. origin: only this one.
+    reason: only origins whose latest letter has it. origin: only this one. wanted: whether a letter counts at all.
 
     Raises ClusterError where the topic cannot be read.
     """
@@ -95,6 +105,8 @@ def list_letters(settings: Settings, *, reason: str | None = None, origin: str |
     for place, letter in _letters(settings):
         first = letters.first_origin(letter)
         if origin is not None and origin not in {first, letters.origin_name(letter.origin)}:
+            continue
+        if not wanted(letter):
             continue
         counts[first] += 1
         known = latest.get(first)
@@ -106,25 +118,32 @@ def list_letters(settings: Settings, *, reason: str | None = None, origin: str |
             yield Listed(found.origin, found.place, found.letter, counts[found.origin])
 
 
-def replay(settings: Settings, *, reason: str | None = None, origin: str | None = None, dry_run: bool = False) -> Replayed:
+def replay(
+    settings: Settings,
+    *,
+    reason: str | None = None,
+    origin: str | None = None,
+    dry_run: bool = False,
+    wanted: Wanted = any_letter,
+) -> Replayed:
     """Send the latest letter of each origin back to its source topic, as it was: key, bytes, time of first receipt.
 
     Harmless when repeated: an event without a message id gets its first origin as one, so a second copy changes nothing.
     Only to the configured sources. A letter of which only a part was kept cannot be sent.
 
-    reason, origin: as for `list_letters`; without either: all.
+    reason, origin, wanted: as for `list_letters`; without any of them: all.
     dry_run:        say what would be sent, send nothing.
 
     Raises ClusterError where a topic cannot be read, or not everything was acknowledged.
     """
-    wanted = {listed.place for listed in list_letters(settings, reason=reason, origin=origin)}
+    places = {listed.place for listed in list_letters(settings, reason=reason, origin=origin, wanted=wanted)}
     result = Replayed()
-    if not wanted:
+    if not places:
         return result
     sources = {source.topic for source in settings.sources} | {settings.commands}
     sender = None if dry_run else Sender(settings)
     for place, letter in _letters(settings):
-        if place not in wanted:
+        if place not in places:
             continue
         try:
             key, value, headers = letters.replayed(letter, sources)

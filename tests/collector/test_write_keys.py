@@ -72,7 +72,7 @@ def test_changes_at_the_same_time_are_all_kept(tmp_path: Path) -> None:
     assert {key.source for key in file.read()} == {f"s{number}" for number in range(16)}
 
 
-@pytest.mark.parametrize("text", [b"{", b"[]", b'{"keys": [{"id": 1}]}', b"\xff"])
+@pytest.mark.parametrize("text", [b"{", b"{}", b'{"keys": [{"id": 1}]}', b"\xff"])
 def test_a_file_that_is_none_is_one_sentence(tmp_path: Path, text: bytes) -> None:
     path = tmp_path / "keys.json"
     path.write_bytes(text)

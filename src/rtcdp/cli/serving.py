@@ -85,13 +85,14 @@ def serve(  # noqa: PLR0913 - one parameter an option
 @tokens_app.command(
     "add",
     epilog=examples(
-        "rtcdp tokens add shop --scope profiles", "rtcdp tokens add crm --scope segments --scope stream --tenant eu"
+        "rtcdp tokens add shop --role read-masked", "rtcdp tokens add crm --scope segments --scope stream --tenant eu"
     ),
 )
 def tokens_add(
     *,
     name: Annotated[str, typer.Argument(help="Whose it is.", metavar="NAME")],
-    scope: Annotated[list[str], typer.Option("--scope", help="What it is for; `rtcdp tokens scopes` lists them.")],
+    role: Annotated[list[str] | None, typer.Option("--role", help="What it is for; `rtcdp tokens roles` lists them.")] = None,
+    scope: Annotated[list[str] | None, typer.Option("--scope", help="In detail; `rtcdp tokens scopes` lists them.")] = None,
     tenant: Annotated[list[str] | None, typer.Option("--tenant", help="Whose profiles (default: main).")] = None,
     expires: Annotated[str, typer.Option(help="When it ends, RFC 3339.", metavar="TIME")] = "",
     tokens: TokensOption = None,
@@ -99,9 +100,10 @@ def tokens_add(
     config: ConfigOption = None,
 ) -> None:
     """Make a token. It is shown once; the file keeps its hash."""
-    from rtcdp.serving.api.tokens import TokenFile
+    from rtcdp.serving.api.tokens import TokenFile, scopes_of
 
-    made, text = TokenFile(settings_of(config, api_tokens=tokens).api_tokens).add(name, scope, tenant or ["main"], expires)
+    scopes = scopes_of(role or (), scope or ())
+    made, text = TokenFile(settings_of(config, api_tokens=tokens).api_tokens).add(name, scopes, tenant or ["main"], expires)
     if json:
         print_json({"id": made.id, "name": name, "scopes": made.scopes, "tenants": made.tenants, "token": text})
     else:
@@ -145,3 +147,13 @@ def tokens_scopes() -> None:
 
     for name, text in SCOPES.items():
         print(f"{name}\t{text}")
+
+
+@tokens_app.command("roles")
+def tokens_roles() -> None:
+    """List roles, and the scopes that each has."""
+    from rtcdp.serving.api.tokens import COLLECT, ROLES
+
+    print(f"{COLLECT}\t(a write key: rtcdp collector keys add)")
+    for name, scopes in ROLES.items():
+        print(f"{name}\t{','.join(scopes)}")

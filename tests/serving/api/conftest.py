@@ -6,7 +6,7 @@ import json
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import pytest
 import uvicorn
 
 from rtcdp.serving.api.main import Server
-from rtcdp.serving.api.tokens import SCOPES, new_token
+from rtcdp.serving.api.tokens import SCOPES, TokenFile, new_token
 from rtcdp.serving.server import listen
 from tests.projector.conftest import Log, Running
 from tests.worker.conftest import wait_for
@@ -74,7 +74,9 @@ class Served:
 
     def __init__(self, log: Log, folder: Path) -> None:
         self.log = log
-        self.settings = log.settings.model_copy(update={"api_tokens": folder / "tokens.json"})
+        self.settings = log.settings.model_copy(
+            update={"api_tokens": folder / "tokens.json", "pseudonym_key": folder / "pseudonym.key"}
+        )
         extra, self.text = new_token("all", list(SCOPES), ["main", "eu"])
         self.server = Server(self.settings, extra=extra)
         self._bound = listen("127.0.0.1", 0)
@@ -88,6 +90,12 @@ class Served:
     @property
     def ask(self) -> Client:
         return Client(self.address, self.text)
+
+    def client(self, *scopes: str, tenants: Sequence[str] = ("main",), name: str = "test") -> Client:
+        """Asks with a token of its own."""
+        _, text = TokenFile(self.settings.api_tokens).add(name, scopes, tenants)
+        self.server.tokens.reload()
+        return Client(self.address, text)
 
     def close(self) -> None:
         self._uvicorn.should_exit = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,11 +18,14 @@ from rtcdp.config import Settings
 from rtcdp.dlq import list_letters, replay
 from rtcdp.errors import ClusterError, DefinitionErrors
 from rtcdp.metrics import now_ms
+from rtcdp.outputs import DeadLetter
 from rtcdp.rules.check import check
+from rtcdp.rules.personal import MASK
 from rtcdp.serving.api.app import as_json
 from rtcdp.serving.api.catalogue import NONE_YET, Catalogue
 from rtcdp.serving.api.operations import JSON, Answer, Call, Operation
 from rtcdp.serving.api.problems import Problem
+from rtcdp.serving.api.tokens import Token
 from rtcdp.serving.api.view import Away, View
 
 MOST_FILES = 200
@@ -204,20 +208,29 @@ class Administration:
 
     async def letters(self, call: Call) -> Answer:
         """`GET /v1/dead-letters`."""
-        query = call.query
         try:
-            return as_json(await run_in_threadpool(self._letters, query.reason, query.origin, query.limit))
+            return as_json(await run_in_threadpool(self._letters, call))
         except ClusterError as error:
             raise Problem(503, str(error), retry_s=1) from None
 
-    def _letters(self, reason: str, origin: str, limit: int) -> Letters:
+    def _of(self, token: Token | None) -> Callable[[DeadLetter], bool]:
+        """Whether a token may see a letter: its tenant is that of its source; one of no source needs all tenants."""
+        tenants = {source.topic: source.tenant for source in self._settings.sources}
+        mine = frozenset(token.tenants if token else ())
+        everything = mine >= set(tenants.values())
+        return lambda letter: tenants[letter.origin.topic] in mine if letter.origin.topic in tenants else everything
+
+    def _letters(self, call: Call) -> Letters:
+        query = call.query
         reasons: dict[str, int] = {}
         found = []
-        for listed in list_letters(self._settings, origin=origin or None):
+        for listed in list_letters(self._settings, origin=query.origin or None, wanted=self._of(call.token)):
             reasons[listed.letter.reason] = reasons.get(listed.letter.reason, 0) + 1
-            if not reason or listed.letter.reason == reason:
+            if not query.reason or listed.letter.reason == query.reason:
                 found.append(listed)
-        newest = [msgspec.json.decode(listed.as_json()) for listed in reversed(found[-limit:])]
+        newest = [msgspec.json.decode(listed.as_json()) for listed in reversed(found[-query.limit :])]
+        if not call.personal:  # it may quote the value that was wrong
+            newest = [{**letter, "detail": MASK} for letter in newest]
         return Letters(sum(reasons.values()), reasons, newest)
 
     async def replay(self, call: Call) -> Answer:
@@ -226,8 +239,9 @@ class Administration:
         if asked.all == bool(asked.reason or asked.origin):
             raise Problem(400, "say which letters: a reason or an origin, or all of them")
         chosen = {"reason": asked.reason or None, "origin": asked.origin or None, "dry_run": asked.dry_run}
+        mine = self._of(call.token)
         try:
-            done = await run_in_threadpool(lambda: replay(self._settings, **chosen))
+            done = await run_in_threadpool(lambda: replay(self._settings, wanted=mine, **chosen))
         except ClusterError as error:
             raise Problem(503, str(error), retry_s=1) from None
         return as_json(Replayed(done.sent, [Refusal(origin, why) for origin, why in done.refused]))

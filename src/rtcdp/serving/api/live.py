@@ -22,6 +22,7 @@ from rtcdp.projector.feed import Feed
 from rtcdp.serving.api import cursors
 from rtcdp.serving.api.counts import Counts
 from rtcdp.serving.api.cursors import Place
+from rtcdp.serving.api.masking import Masker
 from rtcdp.serving.api.operations import EVENTS, Answer, Call, Operation, TenantQuery
 from rtcdp.serving.api.problems import Problem
 
@@ -76,10 +77,11 @@ class Record(msgspec.Struct, frozen=True):
 
 
 class _Stream:
-    """One reader. wanted: whether it gets a record."""
+    """One reader. wanted: whether it gets a record. personal: with personal fields."""
 
-    def __init__(self, wanted: Callable[[Record], bool], position: Mapping[Place, int]) -> None:
+    def __init__(self, wanted: Callable[[Record], bool], position: Mapping[Place, int], *, personal: bool) -> None:
         self.wanted = wanted
+        self.personal = personal
         self.position = dict(position)
         self.queue: asyncio.Queue[Record | None] = asyncio.Queue(QUEUED)
         self.overrun = False
@@ -102,10 +104,11 @@ class Live:
     Raises ClusterError where Kafka does not answer or a topic is missing.
     """
 
-    def __init__(self, settings: Settings, counts: Counts, most: int) -> None:
+    def __init__(self, settings: Settings, counts: Counts, masker: Masker, most: int) -> None:
         self._kafka, self._group = settings.kafka(), f"{settings.app}-stream"
         self._topics = (settings.profile_changes, settings.triggers)
         self._counts = counts
+        self._masker = masker
         self._most = most
         self._streams: set[_Stream] = set()
         self._catching_up = asyncio.Semaphore(CATCHING_UP)
@@ -149,7 +152,7 @@ class Live:
             missed = cursors.read(self._topics, since, self._places) if since else None
         except ValueError as error:
             raise Problem(400, str(error)) from None
-        stream = _Stream(_filter(call.tenant, call.query), self._position)
+        stream = _Stream(_filter(call.tenant, call.query), self._position, personal=call.personal)
         self._streams.add(stream)
         self._counts.streams.set(len(self._streams))
         return Answer(self._events(stream, missed), EVENTS, headers={"X-Accel-Buffering": "no"})
@@ -170,7 +173,7 @@ class Live:
                     continue
                 if record is None:
                     return
-                chunk = self._told(stream, record)
+                chunk = await self._told(stream, record)
                 if chunk:
                     yield chunk
             if not self._stopping.is_set():
@@ -179,7 +182,7 @@ class Live:
             self._streams.discard(stream)
             self._counts.streams.set(len(self._streams))
 
-    def _told(self, stream: _Stream, record: Record) -> bytes:
+    async def _told(self, stream: _Stream, record: Record) -> bytes:
         """A record as an event; empty where it is not wanted, or was there before."""
         if record.offset < stream.position[record.place]:
             return b""
@@ -188,7 +191,8 @@ class Live:
             return b""
         self._counts.events.inc()
         cursor = cursors.write(self._topics, stream.position).encode()
-        return b"id: %b\nevent: %b\ndata: %b\n\n" % (cursor, record.kind.encode(), record.body)
+        body = record.body if stream.personal else await self._masker.record(record.body)
+        return b"id: %b\nevent: %b\ndata: %b\n\n" % (cursor, record.kind.encode(), body)
 
     async def _missed(self, stream: _Stream, until: Mapping[Place, int]) -> AsyncIterator[bytes]:
         """What lies between the reader's position and that at which it joined, read from Kafka."""
@@ -208,7 +212,7 @@ class Live:
                                 left.pop(place, None)
                                 break
                             record = _record(place, message)
-                            chunk = self._told(stream, record) if record is not None else b""
+                            chunk = await self._told(stream, record) if record is not None else b""
                             if chunk:
                                 yield chunk
                     for place in at_end:

@@ -17,13 +17,16 @@ from rtcdp.config import Settings
 from rtcdp.errors import SettingError
 from rtcdp.health import Health, HealthServer
 from rtcdp.lifecycle import begin, guarded
+from rtcdp.pseudonyms import Pseudonyms
 from rtcdp.serving import console
 from rtcdp.serving.api import openapi, profiles, segments
 from rtcdp.serving.api.administration import Administration
 from rtcdp.serving.api.app import Gate, application
 from rtcdp.serving.api.catalogue import Catalogue
 from rtcdp.serving.api.counts import Counts
+from rtcdp.serving.api.groups import Groups
 from rtcdp.serving.api.live import Live
+from rtcdp.serving.api.masking import Masker
 from rtcdp.serving.api.operations import JSON, Answer, Call, Operation
 from rtcdp.serving.api.reasons import Reasons
 from rtcdp.serving.api.tokens import SCOPES, Token, Tokens, new_token
@@ -57,11 +60,12 @@ class Server:
             raise SettingError(f"redis: {error}") from None
         self.catalogue = Catalogue(settings)
         self._reasons = Reasons(settings, self.catalogue)
-        self._live = Live(settings, self.counts, settings.api_streams)
+        masker = Masker(self.catalogue, Pseudonyms.from_file(settings.pseudonym_file))
+        self._live = Live(settings, self.counts, masker, settings.api_streams)
         administration = Administration(settings, self.view, self.catalogue)
         self.operations: Sequence[Operation] = [
-            *profiles.operations(self.view, self.catalogue, self._reasons),
-            *segments.operations(self.view, self.catalogue),
+            *profiles.operations(self.view, self.catalogue, self._reasons, masker),
+            *segments.operations(self.view, self.catalogue, masker, Groups(settings.api_least_group)),
             *self._live.operations(),
             *administration.operations(),
         ]

@@ -42,6 +42,11 @@ class Call:
     tenant: str
     headers: Mapping[str, str]
 
+    @property
+    def personal(self) -> bool:
+        """Whether the answer may hold personal fields and tell of small groups."""
+        return self.token is not None and self.token.personal
+
 
 @dataclass(slots=True)
 class Answer:

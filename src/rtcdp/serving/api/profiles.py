@@ -13,6 +13,7 @@ from rtcdp.inspection import ProfileView
 from rtcdp.metrics import now_ms
 from rtcdp.serving.api.app import as_json
 from rtcdp.serving.api.catalogue import Catalogue
+from rtcdp.serving.api.masking import Masker
 from rtcdp.serving.api.operations import JSON, Answer, Call, Operation, TenantQuery
 from rtcdp.serving.api.problems import Problem
 from rtcdp.serving.api.view import Away, Filling, View
@@ -74,6 +75,7 @@ class Why(Protocol):
 class _Kept(msgspec.Struct):
     key: str
     now: str
+    version: str = ""
     offset: int = -1
     segments: dict[str, msgspec.Raw] = {}
     tags: dict[str, Any] = {}
@@ -97,9 +99,9 @@ _kept = msgspec.json.Decoder(_Kept).decode
 _sent = msgspec.json.Decoder(_Sent).decode
 
 
-def operations(view: View, catalogue: Catalogue, why: Why) -> list[Operation]:
+def operations(view: View, catalogue: Catalogue, why: Why, masker: Masker) -> list[Operation]:
     """Those of profiles."""
-    asked = _Profiles(view, catalogue, why)
+    asked = _Profiles(view, catalogue, why, masker)
     return [
         Operation(
             "profile",
@@ -145,43 +147,56 @@ def operations(view: View, catalogue: Catalogue, why: Why) -> list[Operation]:
 
 
 class _Profiles:
-    def __init__(self, view: View, catalogue: Catalogue, why: Why) -> None:
+    def __init__(self, view: View, catalogue: Catalogue, why: Why, masker: Masker) -> None:
         self._view = view
         self._catalogue = catalogue
         self._why = why
+        self._masker = masker
 
     async def whole(self, call: Call) -> Answer:
         view, _ = await self._find(call)
-        return Answer(view)
+        return Answer(view if call.personal else await self._masker.view(view))
 
     async def now(self, call: Call) -> Answer:
         view, offers = await self._find(call, offers=True)
         kept, now = _kept(view), now_ms()
-        return as_json(
-            Now(
-                profile=kept.key,
-                as_of=kept.now,
-                segments=list(kept.segments),
-                tags=kept.tags,
-                stage=kept.stage,
-                offers=[offer for raw in offers if (offer := _offer(raw, now)) is not None],
-            )
+        found = Now(
+            profile=kept.key,
+            as_of=kept.now,
+            segments=list(kept.segments),
+            tags=kept.tags,
+            stage=kept.stage,
+            offers=[offer for raw in offers if (offer := _offer(raw, now)) is not None],
         )
+        if not call.personal:
+            await self._mask(found, kept.version)
+        return as_json(found)
+
+    async def _mask(self, found: Now, version: str) -> None:
+        mask = self._masker
+        found.profile = mask.key(found.profile)
+        found.tags = await mask.tags(version, found.tags)
+        for offer in found.offers:
+            offer.id = mask.id(offer.id)
+            offer.payload = await mask.payload(version, offer.trigger, offer.payload)
 
     async def timeline(self, call: Call) -> Answer:
         view, _ = await self._find(call)
         key = _kept(view).key
-        records = [msgspec.Raw(record) for record in await self._view.recent(key, call.query.limit)]
-        return as_json({"profile": key, "records": records})
+        records = await self._view.recent(key, call.query.limit)
+        if not call.personal:
+            key, records = self._masker.key(key), [await self._masker.record(record) for record in records]
+        return as_json({"profile": key, "records": [msgspec.Raw(record) for record in records]})
 
     async def why(self, call: Call) -> Answer:
         at = _instant(call.query.at)
         view, _ = await self._find(call)
         kept = _kept(view)
         try:
-            return as_json(await run_in_threadpool(self._why.explain, kept.key, kept.offset, call.path["name"], at))
+            found = await run_in_threadpool(self._why.explain, kept.key, kept.offset, call.path["name"], at)
         except UnknownName as error:
             raise Problem(404, str(error)) from None
+        return as_json(found if call.personal else await self._masker.explanation(found))
 
     async def _find(self, call: Call, *, offers: bool = False) -> tuple[bytes, list[bytes]]:
         namespace, value = call.path["namespace"], call.path["value"]

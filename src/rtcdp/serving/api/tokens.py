@@ -20,12 +20,34 @@ SCOPES = {
     "profiles": "read profiles, and ask why",
     "segments": "read segments, their members and sizes, and triggers' figures",
     "stream": "follow changes and triggers as they happen",
+    "personal": "see personal fields, identifiers and small groups in all of these; without it they are masked or withheld",
     "definitions": "read and check definitions",
-    "definitions:write": "make definitions current",
+    "definitions:write": "propose definitions, and put those in force that may be",
+    "definitions:review": "approve or reject proposed definitions",
     "letters": "list dead letters",
     "letters:write": "send dead letters again",
+    "privacy": "answer people: consent, export, correction, erasure",
+    "audit": "read the audit log",
+    "counts": "read published counts, which carry noise, and nothing else",
 }
 """What a token may be for, and what that allows."""
+
+PERSONAL = "personal"
+"""The scope without which personal fields are masked and small groups withheld."""
+
+_READ = ("profiles", "segments", "stream", "definitions")
+ROLES = {
+    "read": (*_READ, PERSONAL),
+    "read-masked": _READ,
+    "write-definitions": ("definitions", "definitions:write"),
+    "review-definitions": ("definitions", "definitions:review"),
+    "operate": ("segments", "definitions", "letters", "letters:write"),
+    "privacy": ("profiles", PERSONAL, "privacy", "audit"),
+    "publish": ("counts",),
+}
+"""What people and programs usually need, by a name for it. Who sends events has a write key of the collector, no token."""
+COLLECT = "collect"
+"""The role of the collector's write keys."""
 
 PREFIX = "rtcdp_"
 """Every token begins so: scanners for leaked secrets find it."""
@@ -51,9 +73,24 @@ class Token(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     expires: str = ""
     revoked: str = ""
 
+    @property
+    def personal(self) -> bool:
+        """Whether it shows personal fields."""
+        return PERSONAL in self.scopes
+
     def active(self, now: int) -> bool:
         """Whether it opens anything at this instant (ms)."""
         return not self.revoked and (not self.expires or now < (timestamps.parse(self.expires) or 0))
+
+
+def scopes_of(roles: Sequence[str], scopes: Sequence[str]) -> list[str]:
+    """The scopes of some roles and these, each once. Raises SettingError for what is no role."""
+    if COLLECT in roles:
+        raise SettingError("role: who collects gets a write key, that opens nothing else: rtcdp collector keys add SOURCE")
+    unknown = [role for role in roles if role not in ROLES]
+    if unknown:
+        raise SettingError(f"role: {', '.join(unknown)}: must be of {', '.join((COLLECT, *ROLES))}")
+    return list(dict.fromkeys([scope for role in roles for scope in ROLES[role]] + list(scopes)))
 
 
 class TokenFile:

@@ -11,6 +11,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from rtcdp.projector.standing import Standing
+from rtcdp.serving.api.problems import Problem
 from rtcdp.sinks.redis_keys import Keys
 
 TIMEOUT_S = 5.0
@@ -199,3 +200,14 @@ async def _answer(asked: Awaitable[Any]) -> Any:
         return await asked
     except redis.RedisError as error:
         raise Away(str(error)) from None
+
+
+class reading:  # noqa: N801 - reads as a statement
+    """What is inside asks Redis: where that does not answer, the request ends with 503."""
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, Away):
+            raise Problem(503, "Redis does not answer", retry_s=1) from None

@@ -7,21 +7,17 @@ keys, so that one can be replaced while senders still use the other.
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import logging
-import os
 import re
 import secrets
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 
 from rtcdp.errors import SettingError
+from rtcdp.serving.secret_file import SecretFile, hash_of
 
 logger = logging.getLogger(__name__)
 
@@ -54,30 +50,23 @@ class WriteKey(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     rate: int | None = None
 
 
-class _File(msgspec.Struct):
-    keys: list[WriteKey] = []
-    version: int = 1
-
-
 class KeyFile:
     """The file of write keys. Every change is one atomic replacement, and changes wait for each other."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._file = SecretFile(path, "collector_keys", WriteKey)
 
     def read(self) -> list[WriteKey]:
         """All keys, revoked ones too, in the order they were added; none where there is no file yet.
 
         Raises SettingError where it cannot be read.
         """
-        try:
-            return msgspec.json.decode(self.path.read_bytes(), type=_File).keys
-        except FileNotFoundError:
-            return []
-        except OSError as error:
-            raise SettingError(f"collector_keys: {self.path} cannot be read ({error.strerror})") from None
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise SettingError(f"collector_keys: {self.path} is no file of write keys ({error})") from None
+        return self._file.read()
+
+    def state(self) -> object:
+        """Something that differs once the file has changed."""
+        return self._file.state()
 
     def add(
         self, source: str, topic: str, *, server: bool = False, rate: int | None = None, known: str = ""
@@ -93,16 +82,16 @@ class KeyFile:
         if known and not (SHORTEST <= len(known) <= LONGEST and known.isascii() and known.isprintable() and ":" not in known):
             raise SettingError(f"key: must be {SHORTEST} to {LONGEST} printable ASCII characters without `:`")
         text = known or secrets.token_urlsafe(24)
-        with self._locked():
+        with self._file.locked():
             keys = self.read()
-            digest = hash_of(text)
+            digest = hash_of(text.encode())
             active = [key for key in keys if key.source == source and not key.revoked]
             if any(key.hash == digest for key in keys):
                 raise SettingError("key: this key is known already; a revoked one cannot come back")
             if len(active) >= ACTIVE_PER_SOURCE:
                 raise SettingError(f"source: {source} has two active keys; revoke one first: {active[0].id}, {active[1].id}")
             made = WriteKey(id=digest[:12], source=source, topic=topic, hash=digest, created=_now(), server=server, rate=rate)
-            self._write([*keys, made])
+            self._file.write([*keys, made])
         return made, text
 
     def revoke(self, key_id: str) -> WriteKey:
@@ -110,39 +99,14 @@ class KeyFile:
 
         Raises SettingError where no active key has this id.
         """
-        with self._locked():
+        with self._file.locked():
             keys = self.read()
             found = [key for key in keys if key.id == key_id and not key.revoked]
             if not found:
                 raise SettingError(f"id: there is no active key {key_id!r} in {self.path}")
             revoked = msgspec.structs.replace(found[0], revoked=_now())
-            self._write([revoked if key is found[0] else key for key in keys])
+            self._file.write([revoked if key is found[0] else key for key in keys])
         return revoked
-
-    def _write(self, keys: Sequence[WriteKey]) -> None:
-        text = msgspec.json.format(msgspec.json.encode(_File(list(keys))), indent=2) + b"\n"
-        number, name = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.")  # readable by the owner alone
-        try:
-            with os.fdopen(number, "wb") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(number)
-            Path(name).replace(self.path)
-        except OSError as error:
-            Path(name).unlink(missing_ok=True)
-            raise SettingError(f"collector_keys: {self.path} cannot be written ({error.strerror})") from None
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        try:
-            number = os.open(self.path.parent / f".{self.path.name}.lock", os.O_CREAT | os.O_RDWR, 0o600)
-        except OSError as error:
-            raise SettingError(f"collector_keys: {self.path} cannot be written ({error.strerror})") from None
-        try:
-            fcntl.flock(number, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(number)
 
 
 class KeyRing:
@@ -165,11 +129,11 @@ class KeyRing:
 
     def find(self, key: bytes) -> WriteKey | None:
         """The active key with this text. Looked up by its hash, so that the time it takes tells nothing about others."""
-        return self._active.get(hashlib.sha256(key).hexdigest())
+        return self._active.get(hash_of(key))
 
     def reload(self) -> bool:
         """Read the file where it has changed; returns whether it had. Keeps what it knows where that raises SettingError."""
-        seen = self._state()
+        seen = self._file.state()
         if seen == self._seen:
             return False
         active = {key.hash: key for key in self._file.read() if not key.revoked}
@@ -180,18 +144,6 @@ class KeyRing:
                 )
         self._active, self._seen = active, seen
         return True
-
-    def _state(self) -> object:
-        try:
-            found = self._file.path.stat()
-        except OSError:
-            return None
-        return found.st_ino, found.st_size, found.st_mtime_ns
-
-
-def hash_of(key: str) -> str:
-    """What the file keeps of a key."""
-    return hashlib.sha256(key.encode()).hexdigest()
 
 
 def _now() -> str:

@@ -41,7 +41,7 @@ export const language = () => localStorage.getItem("language") || (navigator.lan
 export const setLanguage = (name) => localStorage.setItem("language", name);
 /** The word in the language of this browser. */
 export const t = (key) => WORDS[language()][key] ?? key;
-export const number = (value) => new Intl.NumberFormat(language()).format(value);
+export const number = (value) => value === null ? "–" : new Intl.NumberFormat(language()).format(value);
 export const when = (text) => new Intl.DateTimeFormat(language(), {dateStyle: "medium", timeStyle: "medium"}).format(new Date(text));
 export const clock = (text) => new Intl.DateTimeFormat(language(), {timeStyle: "medium"}).format(new Date(text));
 export const keys = {en: Object.keys(WORDS.en), zh: Object.keys(WORDS.zh)};
