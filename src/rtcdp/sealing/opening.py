@@ -1,0 +1,63 @@
+"""From settings to a sealer, for every process that reads or writes personal data in Kafka."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import redis
+
+from rtcdp.config import Settings
+from rtcdp.errors import ClusterError, SettingError
+from rtcdp.sealing.master import CommandMaster, FileMaster, Master
+from rtcdp.sealing.sealer import Sealer, open_root
+from rtcdp.sealing.stores import REDIS_WAIT_S, KeysAway, KeyStore, RedisKeys, SqliteKeys
+
+
+def sealer_of(settings: Settings, partitions: int, *, create: bool = False) -> Sealer | None:
+    """The sealer of a deployment; None where encryption is off.
+
+    partitions: of `profile-events`. create: whether an empty key store may be begun: a worker's first start.
+
+    Raises SettingError, and ClusterError where the key store does not answer.
+    """
+    if settings.encryption == "off":
+        return None
+    store = store_of(settings, create=create)
+    try:
+        return Sealer(store, open_root(store, master_of(settings), create=create), partitions)
+    except KeysAway as error:
+        raise ClusterError(str(error)) from None
+
+
+def store_of(settings: Settings, *, create: bool = False) -> KeyStore:
+    """The key store. Raises SettingError, and ClusterError where it does not answer."""
+    if settings.encryption == "sqlite":
+        path = settings.keys_file or settings.state_dir / "keys.db"
+        if not create and not path.exists():
+            raise SettingError(f"keys_file: there is no {path}: has a worker with encryption run here?")
+        return SqliteKeys(path)
+    if not settings.keys_redis:
+        raise SettingError("keys_redis: encryption: redis needs the address of a Redis for keys (redis://host:port/0)")
+    options: dict[str, Any] = {"socket_timeout": REDIS_WAIT_S, "socket_connect_timeout": REDIS_WAIT_S}
+    if settings.keys_redis_password_file is not None:
+        options["password"] = settings.secret("keys_redis_password_file")
+    try:
+        client = redis.Redis.from_url(settings.keys_redis, **options)
+        keys = RedisKeys(client, settings.app)
+        keys.check()
+    except ValueError as error:
+        raise SettingError(f"keys_redis: {error}") from None
+    except KeysAway as error:
+        raise ClusterError(f"keys_redis: {error}") from None
+    return keys
+
+
+def master_of(settings: Settings) -> Master:
+    """The master key. Raises SettingError."""
+    if settings.master_key_command:
+        if settings.master_key_file is not None:
+            raise SettingError("master_key_command: there is a master_key_file as well; only one of them")
+        return CommandMaster(settings.master_key_command)
+    if settings.master_key_file is None:
+        raise SettingError("master_key_file: encryption needs a master key (`rtcdp privacy keygen`), or master_key_command")
+    return FileMaster(settings.master_key_file)
