@@ -29,6 +29,8 @@ from rtcdp.rules.functions import is_number
 from rtcdp.rules.interpreter import closure
 from rtcdp.rules.loading import Loaded, read_folder
 from rtcdp.rules.scoring import Scored
+from rtcdp.sealing.opening import sealer_of
+from rtcdp.sealing.sealer import opened_state
 from rtcdp.transport.restore import restore
 
 SIZE = 4096
@@ -148,12 +150,14 @@ def _load(folder: Path) -> Loaded:
 def population(settings: Settings) -> Iterator[Profile]:
     """Every profile of the changelog, at the time of its partition. Raises ClusterError."""
     kafka = settings.kafka()
-    for number in range(partitions_of(settings)):
+    partitions = partitions_of(settings)
+    sealer = sealer_of(settings, partitions)
+    for number in range(partitions):
         state: dict[bytes, bytes] = {}
         restore(kafka, settings.changelog, number, state, group=f"{settings.app}-cuts")
         stored = state.pop(POSITION_KEY, None)
         now = positions.decode(stored).tick if stored is not None else 0
-        for key, value in state.items():
+        for key, value in opened_state(state, sealer).items():
             if not key.startswith(b"~"):
                 profile = profiles.decode(key.decode("utf-8", "replace"), value)
                 profile.now = max(profile.now, now)

@@ -28,6 +28,8 @@ from rtcdp.rules.compiler import Compiled, compile_definitions
 from rtcdp.rules.definitions import Feature, IdentityPlan
 from rtcdp.rules.expressions import Type
 from rtcdp.rules.loading import load
+from rtcdp.sealing.opening import sealer_of
+from rtcdp.sealing.sealer import Sealer, opened
 from rtcdp.transport.restore import restore
 from rtcdp.triggers import KEY
 from rtcdp.worker.versions import DefinitionsTopic, Versions
@@ -151,11 +153,12 @@ def stored_at(settings: Settings, key: str) -> Stored | None:
     Raises as `profile_at`.
     """
     full, partitions = full_key(key), partitions_of(settings)
+    sealer = sealer_of(settings, partitions)
     for _ in range(MOST_HOPS):
         state: dict[bytes, bytes] = {}
         partition = partition_of(full.encode(), partitions)
         restore(settings.kafka(), settings.changelog, partition, state, group=f"{settings.app}-inspect")
-        stored = state.get(full.encode())
+        stored = entry_of(state, full.encode(), sealer)
         if stored is None:
             return None
         profile = profiles.decode(full, stored)
@@ -165,6 +168,16 @@ def stored_at(settings: Settings, key: str) -> Stored | None:
             return Stored(profile, position, len(stored))
         full = profile.alias
     raise ClusterError(f"{full} is one of too many aliases: the changelog is damaged")
+
+
+def entry_of(state: Mapping[bytes, bytes], key: bytes, sealer: Sealer | None) -> bytes | None:
+    """A profile's bytes out of a changelog partition as it was read; None where there are none. Raises ClusterError."""
+    if sealer is None:
+        opened(list(state.items()), None)  # says so where all of it is sealed
+        return state.get(key)
+    name = sealer.name(key).name
+    (found,) = opened([(name, state.get(name))], sealer)
+    return None if found is None else found[1] or None
 
 
 def full_key(key: str) -> str:

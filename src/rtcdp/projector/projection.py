@@ -24,6 +24,8 @@ from rtcdp.projector.feed import CHUNK, Feed
 from rtcdp.projector.measures import Measures
 from rtcdp.projector.standing import Place, Standings
 from rtcdp.rules.compiler import Compiled
+from rtcdp.sealing.opening import sealer_of
+from rtcdp.sealing.sealer import Sealer, opened
 from rtcdp.sinks.redis import Lost, RedisSink, Taken
 
 logger = logging.getLogger(__name__)
@@ -34,6 +36,8 @@ WAIT_S = 0.05
 AGAIN_S = 0.5
 MANY = CHUNK // 4
 PROJECTION = "projection"
+NOBODY = b"~nobody"
+"""Key of an entry that no key opens any more; what begins with `~` is no profile."""
 
 
 class Projection:
@@ -64,6 +68,7 @@ class Projection:
         self._held: dict[int, list[Record]] = {}
         self._appended: dict[Place, int] = {}
         self._stopping = threading.Event()
+        self._sealer: Sealer | None = None
         self._begun = False
         health.missing(PROJECTION, "nothing has been projected yet")
 
@@ -126,6 +131,8 @@ class Projection:
         """Where each partition is read from; every changelog partition's definitions are known after it."""
         offsets: dict[Place, int] = {}
         places = feed.partitions(self._topics)
+        if self._sealer is None:
+            self._sealer = sealer_of(self._settings, sum(topic == self._settings.changelog for topic, _ in places))
         bounds = {place: feed.bounds(*place) for place in places}
         if any(positions.get(_name(place), 0) > high for place, (_, high) in bounds.items()):
             logger.warning("Redis stands behind the end of a topic: it was made anew, and so is the projection")
@@ -164,8 +171,11 @@ class Projection:
     def _project(self, place: Place, messages: Sequence[Message]) -> int:
         """Send what follows from these records; returns the offset before which everything is sent."""
         topic, number = place
-        records: list[Record] = [(m.offset() or 0, m.key() or b"", m.value()) for m in messages]
         name, role = _name(place), self._role(topic)
+        if role == "changelog" and self._sealer is not None:
+            records = self._opened(messages, self._sealer)
+        else:
+            records = [(m.offset() or 0, m.key() or b"", m.value()) for m in messages]
         self._measures.records.labels(role).inc(len(records))
         if role != "changelog":
             end = records[-1][0] + 1
@@ -187,6 +197,17 @@ class Projection:
             self._sink.views(name, until, views[first:last])
         self._measures.views.inc(len(views))
         return end
+
+    def _opened(self, messages: Sequence[Message], sealer: Sealer) -> list[Record]:
+        """Entries of the changelog as they were before they were sealed; a sealed nothing is a tombstone.
+
+        What no key opens any more was an erased person's: it keeps its place in the order, and says nothing.
+        """
+        found = opened([(m.key(), m.value()) for m in messages], sealer)
+        return [
+            (message.offset() or 0, NOBODY, None) if one is None else (message.offset() or 0, one[0], one[1] or None)
+            for message, one in zip(messages, found, strict=True)
+        ]
 
     def _role(self, topic: str) -> str:
         settings = self._settings

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import redis
@@ -9,7 +10,7 @@ import redis
 from rtcdp.config import Settings
 from rtcdp.errors import ClusterError, SettingError
 from rtcdp.sealing.master import CommandMaster, FileMaster, Master
-from rtcdp.sealing.sealer import Sealer, open_root
+from rtcdp.sealing.sealer import Sealer, open_root, rotate
 from rtcdp.sealing.stores import REDIS_WAIT_S, KeysAway, KeyStore, RedisKeys, SqliteKeys
 
 
@@ -61,3 +62,22 @@ def master_of(settings: Settings) -> Master:
     if settings.master_key_file is None:
         raise SettingError("master_key_file: encryption needs a master key (`rtcdp privacy keygen`), or master_key_command")
     return FileMaster(settings.master_key_file)
+
+
+def rotate_master(settings: Settings, to_file: Path | None, to_command: str) -> None:
+    """Let another master key open the store: from a file, or asked of a program.
+
+    Raises SettingError where the present one does not open it, ClusterError where the store does not answer.
+    """
+    if (to_file is None) == (not to_command):
+        raise SettingError("the new master key is either in a file or asked of a program")
+    if settings.encryption == "off":
+        raise SettingError("encryption: it is off, there is no key store")
+    new = FileMaster(to_file) if to_file is not None else CommandMaster(to_command)
+    store = store_of(settings)
+    try:
+        rotate(store, master_of(settings), new)
+    except KeysAway as error:
+        raise ClusterError(str(error)) from None
+    finally:
+        store.close()

@@ -12,7 +12,6 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 from threading import Lock
-from typing import Any
 
 from aiokafka.partitioner import murmur2
 from cryptography.exceptions import InvalidTag
@@ -20,7 +19,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from rtcdp.errors import ClusterError, SettingError
 from rtcdp.sealing.master import KEY_BYTES, NONCE_BYTES, Master
-from rtcdp.sealing.stores import ID_BYTES, Keyring, KeyStore
+from rtcdp.sealing.stores import ID_BYTES, Keyring, KeysAway, KeyStore
 
 SEALED = b"\xe5\x01"
 HALF = b"\xe5\x02"
@@ -35,6 +34,8 @@ KEPT_S = 15.0
 MOST = 200_000
 """Most people whose keys are held at once."""
 HEAD = 2 + ID_BYTES + NONCE_BYTES
+OVERHEAD = HEAD + 2 + NAME_BYTES + 16
+"""What a sealed record takes beside its key and value (bytes)."""
 
 
 class Name:
@@ -128,21 +129,30 @@ class Sealer:
 
     def prepare(self, keys: Iterable[bytes]) -> None:
         """Have a data key for each of these profile keys, made where there is none. Raises KeysAway."""
-        now = time.monotonic()
-        rings, wanted = self._rings, []
-        for name in {self.name(key).name for key in keys if not key.startswith(RESERVED)}:
-            ring = rings.get(name)
-            if ring is None or ring.until < now or ring.current is None:
-                wanted.append(name)
-        if not wanted:
-            return
-        found = self.store.find(wanted)
-        new = [name for name, ring in zip(wanted, found, strict=True) if ring.current is None]
+        if wanted := self.wanted(keys):
+            self.fetch(wanted)
+
+    def wanted(self, keys: Iterable[bytes]) -> list[bytes]:
+        """The names that `fetch` has to be called for before these profile keys can be sealed for."""
+        now, rings, names = time.monotonic(), self._rings, self._names
+        found = []
+        for key in set(keys):
+            if not key.startswith(RESERVED):
+                name = (names.get(key) or self.name(key)).name
+                ring = rings.get(name)
+                if ring is None or ring.until < now or ring.current is None:
+                    found.append(name)
+        return found
+
+    def fetch(self, names: Sequence[bytes], *, make: bool = True) -> None:
+        """Ask the store for people's keys; make them where there are none. Raises KeysAway."""
+        found = self.store.find(names)
+        new = [name for name, ring in zip(names, found, strict=True) if ring.current is None] if make else []
         if new:
             self.store.add({name: self._new_key(name) for name in new})
             made = dict(zip(new, self.store.find(new), strict=True))
-            found = [made.get(name, ring) for name, ring in zip(wanted, found, strict=True)]
-        self._hold(wanted, found)
+            found = [made.get(name, ring) for name, ring in zip(names, found, strict=True)]
+        self._hold(names, found)
 
     def seal(self, key: bytes, value: bytes) -> tuple[bytes, bytes]:
         """The outer key and the sealed value. `prepare` must have been called for this key, shortly before."""
@@ -179,19 +189,21 @@ class Sealer:
 
         Raises KeysAway, and ClusterError where a record is damaged or the store has lost its key.
         """
+        if wanted := self.unknown(records):
+            self.fetch(wanted, make=False)
+        return [self._open(key, value) for key, value in records]
+
+    def unknown(self, records: Iterable[tuple[bytes | None, bytes | None]]) -> list[bytes]:
+        """The names whose keys have to be asked for before these records can be opened."""
         sealed = (SEALED, HALF)
-        now = time.monotonic()
-        rings = self._rings
-        wanted: dict[bytes, None] = {}
+        now, rings = time.monotonic(), self._rings
+        found: dict[bytes, None] = {}
         for key, value in records:
             if value is not None and key is not None and value.startswith(sealed):
                 ring = rings.get(key)
                 if ring is None or ring.until < now or value[2 : 2 + ID_BYTES] not in ring.keys:
-                    wanted[key] = None
-        if wanted:
-            names = list(wanted)
-            self._hold(names, self.store.find(names))
-        return [self._open(key, value) for key, value in records]
+                    found[key] = None
+        return list(found)
 
     def _open(self, name: bytes | None, value: bytes | None) -> tuple[bytes, bytes] | None:
         if name is None or value is None:
@@ -278,9 +290,32 @@ class Sealer:
             raise ClusterError(f"the data key of {name.hex()} in the key store is damaged") from None
 
 
-def unsealed(state: Mapping[bytes, bytes], sealer: Sealer | None) -> dict[bytes, Any]:
-    """A changelog partition as it was read, opened: profile key to bytes. Those of erased people are not there."""
+def opened(records: Sequence[tuple[bytes | None, bytes | None]], sealer: Sealer | None) -> list[tuple[bytes, bytes] | None]:
+    """As `Sealer.open_all`; without a sealer whatever is there, as it is.
+
+    Raises ClusterError where something is sealed and no key is at hand, or the key store does not answer.
+    """
     if sealer is None:
-        return dict(state)
-    opened = sealer.open_all(list(state.items()))
-    return {one[0]: one[1] for one in opened if one is not None and one[1]}
+        if any(value is not None and value.startswith((SEALED, HALF)) for _, value in records):
+            raise ClusterError("this deployment's data is encrypted: give its settings (encryption, master_key_file, ...)")
+        return [None if key is None or value is None else (key, value) for key, value in records]
+    try:
+        return sealer.open_all(records)
+    except KeysAway as error:
+        raise ClusterError(str(error)) from None
+
+
+def opened_state(state: Mapping[bytes, bytes], sealer: Sealer | None) -> dict[bytes, bytes]:
+    """A changelog partition as it was read, opened. Profiles of erased people are not there. Raises as `opened`."""
+    return {one[0]: one[1] for one in opened(list(state.items()), sealer) if one is not None and one[1]}
+
+
+def sealed(entries: Sequence[tuple[bytes, bytes | None]], sealer: Sealer | None) -> list[tuple[bytes, bytes | None]]:
+    """Keys and values as they are to lie in Kafka. Raises ClusterError where the key store does not answer."""
+    if sealer is None:
+        return list(entries)
+    try:
+        sealer.prepare(key for key, _ in entries)
+        return [(key, value) if key.startswith(RESERVED) else sealer.seal(key, value or b"") for key, value in entries]
+    except KeysAway as error:
+        raise ClusterError(str(error)) from None

@@ -402,7 +402,7 @@ def history(
     if mapping:
         raise SettingError("--map: a topic needs no mapping")
     is_log = is_log or events.removeprefix(TOPIC) == settings.profile_events
-    return History(events, is_log, None, settings.kafka(), _instant("from", since), _instant("to", until))
+    return History(events, is_log, None, settings.kafka(), _instant("from", since), _instant("to", until), settings)
 
 
 def _instant(option: str, text: str | None) -> int | None:

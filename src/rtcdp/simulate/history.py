@@ -7,15 +7,19 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from rtcdp import records
 from rtcdp.cluster import cause
+from rtcdp.config import Settings
 from rtcdp.errors import ClusterError, SettingError
 from rtcdp.ingestion import Accepted, Ingestor, Source
 from rtcdp.rules.definitions import Definitions
+from rtcdp.sealing.opening import sealer_of
+from rtcdp.sealing.sealer import RESERVED, opened
 from rtcdp.simulate.sources import csv_events, is_csv, json_lines, log_records, open_bytes
 
 TOPIC = "topic:"
@@ -33,6 +37,7 @@ class History:
     is_log:   they are records of `profile-events`, cleaned and keyed already; else raw events.
     mapping:  columns of a CSV file, as for `rtcdp replay`.
     kafka:    librdkafka's options, for a topic.
+    settings: of the deployment whose log it is, where personal data in it is encrypted.
     since, until: of a topic, the records appended in [since, until) (ms); None: from the first, to what is there now.
     """
 
@@ -42,6 +47,7 @@ class History:
     kafka: Mapping[str, Any] = field(default_factory=dict)
     since: int | None = None
     until: int | None = None
+    settings: Settings | None = None
 
     def rows(self, definitions: Definitions) -> Iterator[Row]:
         """Key and value of each event as `profile-events` holds it, in order per profile; ticks and switches are left out.
@@ -62,14 +68,25 @@ class History:
     def _logged(self) -> Iterator[Row]:
         not_events = (records.TICK_KEY, records.SWITCH_KEY)
         if self.events.startswith(TOPIC):
-            for key, value in self._topic():
-                if key is not None and value is not None and key not in not_events:
+            for key, value in self._opened():
+                if not key.startswith(RESERVED):
                     yield key, value
             return
         with open_bytes(self.events) as stream:
             for record in log_records(stream):
                 if record.key is not None and record.value is not None and record.key.encode() not in not_events:
                     yield record.key.encode(), record.value.encode()
+
+    def _opened(self) -> Iterator[Row]:
+        """The log as it was before it was sealed, without what no key opens any more."""
+        sealer = None
+        if self.settings is not None and self.settings.encryption != "off":
+            with self._consumer(name := self.events.removeprefix(TOPIC)) as consumer:
+                partitions = len(consumer.list_topics(name, timeout=METADATA_S).topics[name].partitions)
+            sealer = sealer_of(self.settings, partitions)
+        rows = self._topic()
+        while some := list(islice(rows, MANY)):
+            yield from (one for one in opened(some, sealer) if one is not None)
 
     def _raw(self) -> Iterator[bytes | None]:
         if self.events.startswith(TOPIC):

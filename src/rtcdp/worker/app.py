@@ -16,6 +16,7 @@ from rtcdp.transport.app import App
 from rtcdp.transport.exits import leave
 from rtcdp.transport.owner import Owner
 from rtcdp.transport.settings import LONG_POLL_MS
+from rtcdp.worker.border import Border
 from rtcdp.worker.partition import NewRunner, Topics
 from rtcdp.worker.profiles import ProfileAgent
 from rtcdp.worker.standby import Standby
@@ -60,6 +61,7 @@ def build(  # noqa: PLR0913 - what a worker is put together from
     fetch_wait_ms: int = LONG_POLL_MS,
     new_store: Callable[[int], Store] | None = None,
     standby: Standby | None = None,
+    border: Border | None = None,
 ) -> Worker:
     """Build the app that `settings.agents` asks for.
 
@@ -74,6 +76,7 @@ def build(  # noqa: PLR0913 - what a worker is put together from
     fetch_wait_ms: how long the broker may hold an empty fetch.
     new_store:  opens the store of a partition; None: in memory.
     standby:    copies of partitions that others own; None: none.
+    border:     seals and opens; None: personal data is not encrypted.
 
     Raises SettingError where there is no Kafka address or a secret cannot be read.
     """
@@ -112,6 +115,7 @@ def build(  # noqa: PLR0913 - what a worker is put together from
             limits=limits,
             new_store=new_store,
             standby=standby,
+            border=border,
         )
         app.own(topic, worker.profiles)
         app.agent(_raw(app, topic), name="profile")(worker.profiles.agent)

@@ -27,13 +27,14 @@ from rtcdp.config import Settings
 from rtcdp.errors import ClusterError, SettingError
 from rtcdp.letters import RECEIVED_HEADER
 from rtcdp.position import POSITION_KEY, Position
+from rtcdp.sealing.sealer import Sealer, opened_state, sealed
 from rtcdp.transport.restore import restore as read_changelog
 from rtcdp.transport.settings import gapless_conf
 from rtcdp.transport.transactions import TransactionalProducer
 from rtcdp.worker.changelog import Changelog, check_profiles
 from rtcdp.worker.offline import CHUNK, CURRENT_KEYS, Offline
 from rtcdp.worker.progress import ProgressTable
-from rtcdp.worker.versions import CURRENT, Layout, record_layout
+from rtcdp.worker.versions import CURRENT, Layout, check_keys, record_layout
 
 FORMAT = 1
 SEND_S = 60.0
@@ -41,11 +42,15 @@ Say = Callable[[str], None]
 
 
 class Header(msgspec.Struct, array_like=True, tag="backup"):
-    """The first entry. partitions: of `profile-events`, since a key's partition follows from their number."""
+    """The first entry. partitions: of `profile-events`, since a key's partition follows from their number.
+
+    keys: id of the key store that profiles and the log's rest are sealed with here too; empty: they are not.
+    """
 
     format: int
     app: str
     partitions: int
+    keys: str = ""
 
 
 class Definition(msgspec.Struct, array_like=True, tag="definition"):
@@ -186,7 +191,7 @@ def backup(settings: Settings, path: Path) -> Summary:
 
 def _entries(offline: Offline) -> Iterator[Entry]:
     settings = offline.settings
-    yield Header(FORMAT, settings.app, offline.partitions)
+    yield Header(FORMAT, settings.app, offline.partitions, "" if offline.sealer is None else offline.sealer.id)
     for key, value in offline.topic.entries.items():
         if not key.startswith(CURRENT_KEYS) or key == CURRENT:
             yield Definition(key, value)
@@ -196,7 +201,7 @@ def _entries(offline: Offline) -> Iterator[Entry]:
         read_changelog(offline.kafka, settings.changelog, number, state, group=settings.app)
         changelog = Changelog(settings.changelog, settings.profile_events, number, offline.log_id)
         position = changelog.position(state.pop(POSITION_KEY, None), witnesses.get(number))
-        check_profiles(settings.changelog, number, state)
+        check_profiles(settings.changelog, number, opened_state(state, offline.sealer))
         for name, value in state.items():
             yield Stored(number, name, value)
         if position is not None:
@@ -241,9 +246,9 @@ def _made(offline: Offline, starts: Mapping[str, int]) -> set[tuple[str, int]]:
     decode = msgspec.json.Decoder(_Origin).decode
     for number in range(offline.partitions):
         for chunk in offline.read(settings.profile_events, number):
-            for message in chunk:
+            for record in offline.opened(chunk):
                 try:
-                    origin = decode(message.value() or b"")
+                    origin = decode(b"" if record is None else record[1])
                 except (msgspec.MsgspecError, ValueError):
                     continue  # a record that the fold has refused
                 if origin.offset >= starts.get(origin.source, 1 << 62):
@@ -285,6 +290,9 @@ def restore(settings: Settings, path: Path) -> Summary:
             f"{path} has format {header.format}, this release reads up to {FORMAT}: a newer release has written it"
         )
     offline = Offline(settings.model_copy(update={"partitions": header.partitions}), check=False)
+    keys = "" if offline.sealer is None else offline.sealer.id
+    if header.keys:  # what is sealed stays so: whoever was erased since is not brought back
+        check_keys(Layout(offline.log_id, offline.partitions, keys=header.keys), header.app, keys)
     _check_empty(offline, header)
     producers = [TransactionalProducer(offline.kafka, f"{settings.app}-{number}") for number in range(offline.partitions)]
     parts = [_Part(producer) for producer in producers]
@@ -292,7 +300,7 @@ def restore(settings: Settings, path: Path) -> Summary:
         try:
             for part in parts:
                 part.producer.open()
-            summary = _put_back(offline, read_file(path), parts, sources)
+            summary = _put_back(offline, read_file(path), parts, sources, None if header.keys else offline.sealer)
         finally:
             for part in parts:
                 part.producer.close()
@@ -315,8 +323,12 @@ def _check_empty(offline: Offline, header: Header) -> None:
         raise ClusterError("there is no source to put the events into that had not yet been taken in")
 
 
-def _put_back(offline: Offline, entries: Iterator[Entry], parts: list[_Part], sources: _Sources) -> Summary:
+def _put_back(
+    offline: Offline, entries: Iterator[Entry], parts: list[_Part], sources: _Sources, sealer: Sealer | None
+) -> Summary:
+    """Write all of it. sealer: seals what is not sealed in the file, where that is wanted."""
     settings, summary = offline.settings, Summary()
+    keys = "" if offline.sealer is None else offline.sealer.id
     definitions: dict[str, bytes] = {}
     while chunk := list(islice(entries, CHUNK)):
         for entry in chunk:
@@ -324,11 +336,12 @@ def _put_back(offline: Offline, entries: Iterator[Entry], parts: list[_Part], so
             if isinstance(entry, Definition):
                 definitions[entry.key] = entry.value
             elif isinstance(entry, Stored):
-                parts[entry.partition].producer.produce(settings.changelog, ((entry.key, entry.value),), entry.partition)
+                stored = sealed(((entry.key, entry.value),), sealer)
+                parts[entry.partition].producer.produce(settings.changelog, stored, entry.partition)
             elif isinstance(entry, Placed):
                 parts[entry.partition].position = positions.decode(entry.value)
             elif isinstance(entry, Unfolded):
-                record = ((entry.key or b"", entry.value),)
+                record = sealed(((entry.key or b"", entry.value),), sealer)
                 parts[entry.partition].producer.produce(settings.profile_events, record, entry.partition)
             elif isinstance(entry, Raw):
                 sources.put(entry)
@@ -338,7 +351,7 @@ def _put_back(offline: Offline, entries: Iterator[Entry], parts: list[_Part], so
     if CURRENT in definitions:  # last: from then on the versions are there
         definitions[CURRENT] = definitions.pop(CURRENT)
     offline.topic.write(definitions)
-    record_layout(offline.topic, settings.app, Layout(offline.log_id, offline.partitions, restored=True))
+    record_layout(offline.topic, settings.app, Layout(offline.log_id, offline.partitions, restored=True, keys=keys))
     for number, part in enumerate(parts):
         if part.position.switches:
             part.position.topic_id, part.position.offset = offline.log_id, -1

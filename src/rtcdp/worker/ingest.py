@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncIterable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterable, Callable, Iterator, Mapping, Sequence
 from time import monotonic, perf_counter
 from typing import Any
 
@@ -21,14 +21,17 @@ from rtcdp.cluster import Cluster, source_name
 from rtcdp.config import Settings
 from rtcdp.errors import Stalled, Unfit
 from rtcdp.health import Health
-from rtcdp.ingestion import Accepted, Ingestor
+from rtcdp.ingestion import Accepted, Ingestor, Refused
 from rtcdp.letters import RECORD_OVERHEAD, dead_letter, record
 from rtcdp.metrics import Metrics
 from rtcdp.outputs import Origin
+from rtcdp.sealing.sealer import OVERHEAD as SEALING_OVERHEAD
+from rtcdp.sealing.stores import KeysAway
 from rtcdp.transport.app import App
 from rtcdp.transport.bounds import bounds
 from rtcdp.transport.gapless import GaplessProducer
 from rtcdp.transport.owner import Batch, Owner
+from rtcdp.worker.border import Border
 from rtcdp.worker.command_queue import CommandQueue
 from rtcdp.worker.ingest_versions import IngestPlan, Plans
 from rtcdp.worker.lanes import Lane
@@ -47,6 +50,24 @@ REPORT_S = 0.2
 ANNOUNCE_S = 30.0
 LEAVE_S = 5.0
 ACKNOWLEDGEMENTS = "acknowledgements of ingest"
+
+
+Cleaned = tuple[Ingestor, list[Accepted | Refused]]
+"""What became of consecutive messages under one ingest version."""
+
+
+class _Sealing:
+    """For a `CommandQueue`: a producer that seals, and is full while the key store is away."""
+
+    def __init__(self, produce: Callable[..., None]) -> None:
+        self._produce = produce
+
+    def produce(self, *record: Any, **options: Any) -> None:
+        """As `GaplessProducer.produce`."""
+        try:
+            self._produce(*record, **options)
+        except KeysAway as error:
+            raise BufferError(str(error)) from None
 
 
 class SourceOwner:
@@ -73,9 +94,10 @@ class Ingest:
     plan:    `tracking:` and `identity:` that are current.
     plans:   finds those of an earlier ingest version.
     table:   `ingest-progress`, followed.
+    border:  seals, where personal data is encrypted.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 # what it is put together from
         self,
         app: App,
         settings: Settings,
@@ -86,8 +108,10 @@ class Ingest:
         *,
         metrics: Metrics,
         health: Health,
+        border: Border | None = None,
     ) -> None:
         self._app = app
+        self._border = border
         self._settings = settings
         self._cluster = cluster
         self._plan = plan
@@ -99,6 +123,8 @@ class Ingest:
         self._arrival = any(source.time == "arrival" for source in settings.sources)
         self._target = settings.profile_events
         self._room = cluster.max_message_bytes[self._target] - RECORD_OVERHEAD
+        if border is not None:
+            self._room -= SEALING_OVERHEAD
         self._letter_limit = cluster.max_message_bytes[settings.events_dlq]
         self._producer = GaplessProducer(app.kafka)
         self._writer = ProgressWriter(app.kafka, settings.ingest_progress)
@@ -174,7 +200,7 @@ class Ingest:
                 topics = frozenset(self._cluster.topic_ids[topic] for topic in self._sources)
                 self._commands[tp] = CommandQueue(
                     source,
-                    self._producer,
+                    self._producer if self._border is None else _Sealing(self._produce_sealed),
                     self._target,
                     self._cluster.partitions[self._target],
                     topics,
@@ -270,27 +296,66 @@ class Ingest:
         if lane is None or batch.epoch != self._app.members.epoch:
             return
         messages = batch.take(CHUNK, CHUNK_BYTES)
-        if messages:
+        if messages and self._border is None:
             self.work(tp, lane, messages)
+        elif messages and not await self._work_sealed(tp, lane, messages, batch.epoch):
+            return
         batch.end()
         await asyncio.sleep(0)  # turns follow each other without a wait: let the other tasks have theirs
 
     def work(self, tp: TP, lane: Lane, messages: list[Message]) -> None:
         """Make the records of consecutive messages of one partition."""
         started = perf_counter()
+        self._send(tp, lane, messages, () if tp in self._commands else self._clean(tp, lane, messages), started)
+
+    async def _work_sealed(self, tp: TP, lane: Lane, messages: list[Message], epoch: int) -> bool:
+        """The same where records are sealed: the data keys are asked for in between. False where the partition has gone."""
+        border = self._border
+        assert border is not None  # noqa: S101  the caller has looked
+        while True:
+            started, plan = perf_counter(), self._plan
+            if tp in self._commands:
+                cleaned: Sequence[Cleaned] = ()
+                await border.prepare({message.key() or b"" for message in messages})
+            else:
+                cleaned = self._clean(tp, lane, messages)
+                await border.prepare({one.key for _, results in cleaned for one in results if isinstance(one, Accepted)})
+            await self._settled.wait()
+            if self._lanes.get(tp) is not lane or epoch != self._app.members.epoch:
+                return False
+            if plan is self._plan:  # else they were made under a version that no longer counts here
+                self._send(tp, lane, messages, cleaned, started)
+                return True
+
+    def _clean(self, tp: TP, lane: Lane, messages: list[Message]) -> list[Cleaned]:
+        """What becomes of consecutive messages, under the ingest versions that count for them; nothing is sent."""
+        found: list[Cleaned] = []
+        rest, source = messages, lane.source
+        while rest:
+            point, following = lane.version_at(rest[0].offset() or 0)
+            part = rest
+            if following is not None and (rest[-1].offset() or 0) >= following:
+                part = [message for message in rest if (message.offset() or 0) < following]
+            ingestor = self._plans.ingestor(point, self._sources[tp.topic])
+            ingest = ingestor.ingest
+            results = [
+                # a fetched message has an offset
+                ingest(one.value(), source, one.offset(), one.timestamp()[1], one.headers())  # type: ignore[arg-type]
+                for one in part
+            ]
+            found.append((ingestor, results))
+            rest = rest[len(part) :]
+        return found
+
+    def _send(self, tp: TP, lane: Lane, messages: list[Message], cleaned: Sequence[Cleaned], started: float) -> None:
+        """Produce what the messages became."""
         dead: Counter[str] = Counter()
         commands = self._commands.get(tp)
         if commands is not None:
             self._command(commands, tp, lane, messages, dead)
-        else:
-            rest = messages
-            while rest:
-                point, following = lane.version_at(rest[0].offset() or 0)
-                part = rest
-                if following is not None and (rest[-1].offset() or 0) >= following:
-                    part = [message for message in rest if (message.offset() or 0) < following]
-                self._clean(self._plans.ingestor(point, self._sources[tp.topic]), tp, lane, part, dead)
-                rest = rest[len(part) :]
+        rest = iter(messages)
+        for ingestor, results in cleaned:
+            self._produce(ingestor, results, tp, lane, rest, dead)
         last = messages[-1]
         lane.took((last.offset() or 0) + 1, last.timestamp()[1])
         self._producer.poll(0)
@@ -301,13 +366,20 @@ class Ingest:
         if dead:
             metrics.dead("ingest", dead)
 
-    def _clean(self, ingestor: Ingestor, tp: TP, lane: Lane, messages: Sequence[Message], dead: Counter[str]) -> None:
-        ingest, produce, skip = ingestor.ingest, self._producer.produce, self._producer.skip
-        target, source, room = self._target, lane.source, self._room
+    def _produce(
+        self,
+        ingestor: Ingestor,
+        results: Sequence[Accepted | Refused],
+        tp: TP,
+        lane: Lane,
+        messages: Iterator[Message],
+        dead: Counter[str],
+    ) -> None:
+        produce = self._producer.produce if self._border is None else self._produce_sealed
+        skip, target, source, room = self._producer.skip, self._target, lane.source, self._room
         made = 0
-        for message in messages:
+        for result, message in zip(results, messages, strict=False):
             offset: int = message.offset()  # type: ignore[assignment] # a fetched message has one
-            result = ingest(message.value(), source, offset, message.timestamp()[1], message.headers())
             if isinstance(result, Accepted):
                 key, value = result.key, result.value
                 if len(key) + len(value) <= room:
@@ -331,6 +403,16 @@ class Ingest:
         if ingestor.counts:
             self._metrics.fixed(ingestor.counts)
             ingestor.counts.clear()
+
+    def _produce_sealed(
+        self, topic: str, key: bytes | None, value: bytes | None, *, source: str, offset: int, partition: int | None = None
+    ) -> None:
+        """As `GaplessProducer.produce`; what is about a person is sealed. Its keys were asked for before, as a rule."""
+        if partition is None and key is not None and value is not None and self._border is not None:
+            sealer = self._border.sealer
+            partition = sealer.name(key).partition
+            key, value = sealer.seal(key, value)
+        self._producer.produce(topic, key, value, source=source, offset=offset, partition=partition)
 
     def _command(self, commands: CommandQueue, tp: TP, lane: Lane, messages: Sequence[Message], dead: Counter[str]) -> None:
         def bury(message: Message) -> Callable[[Unfit], None]:

@@ -25,22 +25,26 @@ from rtcdp.lifecycle import CANNOT_GO_ON, CANNOT_RUN, WELL, begin, say
 from rtcdp.metrics import Metrics
 from rtcdp.position import Position, SwitchPoint
 from rtcdp.preflight import preflight
+from rtcdp.records import SWITCH_KEY
 from rtcdp.rules.definitions import Definitions
 from rtcdp.rules.loading import load_marked
+from rtcdp.sealing.opening import sealer_of
+from rtcdp.sealing.sealer import Sealer
 from rtcdp.transport.app import App
 from rtcdp.transport.exits import leave
 from rtcdp.transport.settings import LONG_POLL_MS
 from rtcdp.worker.app import Worker, build
+from rtcdp.worker.border import Border
 from rtcdp.worker.folder import FolderWatch
 from rtcdp.worker.ingest import Ingest
 from rtcdp.worker.ingest_versions import IngestPlan, Plans
 from rtcdp.worker.monitor import Monitor
-from rtcdp.worker.partition import Runner
+from rtcdp.worker.partition import NOTHING, Runner
 from rtcdp.worker.progress import ProgressTable
 from rtcdp.worker.runners import new_runner
 from rtcdp.worker.standby import Standby
 from rtcdp.worker.stores import RocksStore, Store
-from rtcdp.worker.versions import CURRENT, DefinitionsTopic, Versions, check_layout, named, propose
+from rtcdp.worker.versions import CURRENT, DefinitionsTopic, Versions, check_layout, layout_of, named, propose
 from rtcdp.worker.watermark import Ends, Watermark, expected_sources
 
 logger = logging.getLogger(__name__)
@@ -61,12 +65,14 @@ class Assembly:
         topic: DefinitionsTopic,
         versions: Versions,
         *,
+        sealer: Sealer | None = None,
         fatal: Callable[[BaseException], None] = leave,
     ) -> None:
         self.settings = settings
         self.cluster = cluster
         self.metrics = Metrics()
         self.health = Health(settings.stall_s)
+        self._border = None if sealer is None else Border(sealer, self.health, (SWITCH_KEY, NOTHING))
         self._topic = topic
         self._versions = versions
         self._fatal = fatal
@@ -95,6 +101,7 @@ class Assembly:
             limits=cluster.max_message_bytes,
             new_store=self._new_store if settings.store == "rocksdb" else None,
             standby=self._standby,
+            border=self._border,
             fatal=fatal,
             # The embedded broker does not end a long poll when records come: there every fetch would wait in full.
             fetch_wait_ms=EMBEDDED_POLL_MS if cluster.embedded else LONG_POLL_MS,
@@ -159,6 +166,7 @@ class Assembly:
             self.table,
             metrics=self.metrics,
             health=self.health,
+            border=self._border,
         )
         return self._ingest
 
@@ -259,11 +267,14 @@ def assemble(settings: Settings, *, fatal: Callable[[BaseException], None] = lea
         logger.warning("not checked: %s", sentence)
     topic = DefinitionsTopic(settings.kafka(), settings.definitions_topic, settings.app)
     topic.read()
-    check_layout(topic, settings, cluster, (definitions.version if definitions else named(topic.entries, CURRENT)) or "")
+    begun = layout_of(topic, settings.app) is not None
+    sealer = sealer_of(settings, cluster.partitions[settings.profile_events], create=not begun)
+    first = (definitions.version if definitions else named(topic.entries, CURRENT)) or ""
+    check_layout(topic, settings, cluster, first, keys="" if sealer is None else sealer.id)
     if definitions is not None:
         done = propose(topic, definitions, _instance(settings), shadow=shadow)
         logger.info("definitions %s: %s", definitions.version, done)
-    return Assembly(settings, cluster, topic, Versions(topic), fatal=fatal)
+    return Assembly(settings, cluster, topic, Versions(topic), sealer=sealer, fatal=fatal)
 
 
 def _instance(settings: Settings) -> str:

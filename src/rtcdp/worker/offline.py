@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from time import monotonic, sleep
 from typing import Any
 
@@ -13,6 +13,8 @@ from rtcdp.cluster import REQUEST_S, Cluster, cause
 from rtcdp.config import Settings
 from rtcdp.errors import ClusterError
 from rtcdp.preflight import preflight
+from rtcdp.sealing.opening import sealer_of
+from rtcdp.sealing.sealer import opened
 from rtcdp.transport.bounds import partition_bounds
 from rtcdp.transport.settings import restore_conf
 from rtcdp.worker.versions import DefinitionsTopic, Versions, check_layout, first_version
@@ -45,8 +47,13 @@ class Offline:
         self.cluster: Cluster = preflight(settings)
         self.topic = DefinitionsTopic(self.kafka, settings.definitions_topic, settings.app)
         self.topic.read()
+        self.sealer = sealer_of(settings, self.partitions, create=not check)
         if check:
-            check_layout(self.topic, settings, self.cluster)
+            check_layout(self.topic, settings, self.cluster, keys="" if self.sealer is None else self.sealer.id)
+
+    def opened(self, chunk: Sequence[Message]) -> list[tuple[bytes, bytes] | None]:
+        """Keys and values of records of the log as they were before they were sealed; None: no key opens it any more."""
+        return opened([(message.key(), message.value()) for message in chunk], self.sealer)
 
     @property
     def log_id(self) -> str:

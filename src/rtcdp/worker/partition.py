@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -25,6 +25,7 @@ from rtcdp.position import POSITION_KEY, Position
 from rtcdp.records import SWITCH_KEY, TICK_KEY, Switch, decode, encode
 from rtcdp.transport.owner import Batch
 from rtcdp.transport.transactions import Aborted, TransactionalProducer
+from rtcdp.worker.border import Border, Stopping
 from rtcdp.worker.sizes import DEFAULT, cannot_be_kept, fit, too_large
 from rtcdp.worker.stores import MemoryStore, Store
 
@@ -110,6 +111,7 @@ class Work:
     watermark:     the low watermark in ms; None where there is none: no tick is proposed.
     version:       the version of the definitions that is `current`; None where it is not known: no switch is proposed.
     shadow:        the version that is evaluated beside it; empty: none.
+    border:        seals and opens, where personal data is encrypted.
     changelog_end: asks where a changelog partition ends, blocking; None where stores need not know.
     done:          told the offset up to which a partition is done, and the epoch of that.
     """
@@ -125,6 +127,7 @@ class Work:
     size: int = 8 << 20
     limits: Mapping[str, int] = field(default_factory=dict)
     changelog_end: Callable[[int], int] | None = None
+    border: Border | None = None
 
 
 class ProfilePartition:
@@ -178,6 +181,9 @@ class ProfilePartition:
         self._stopping = True
         self._wake()
 
+    def _is_stopping(self) -> bool:
+        return self._stopping
+
     async def run(self) -> None:
         """Work until told to stop. Raises what ends the process: Fenced, Stalled, ClusterError."""
         self._stopping, self._poked, self._batch = False, True, None
@@ -197,6 +203,11 @@ class ProfilePartition:
         proposals = self._proposals()
         if not records and not proposals:
             return
+        if work.border is not None:
+            try:
+                records = await work.border.opened(records, self._is_stopping)
+            except Stopping:
+                return
         await self.exactly_once(records, proposals, batch)
 
     async def exactly_once(self, records: Sequence[Record], proposals: list[Entry], batch: Batch | None) -> bool:
@@ -224,16 +235,25 @@ class ProfilePartition:
                 fold.counts[f"{DEAD}{PROFILE_TOO_LARGE}"] += 1
             self._fit(fold, records)
             folded, folded_at = perf_counter(), now_ms()
+            appends: Sequence[tuple[int | None, bytes, bytes]] = fold.appends
+            state: Iterable[tuple[bytes, bytes | None]] = fold.state.items()
+            if work.border is not None:
+                try:
+                    appends = await work.border.sealed_log(appends, self._is_stopping)
+                    state = await work.border.sealed_state(state, self._is_stopping)
+                except Stopping:
+                    runner.discard(fold)
+                    return False
             # 3. Begin; produce outputs, dead letters, records for the log, state and position; commit.
             try:
                 producer.begin()
                 producer.produce(topics.profile_changes, fold.changes)
                 producer.produce(topics.triggers, fold.triggers)
                 producer.produce(topics.letters, fold.letters)
-                for partition, key, value in fold.appends:
+                for partition, key, value in appends:
                     producer.produce(topics.profile_events, ((key, value),), partition)
                 producer.produce(topics.profile_events, proposals, self.number)
-                producer.produce(topics.changelog, fold.state.items(), self.number)
+                producer.produce(topics.changelog, state, self.number)
                 producer.produce(topics.changelog, ((POSITION_KEY, fold.position),), self.number)
                 await self._blocking(producer.commit)
             except Aborted as reason:

@@ -25,6 +25,7 @@ from rtcdp.transport.owner import Batch
 from rtcdp.transport.restore import Damaged, Stopped, restore
 from rtcdp.transport.settings import restore_conf
 from rtcdp.transport.transactions import TransactionalProducer
+from rtcdp.worker.border import Border, Stopping
 from rtcdp.worker.changelog import REBUILD, Changelog
 from rtcdp.worker.partition import NewRunner, ProfilePartition, Topics, Work
 from rtcdp.worker.standby import Standby
@@ -51,6 +52,7 @@ class ProfileAgent:
     limits:     `max.message.bytes` by topic, from preflight.
     new_store:  opens the store of a partition, as far as it has been kept; None: in memory.
     standby:    copies of partitions that others own; None: none are kept.
+    border:     seals and opens, where personal data is encrypted.
     """
 
     def __init__(  # noqa: PLR0913 # hooks, each with its own meaning
@@ -70,6 +72,7 @@ class ProfileAgent:
         limits: Mapping[str, int] | None = None,
         new_store: Callable[[int], Store] | None = None,
         standby: Standby | None = None,
+        border: Border | None = None,
     ) -> None:
         self._app = app
         self._topics = topics
@@ -97,6 +100,7 @@ class ProfileAgent:
             size=size,
             limits=limits or {},
             changelog_end=None if new_store is None else self._changelog_end,
+            border=border,
         )
 
     @property
@@ -184,6 +188,7 @@ class ProfileAgent:
                 self._app.kafka, topics.changelog, number, state,
                 group=self._app.conf.id, progress=report, stop=lambda: self._hurry, start=store.behind,
             )  # fmt: skip
+            self._unseal(state)
             position = self._checked(number, state, witness)
             runner = self._new_runner(number, state, position)
             runner.rebuild_timers()
@@ -198,6 +203,19 @@ class ProfileAgent:
         seconds = monotonic() - started
         logger.info("partition %s: %s profiles at offset %s in %.2f s", number, len(state), position.offset, seconds)
         return ProfilePartition(number, runner, producer, self._work, position.offset, generation, store)
+
+    def _unseal(self, state: MutableMapping[bytes, bytes]) -> None:
+        """Open what was restored, in place. Waits for the key store. Raises Stopped, ClusterError."""
+        border = self._work.border
+        if border is None:
+            return
+        sealed = dict(state)
+        try:
+            found = border.wait(lambda: border.sealer.open_all(list(sealed.items())), lambda: self._hurry)
+        except Stopping as reason:
+            raise Stopped(str(reason)) from None
+        state.clear()
+        state.update(one for one in found if one is not None and one[1])
 
     def _checked(self, number: int, state: MutableMapping[bytes, bytes], witness: int | None) -> Position:
         """The position, taken out of the state, unless it contradicts the log or the group's offset."""

@@ -27,9 +27,10 @@ from rtcdp.metrics import Metrics
 from rtcdp.position import POSITION_KEY, Position, SwitchPoint
 from rtcdp.preflight import preflight
 from rtcdp.records import SWITCH_KEY, TICK_KEY
+from rtcdp.sealing.sealer import sealed
 from rtcdp.transport.transactions import Record, TransactionalProducer
 from rtcdp.worker.offline import CHUNK, Offline
-from rtcdp.worker.partition import ProfilePartition, Topics, Work
+from rtcdp.worker.partition import NOTHING, ProfilePartition, Topics, Work
 from rtcdp.worker.runners import new_runner
 from rtcdp.worker.versions import layout_of
 
@@ -118,7 +119,7 @@ def rebuild(settings: Settings, say: Callable[[str], None] = logger.info) -> Sum
         say(f"making {settings.changelog} anew")
         _recreate(offline)
         for part, producer in zip(rebuilt, producers, strict=True):
-            _write(settings.changelog, part, [one for one in part.kept if identity(settings, one) in missing], producer)
+            _write(offline, part, [one for one in part.kept if identity(settings, one) in missing], producer)
     finally:
         for producer in producers:
             producer.close()
@@ -161,7 +162,11 @@ def _fold(offline: Offline, number: int, witness: int | None, say: Callable[[str
 
 async def _run(offline: Offline, partition: ProfilePartition, recorder: Recorder, done: int) -> None:
     for chunk in offline.read(offline.settings.profile_events, partition.number):
-        records = [(message.offset() or 0, message.key(), message.value()) for message in chunk]
+        nothing = (SWITCH_KEY, NOTHING)
+        records = [
+            (message.offset() or 0, *(one or (nothing if message.value() is not None else (message.key(), None))))
+            for message, one in zip(chunk, offline.opened(chunk), strict=True)
+        ]
         sure = [one for one in records if one[0] < done]
         unsure = [one for one in records if done <= one[0] < done + GAP]
         for keeping, part in ((False, sure), (True, unsure)):
@@ -184,12 +189,14 @@ def _missing(offline: Offline, rebuilt: Iterable[Rebuilt]) -> set[tuple[str, byt
     for topic in {name for name, _, _ in wanted}:
         for number in range(offline.cluster.partitions[topic]):
             for chunk in offline.read(topic, number):
-                wanted -= {identity(settings, _found(topic, message)) for message in chunk}
+                found = zip(chunk, offline.opened(chunk) if topic == settings.profile_events else chunk, strict=True)
+                wanted -= {identity(settings, _found(topic, message, one)) for message, one in found if one is not None}
     return wanted
 
 
-def _found(topic: str, message: Message) -> Written:
-    return Written(topic, None, message.key() or b"", message.value())
+def _found(topic: str, message: Message, opened: Message | tuple[bytes, bytes]) -> Written:
+    key, value = opened if isinstance(opened, tuple) else (message.key() or b"", message.value())
+    return Written(topic, None, key, value)
 
 
 def _recreate(offline: Offline) -> None:
@@ -208,18 +215,22 @@ def _recreate(offline: Offline) -> None:
     preflight(settings)
 
 
-def _write(changelog: str, part: Rebuilt, missing: Iterable[Written], producer: TransactionalProducer) -> None:
+def _write(offline: Offline, part: Rebuilt, missing: Iterable[Written], producer: TransactionalProducer) -> None:
     """The state in transactions of some thousand profiles; in the last one the position and the missing outputs.
 
     Until that one is committed the start is refused, as before, and the rebuild can be done again.
     """
+    changelog, log, sealer = offline.settings.changelog, offline.settings.profile_events, offline.sealer
     entries = iter(part.state.items())
     while chunk := list(islice(entries, CHUNK)):
         producer.begin()
-        producer.produce(changelog, chunk, part.number)
+        producer.produce(changelog, sealed(chunk, sealer), part.number)
         producer.commit(60.0)
     producer.begin()
     for one in missing:
-        producer.produce(one.topic, ((one.key, one.value),), one.partition)
+        if one.topic == log and sealer is not None:
+            producer.produce(log, sealed([(one.key, one.value)], sealer), sealer.name(one.key).partition)
+        else:
+            producer.produce(one.topic, ((one.key, one.value),), one.partition)
     producer.produce(changelog, ((POSITION_KEY, positions.encode(part.position)),), part.number)
     producer.commit(60.0)

@@ -48,12 +48,14 @@ class Layout(msgspec.Struct):
 
     version:  of the definitions under which the log begins; empty where an earlier release wrote it.
     restored: the log goes on from a backup: it is not all that the state is made of.
+    keys:     id of the key store that personal data is sealed with; empty: it is not.
     """
 
     topic_id: str
     partitions: int
     version: str = ""
     restored: bool = False
+    keys: str = ""
 
 
 class DefinitionsTopic:
@@ -229,14 +231,16 @@ def first_version(topic: DefinitionsTopic, app: str) -> str:
     return version or oldest
 
 
-def check_layout(topic: DefinitionsTopic, settings: Settings, cluster: Cluster, version: str = "") -> None:
+def check_layout(topic: DefinitionsTopic, settings: Settings, cluster: Cluster, version: str = "", *, keys: str = "") -> None:
     """Compare `profile-events` with what it was at this app's first start, or record it, with the version it begins under.
 
+    keys: id of the key store; empty where encryption is off.
+
     Raises ClusterError where its partition count or the topic itself has changed: keys would lie elsewhere, and positions
-    speak of other records.
+    speak of other records; and where the key store is another one.
     """
     name = settings.profile_events
-    now = Layout(cluster.topic_ids[name], cluster.partitions[name], version)
+    now = Layout(cluster.topic_ids[name], cluster.partitions[name], version, keys=keys)
     then = layout_of(topic, settings.app)
     if then is None:
         record_layout(topic, settings.app, now)
@@ -251,6 +255,21 @@ def check_layout(topic: DefinitionsTopic, settings: Settings, cluster: Cluster, 
             f"{name} had {then.partitions} partitions and has {now.partitions} now: keys would lie in other partitions "
             f"than their profiles; start anew under another app name than {settings.app!r}"
         )
+    check_keys(then, settings.app, keys)
+
+
+def check_keys(layout: Layout, app: str, keys: str) -> None:
+    """Refuse another key store than the one that a deployment's data is sealed with, or none. Raises ClusterError."""
+    if layout.keys == keys:
+        return
+    if not layout.keys:
+        raise ClusterError(
+            f"encryption: the data of {app!r} lies in Kafka unencrypted; take a backup, and put it back "
+            "with encryption under another app name"
+        )
+    if not keys:
+        raise ClusterError(f"encryption: the data of {app!r} is encrypted, and encryption is off")
+    raise ClusterError(f"encryption: this is not the key store that the data of {app!r} was encrypted with")
 
 
 def propose(

@@ -10,11 +10,13 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from rtcdp import position as positions
 from rtcdp import profile as profiles
 from rtcdp.config import Settings
-from rtcdp.errors import ClusterError, RtcdpError
+from rtcdp.errors import ClusterError, RtcdpError, SettingError
 from rtcdp.explanation import Explanation, UnknownName
 from rtcdp.inspection import Stored, partition_of
 from rtcdp.position import Position
 from rtcdp.projector.feed import Feed
+from rtcdp.sealing.opening import sealer_of
+from rtcdp.sealing.sealer import Sealer, opened
 from rtcdp.serving.api.catalogue import Catalogue
 from rtcdp.serving.api.problems import Problem
 from rtcdp.transport.failures import cause
@@ -30,6 +32,8 @@ class Reasons:
     """Explains, one question at a time. Blocks: call it in a thread."""
 
     def __init__(self, settings: Settings, catalogue: Catalogue) -> None:
+        self._settings = settings
+        self._sealer: Sealer | None = None
         self._topic = settings.changelog
         self._catalogue = catalogue
         options = fetch_conf(settings.kafka(), f"{settings.app}-why", 100) | {"auto.offset.reset": "earliest", "log_level": 0}
@@ -55,8 +59,8 @@ class Reasons:
         try:
             with self._lock:
                 stored = self._stored(key, offset)
-        except (ClusterError, KafkaException) as error:
-            words = str(error) if isinstance(error, ClusterError) else cause(error).str()
+        except (ClusterError, SettingError, KafkaException) as error:
+            words = str(error) if isinstance(error, RtcdpError) else cause(error).str()
             raise Problem(503, f"Kafka: {words}", retry_s=1) from None
         passed = [switch.version for switch in stored.position.switches if switch.number <= stored.profile.switch]
         compiled = self._catalogue.compiled(passed[-1]) if passed else None
@@ -71,13 +75,16 @@ class Reasons:
 
     def _stored(self, key: str, offset: int) -> Stored:
         if not self._partitions:
-            self._partitions = len(self._feed.partitions([self._topic]))
+            partitions = len(self._feed.partitions([self._topic]))
+            self._sealer = sealer_of(self._settings, partitions)
+            self._partitions = partitions
         number = partition_of(key.encode(), self._partitions)
         value = self._record(number, key.encode(), offset)
         return Stored(profiles.decode(key, value), self._position(number), len(value))
 
     def _record(self, number: int, key: bytes, offset: int) -> bytes:
         """The profile's record at this offset, else the next one of it: compaction removes it only when there is one."""
+        name = key if self._sealer is None else self._sealer.name(key).name
         self._consumer.assign([TopicPartition(self._topic, number, offset)])
         deadline = monotonic() + READ_S
         try:
@@ -85,9 +92,10 @@ class Reasons:
                 message = self._consumer.poll(left)
                 if message is None or message.error() is not None:
                     continue
-                value = message.value()
-                if message.key() == key and value is not None:
-                    return value
+                if message.key() == name:
+                    (found,) = opened([(name, message.value())], self._sealer)
+                    if found is not None and found[1]:
+                        return found[1]
         finally:
             self._consumer.unassign()
         raise Problem(503, "the profile is being written: ask again", retry_s=1)
