@@ -28,7 +28,6 @@ from rtcdp.preflight import preflight
 from rtcdp.records import SWITCH_KEY
 from rtcdp.rules.definitions import Definitions
 from rtcdp.rules.loading import load_marked
-from rtcdp.sealing.opening import sealer_of
 from rtcdp.sealing.sealer import Sealer
 from rtcdp.transport.app import App
 from rtcdp.transport.exits import leave
@@ -44,7 +43,7 @@ from rtcdp.worker.progress import ProgressTable
 from rtcdp.worker.runners import new_runner
 from rtcdp.worker.standby import Standby
 from rtcdp.worker.stores import RocksStore, Store
-from rtcdp.worker.versions import CURRENT, DefinitionsTopic, Versions, check_layout, layout_of, named, propose
+from rtcdp.worker.versions import CURRENT, DefinitionsTopic, Versions, check_layout, named, propose, sealer_for
 from rtcdp.worker.watermark import Ends, Watermark, expected_sources
 
 logger = logging.getLogger(__name__)
@@ -267,8 +266,7 @@ def assemble(settings: Settings, *, fatal: Callable[[BaseException], None] = lea
         logger.warning("not checked: %s", sentence)
     topic = DefinitionsTopic(settings.kafka(), settings.definitions_topic, settings.app)
     topic.read()
-    begun = layout_of(topic, settings.app) is not None
-    sealer = sealer_of(settings, cluster.partitions[settings.profile_events], create=not begun)
+    sealer = sealer_for(topic, settings, cluster)
     first = (definitions.version if definitions else named(topic.entries, CURRENT)) or ""
     check_layout(topic, settings, cluster, first, keys="" if sealer is None else sealer.id)
     if definitions is not None:

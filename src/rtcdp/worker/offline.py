@@ -13,11 +13,10 @@ from rtcdp.cluster import REQUEST_S, Cluster, cause
 from rtcdp.config import Settings
 from rtcdp.errors import ClusterError
 from rtcdp.preflight import preflight
-from rtcdp.sealing.opening import sealer_of
 from rtcdp.sealing.sealer import opened
 from rtcdp.transport.bounds import partition_bounds
 from rtcdp.transport.settings import restore_conf
-from rtcdp.worker.versions import DefinitionsTopic, Versions, check_layout, first_version
+from rtcdp.worker.versions import DefinitionsTopic, Versions, check_layout, first_version, sealer_for
 
 CHUNK = 5_000
 COMING = (
@@ -47,7 +46,7 @@ class Offline:
         self.cluster: Cluster = preflight(settings)
         self.topic = DefinitionsTopic(self.kafka, settings.definitions_topic, settings.app)
         self.topic.read()
-        self.sealer = sealer_of(settings, self.partitions, create=not check)
+        self.sealer = sealer_for(self.topic, settings, self.cluster, fresh=not check)
         if check:
             check_layout(self.topic, settings, self.cluster, keys="" if self.sealer is None else self.sealer.id)
 

@@ -258,6 +258,19 @@ def check_layout(topic: DefinitionsTopic, settings: Settings, cluster: Cluster, 
     check_keys(then, settings.app, keys)
 
 
+def sealer_for(topic: DefinitionsTopic, settings: Settings, cluster: Cluster, *, fresh: bool = False) -> Sealer | None:
+    """The sealer of a deployment; None where its data is not encrypted. An empty key store is begun at its first start alone.
+
+    fresh: whatever is recorded, it is made anew (from a backup).
+
+    Raises SettingError, and ClusterError where the key store does not answer or encryption was not what it is now.
+    """
+    layout = None if fresh else layout_of(topic, settings.app)
+    if layout is not None and bool(layout.keys) != (settings.encryption != "off"):
+        check_keys(layout, settings.app, "" if layout.keys else settings.encryption)
+    return sealer_of(settings, cluster.partitions[settings.profile_events], create=layout is None)
+
+
 def check_keys(layout: Layout, app: str, keys: str) -> None:
     """Refuse another key store than the one that a deployment's data is sealed with, or none. Raises ClusterError."""
     if layout.keys == keys:
