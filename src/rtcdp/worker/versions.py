@@ -21,6 +21,8 @@ from rtcdp.errors import ClusterError, DefinitionErrors, SettingError
 from rtcdp.rules.compiler import Compiled, compile_definitions
 from rtcdp.rules.definitions import Definitions
 from rtcdp.rules.loading import definitions_from_normal
+from rtcdp.sealing.opening import sealer_of
+from rtcdp.sealing.sealer import Sealer
 from rtcdp.worker.progress import ordered_conf
 
 logger = logging.getLogger(__name__)
