@@ -1,7 +1,7 @@
 """What happens to starts of triggers that are due: they go on through their programs, and what they send is decided.
 
-Before something is sent, in this order: too old; quiet hours; others of its group are waited for; its condition; whether
-it may again; one of its group was picked already; cooldown; caps; holdout. Everything but a false condition is recorded.
+Before something is sent, in this order: too old; consent; quiet hours; others of its group are waited for; its condition;
+whether it may again; one of its group was picked already; cooldown; caps; holdout. All but a false condition is recorded.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from xxhash import xxh3_64_intdigest
 from rtcdp.profile import Profile, Start
 from rtcdp.quiet import end, is_quiet
 from rtcdp.rules.programs import Begin, Deliver, Divide, End, Expect, Jump, Missed, Pause, Test
+from rtcdp.rules.purposes import refused
 from rtcdp.schedules import local_zone
 from rtcdp.triggers import KEY, decided, may_again, memory_of, not_sent, remember
 
@@ -117,6 +118,9 @@ def _delivered(profile: Profile, trigger: CompiledTrigger, key: str, message: De
     start, limits, step = profile.waiting[key], trigger.limits[message.channel], message.name
     if revealed - start.due > trigger.max_age:
         not_sent(profile, trigger, outbox, "max_age", step=step)
+        return True
+    if (profile.consent or trigger.purpose is not None) and (whose := refused(profile, trigger.purpose, message.channel)):
+        not_sent(profile, trigger, outbox, "consent", whose, step)
         return True
     for limit in limits:
         if limit.quiet is None or not (until := _quiet_until(profile, limit, revealed)):

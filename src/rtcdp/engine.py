@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from rtcdp import deciding, expiry, overdue, schedules, stages, triggers
+from rtcdp import consents, deciding, expiry, overdue, schedules, stages, triggers
 from rtcdp.aggregates import NEVER
 from rtcdp.merging import unite
 from rtcdp.rules.functions import same
@@ -72,12 +72,13 @@ class Engine:
         self._lifecycle: Rules = (compiled.lifecycle.index,) if compiled.lifecycle is not None else ()
         self._ending = compiled.ending
         self._rules = compiled.rules
+        self.every: Rules = tuple(range(len(compiled.rules)))
 
     def make_apply(self, event: str, plan: Plan) -> Apply:
         """Make what folds events of this name."""
         if self.generator is not None:
-            return self.generator.apply(event, plan, self.advance, self.react)
-        updates, tables = plan.updates, plan.tables
+            return self.generator.apply(event, plan, self.advance, self.react, self.agree)
+        updates, tables, consent = plan.updates, plan.tables, self.compiled.consent
 
         def apply(profile: Profile, event: Any, outbox: Outbox) -> None:
             received = event.received
@@ -87,7 +88,7 @@ class Engine:
                 profile.now = received
             if not profile.see(event.id):
                 return
-            touched: Rules = ()
+            touched: Rules = () if consent is None else self.agree(profile, event, outbox)
             for update in updates:
                 touched += update(profile, event)
             for read, table in tables:
@@ -98,6 +99,26 @@ class Engine:
                 self.react(profile, event, plan, touched, outbox)
 
         return apply
+
+    def agree(self, profile: Profile, event: Any, outbox: Outbox) -> Rules:
+        """Take what an event says about consent; the rules to be looked at: all of them where a purpose is affected."""
+        consent = self.compiled.consent
+        answers = consent.said(event) if consent is not None else {}
+        if not answers:
+            return ()
+        outbox.begin("event", event.id, "consent", historical=event.historical)
+        said = consents.Said(answers, event.occurred, event.id)
+        return self.every if consents.take(profile, said, self.compiled, outbox) else ()
+
+    def consent(self, profile: Profile, said: consents.Said, outbox: Outbox, *, revealed: int) -> None:
+        """Take answers set by hand, and do what follows of them. revealed: as for `advance` (ms)."""
+        if consents.take(profile, said, self.compiled, outbox) and not profile.fresh:
+            self._settle(profile, self.every, outbox, "command", revealed)
+
+    def _look_at_region(self, profile: Profile, outbox: Outbox, starts: Starts) -> Rules:
+        """The region has changed, and with it perhaps what holds of somebody who was never asked."""
+        consents.enforce(profile, self.compiled, outbox)
+        return tuple(index for index in self.every if self._rules[index].kind != "consent")
 
     def react(self, profile: Profile, event: Any, plan: Plan, touched: Rules, outbox: Outbox) -> None:
         """Traits, then rules, then triggers, after an event has been folded into the features."""
@@ -151,11 +172,13 @@ class Engine:
     def _make_look(self, index: int) -> Look:
         """Make what looks at one rule: `(profile, outbox, starts)` -> the rules that read it, where it changed."""
         rule = self._rules[index]
-        if rule.kind in _LOOKS:
-            look: Look = partial(_LOOKS[rule.kind], rule)
+        if rule.kind == "consent":
+            look: Look = self._look_at_region
+        elif rule.kind in _LOOKS:
+            look = partial(_LOOKS[rule.kind], rule)
         elif not rule.is_segment:
             look = _look_at_tag(rule)
-        elif self.generator is not None:
+        elif self.generator is not None and rule.purpose is None:
             look = self.generator.look(rule)
         else:
             look = _look_at_segment(rule)
@@ -262,6 +285,7 @@ class Engine:
                 outbox.change(profile, "tag", rule.name, old=rule.shown(profile.tags.pop(rule.key)))
         if compiled.lifecycle is None:
             stages.leave(profile, outbox)
+        consents.enforce(profile, compiled, outbox)
         for trigger in old.triggers:
             new = compiled.by_key.get(trigger.key)
             if new is None:
@@ -286,9 +310,12 @@ class Engine:
         since, due = overdue.owed(profile, other)
         arms = deciding.changed_arms(profile, other, self.compiled.triggers)
         unite(profile, other, self.compiled)
+        if profile.fresh:  # neither has seen an event: what has come together is answers
+            return
         for limit, name, arm, before in arms:
             triggers.memory_of(profile, limit.key).mixed = True
             outbox.arm(profile, other.key, limit.owner or name, arm, before)
+        consents.enforce(profile, self.compiled, outbox)
         for trigger in self.compiled.triggers:
             triggers.recheck(profile, trigger, outbox)
         starts: Starts = []

@@ -19,9 +19,13 @@ if TYPE_CHECKING:
 def due(profile: Profile, ending: Ending) -> int:
     """When a profile ends by itself (ms), or NEVER: so long after its last event occurred; not in the instant of an event."""
     last = profile.slots.get(ending.last_seen)
-    namespace = profile.key.partition("/")[2].partition(":")[0]
-    after = ending.anonymous if namespace in ending.namespaces else ending.known
+    after = ending.anonymous if is_anonymous(profile, ending) else ending.known
     return NEVER if last is None or after is None else int(last + after)
+
+
+def is_anonymous(profile: Profile, ending: Ending) -> bool:
+    """Whether nobody knows who it is."""
+    return profile.key.partition("/")[2].partition(":")[0] in ending.namespaces
 
 
 def look(rule: Rule, profile: Profile, outbox: Outbox, starts: list[CompiledTrigger]) -> Rules:  # noqa: ARG001  one of several
@@ -33,7 +37,7 @@ def look(rule: Rule, profile: Profile, outbox: Outbox, starts: list[CompiledTrig
 
 
 def end(profile: Profile, compiled: Compiled, outbox: Outbox) -> None:
-    """End a profile: it leaves its segments, loses its tags and stage, nothing waits for it, and nothing is kept."""
+    """End a profile: it leaves its segments, loses its tags and stage, nothing waits; only a no is kept."""
     for rule in compiled.rules:
         if rule.kind == "tag" and rule.key in profile.tags:
             outbox.change(profile, "tag", rule.name, old=rule.shown(profile.tags[rule.key]))
@@ -43,4 +47,7 @@ def end(profile: Profile, compiled: Compiled, outbox: Outbox) -> None:
     for trigger in compiled.triggers:
         for _ in waiting_of(profile, trigger):
             not_sent(profile, trigger, outbox, "expired")
+    refusals = {name: answer for name, answer in profile.consent.items() if not answer.granted}
     profile.begin_anew()
+    if compiled.ending is not None and not is_anonymous(profile, compiled.ending):  # a no is honoured if they come back
+        profile.consent = refusals

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from rtcdp.consents import joined
 from rtcdp.profile import Memory, Profile, Start, united_ids
 
 if TYPE_CHECKING:
@@ -45,9 +46,7 @@ def unite(profile: Profile, other: Profile, compiled: Compiled) -> None:
     for key, due in other.schedules.items():
         profile.schedules[key] = min(due, profile.schedules.get(key, due))
     for purpose, answer in other.consent.items():
-        known = profile.consent.get(purpose)
-        if known is None or (answer.at, answer.id, known.granted) > (known.at, known.id, answer.granted):
-            profile.consent[purpose] = answer
+        profile.consent[purpose] = joined(profile.consent.get(purpose), answer)
     for key, said in other.links.items():
         profile.links.setdefault(key, said)
     profile.seen, profile.known = united_ids(profile.seen, other.seen), None

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from xxhash import xxh3_128_hexdigest
 
-from rtcdp.outputs import Change, Difference, TriggerData, TriggerEvent
+from rtcdp.outputs import Cancel, CancelData, Change, Difference, TriggerData, TriggerEvent
 from rtcdp.timestamps import rfc3339
 
 if TYPE_CHECKING:
@@ -20,12 +20,12 @@ Cause = Literal["event", "time", "definitions", "merge", "command"]
 class Outbox:
     """What one or more folds put out, in order.
 
-    items: `Change` and `TriggerEvent`. `false_conditions` counts triggers whose `if` did not hold, by name.
+    items: `Change`, `TriggerEvent` and `Cancel`. `false_conditions` counts triggers whose `if` did not hold, by name.
     """
 
     def __init__(self, version: str) -> None:
         self.version = version
-        self.items: list[Change | TriggerEvent] = []
+        self.items: list[Change | TriggerEvent | Cancel] = []
         self.false_conditions: dict[str, int] = {}
         self._cause: Cause = "event"
         self._message_id = self._caused_by = ""
@@ -122,6 +122,15 @@ class Outbox:
         identity = self._identity(profile, name, kind)
         start = (identity, kind, profile.key, name, self._at, self._cause, self.version, profile.seq, self._message_id)
         self.items.append(Change(*start, reason=reason, **rest))
+
+    def cancel(self, profile: Profile, key: str, trigger: str, channel: str, reason: str) -> None:
+        """Put out that what a trigger has sent is withdrawn.
+
+        key: under which it was sent: the profile's, or that of an identifier that became part of it. channel: "" for any.
+        """
+        identity = self._identity(profile, f"{trigger} {key} {channel}", "cancel")
+        data = CancelData(profile=key, trigger=trigger, channel=channel, reason=reason)
+        self.items.append(Cancel(id=identity, subject=key, time=self._at, seq=profile.seq, data=data))
 
     def trigger(
         self, profile: Profile, trigger: CompiledTrigger, start: Start, payload: dict[str, Any], message: Deliver, arm: str

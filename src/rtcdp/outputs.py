@@ -22,14 +22,14 @@ class Change(msgspec.Struct, omit_defaults=True, gc=False):
     cause:      `event`, `time`, `definitions` or `command`; `merge`: two profiles became one.
     message_id: the event's message id where the cause is an event; of a merge: of the event that said so; the id of a command.
     old, new:   value before and after, for tags, stages and answers (null: none was given).
-    reason:     why a trigger was not sent, for decisions: again, cancelled, cap, cooldown, expired, holdout, max_age,
+    reason:     why a trigger was not sent, for decisions: again, cancelled, cap, consent, cooldown, expired, holdout, max_age,
                 priority, quiet, running, superseded, too_many, withdrawn. Of `identity`: alias (this profile belongs to
                 the other and ends here), merged (the other is part of this one), detached (belongs to nobody from here
                 on), refused (two users are not made one; or too large), released (this person has too many of the
                 kind), freed (the other let this one go, which begins anew), arm (the other was in the arm `old` of the
                 holdout of `by`, this one is in `arm`). Of `shadow`: what was done: entered, sent, ...
-    by:         whose limit it was: empty for the trigger's own, else `group marketing`, `channel push`. Of `shadow`: the
-                version that did it and the other did not: `live` or `shadow`.
+    by:         whose limit it was: empty for the trigger's own, else `group marketing`, `channel push`, `purpose marketing`. Of
+                `shadow`: the version that did it and the other did not: `live` or `shadow`.
     step:       the step of a journey that was not sent.
     arm:        `control` where the trigger was not sent so that lift can be measured; `changed`: leave it out of lift, two
                 profiles of different arms have become one.
@@ -110,12 +110,13 @@ class TriggerEvent(msgspec.Struct, kw_only=True, gc=False):
 class CancelData(msgspec.Struct, omit_defaults=True, kw_only=True):
     """The `data` of a cancellation.
 
-    profile: whose triggers are withdrawn. trigger: which one; "" for every one.
+    profile: whose triggers are withdrawn. trigger: which one; "" for every one. channel: only what goes by it; "" for any.
     reason:  why, as `consent`.
     """
 
     profile: str
     trigger: str = ""
+    channel: str = ""
     reason: str = ""
 
 

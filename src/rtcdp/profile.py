@@ -59,8 +59,9 @@ class Answer(msgspec.Struct, array_like=True):
     granted: yes or no.
     at, id:  when it was said, and by which event or command; the later one counts, by these two.
     by:      who set it by hand; empty where an event said it.
-    since:   what occurs from then on is covered by it.
+    since:   of a yes: what occurs from then on is covered by it.
     until:   when it ends; 0: never.
+    denied:  the latest no that is known; 0: none.
     """
 
     granted: bool
@@ -69,6 +70,7 @@ class Answer(msgspec.Struct, array_like=True):
     by: str = ""
     since: int = 0
     until: int = 0
+    denied: int = 0
 
 
 _SHORT = {

@@ -12,7 +12,7 @@ import msgspec
 
 from rtcdp import consents
 from rtcdp.linking import one_more
-from rtcdp.profile import Profile
+from rtcdp.profile import Answer, Profile
 from rtcdp.records import Command, Consent, encode
 
 if TYPE_CHECKING:
@@ -46,7 +46,13 @@ class Rights:
 
     def consent(self, profile: Profile, command: Consent) -> None:
         """Answers set by hand."""
-        consents.take(profile, command, self._outbox)
+        at = command.at or profile.now
+        answers = {
+            name: None if granted is None else Answer(granted, at, command.id, command.by, at, command.until)
+            for name, granted in command.answers.items()
+        }
+        revealed = profile.now if command.simulated else command.received
+        self._engine.consent(profile, consents.Said(answers, at, command.id), self._outbox, revealed=revealed)
 
 
 _KINDS: dict[type[Command], Callable[[Rights, Profile, Any], None]] = {Consent: Rights.consent}

@@ -15,11 +15,11 @@ import msgspec
 from rtcdp import profile as profiles
 from rtcdp.engine import Engine
 from rtcdp.outbox import Outbox
-from rtcdp.outputs import Change, Difference, TriggerEvent
+from rtcdp.outputs import Cancel, Change, Difference, TriggerEvent
 from rtcdp.profile import Profile
 from rtcdp.rules.compiler import Compiled
 
-Item = Change | TriggerEvent
+Item = Change | TriggerEvent | Cancel
 
 
 class Shadow:
@@ -99,4 +99,6 @@ def _key(item: Item) -> tuple[str, str, str, Hashable]:
     if isinstance(item, Change):
         detail = msgspec.json.encode([item.new if item.kind in ("tag", "stage") else None, item.reason])
         return item.at, item.kind, item.name, detail
+    if isinstance(item, Cancel):
+        return item.time, "cancel", item.data.trigger, f"{item.data.profile} {item.data.channel}"
     return item.data.decided, "sent", item.data.trigger, item.data.step

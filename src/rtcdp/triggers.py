@@ -143,6 +143,10 @@ def start(
     same = _text(trigger.same, event)
     instance = _text(trigger.per, event) or same
     key = trigger.key + _hash(instance) if instance else trigger.key
+    if trigger.purpose is not None and not trigger.purpose.holds(profile):
+        # told, but not remembered: without consent nothing is kept of what would have started it
+        outbox.not_sent(profile, trigger.name, "consent", f"purpose {trigger.purpose.name}")
+        return
     reason = _refused(profile, trigger, key, same, occurred)
     if reason:
         not_sent(profile, trigger, outbox, reason)

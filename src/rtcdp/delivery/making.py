@@ -78,6 +78,7 @@ def _made(
             at=names["at"],
             made=made,
             expires=min(limits, default=0),
+            channel=record.data.channel if isinstance(record, TriggerEvent) else "",
             outcomes=names["kind"] == "trigger" if subscription.outcomes is None else subscription.outcomes,
         )
         body = whole(record, names) if subscription.body is None else subscription.body(facts)

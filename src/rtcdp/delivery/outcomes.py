@@ -66,6 +66,8 @@ def of_delivery(delivery: Delivery, outcome: str, now: int) -> tuple[str, bytes,
         "name": delivery.name,
         "attempts": delivery.attempts + (outcome == "delivered"),
     }
+    if delivery.channel:
+        properties["channel"] = delivery.channel
     if delivery.error and outcome != "delivered":
         properties["error"] = delivery.error
     return key.tenant, delivery.profile.encode(), segment_event(outcome, key, f"{delivery.id}-{outcome}", now, properties)

@@ -299,6 +299,8 @@ class Partition:
             delivery = pending.delivery
             if delivery.kind != "trigger" or delivery.seq >= cancel.seq or cancel.data.trigger not in ("", delivery.name):
                 continue
+            if cancel.data.channel not in ("", delivery.channel):
+                continue
             if pending.active:  # what is under way cannot be called back; its end is still unknown
                 delivery.cancelled = True
                 work.state[delivery.id.encode()] = deliveries.encode(delivery)

@@ -13,7 +13,7 @@ from rtcdp import profile as profiles
 from rtcdp import timestamps
 from rtcdp.errors import RtcdpError
 from rtcdp.inspection import Viewer
-from rtcdp.outputs import Change, TriggerData, TriggerEvent
+from rtcdp.outputs import Cancel, Change, TriggerData, TriggerEvent
 from rtcdp.position import POSITION_KEY, SwitchPoint
 from rtcdp.rules.compiler import Compiled
 from rtcdp.sinks.redis import Flow, View
@@ -27,6 +27,7 @@ _json = msgspec.json.Encoder().encode
 _in_order = msgspec.json.Encoder(order="deterministic").encode
 _change = msgspec.json.Decoder(Change).decode
 _trigger = msgspec.json.Decoder(TriggerEvent).decode
+_cancel = msgspec.json.Decoder(Cancel).decode
 
 Record = tuple[int, bytes, bytes | None]
 """Offset, key, value."""
@@ -117,11 +118,21 @@ def change_flow(value: bytes | None) -> Flow | None:
 def trigger_flow(value: bytes | None) -> Flow | None:
     """What is kept of a record of `triggers`; None where it cannot be read."""
     event: TriggerEvent | None = _read(_trigger, value)
-    if event is None or (at := timestamps.parse(event.time)) is None:
+    if event is None:
+        return _cancel_flow(value)
+    if (at := timestamps.parse(event.time)) is None:
         return None
     data = event.data
     what = f"sent|{data.trigger}" + (f"|{data.arm}" if data.arm else "")
     return event.subject, event.seq, at, what, _text(value), (_offered(data), timestamps.parse(data.expires_at) or 0)
+
+
+def _cancel_flow(value: bytes | None) -> Flow | None:
+    """What is kept of a record that withdraws a trigger: it is offered no longer."""
+    cancel: Cancel | None = _read(_cancel, value)
+    if cancel is None or (at := timestamps.parse(cancel.time)) is None:
+        return None
+    return cancel.subject, cancel.seq, at, f"cancelled|{cancel.data.trigger}", _text(value), (cancel.data.trigger, 0)
 
 
 def _offered(data: TriggerData) -> str:

@@ -12,6 +12,7 @@ from rtcdp.rules.definitions import Definitions
 from rtcdp.rules.expressions import Node, unparse
 from rtcdp.rules.interpreter import Closure, Reader, closure, condition
 from rtcdp.rules.programs import Deliver, Operation, awaited, program
+from rtcdp.rules.purposes import CompiledPurpose
 from rtcdp.rules.sending import Again, At, Every, Limits, Quiet, Trigger, Unless, Zone
 from rtcdp.zones import zone
 
@@ -77,6 +78,7 @@ class CompiledTrigger:
     limits:   its own, its group's, and by channel those of the channel.
     within:   key of the segment whose members an `every` is for; `again_in`: of that which must have been left.
     date:     of an `at`: reads the trait.
+    purpose:  what consent it needs; None: none.
     """
 
     index: int
@@ -105,6 +107,7 @@ class CompiledTrigger:
     zone: CompiledZone | None
     within: str
     date: Closure | None
+    purpose: CompiledPurpose | None
 
     @property
     def waits(self) -> bool:
@@ -144,11 +147,19 @@ class _Makers:
 
 
 def compile_trigger(
-    index: int, definitions: Definitions, trigger: Trigger, payload: Capturing, profile: Reader, event: Reader, shown: Shown
+    index: int,
+    definitions: Definitions,
+    trigger: Trigger,
+    payload: Capturing,
+    profile: Reader,
+    event: Reader,
+    shown: Shown,
+    purpose: CompiledPurpose | None,
 ) -> CompiledTrigger:
     """Compile a trigger.
 
-    payload, profile, event: where the leaves of its expressions are read; shown: makes a value of a payload as it is sent.
+    payload, profile, event: where the leaves of its expressions are read; shown: makes a value of a payload as it is sent;
+    purpose: what consent it needs.
     """
     unless, schedule = trigger.unless, trigger.on.schedule
     operations, texts = program(trigger, _Makers(payload, event, shown))
@@ -181,6 +192,7 @@ def compile_trigger(
         zone=_zone(schedule.zone, profile) if schedule else None,
         within=slot_key(f"segment:{trigger.on.name}") if trigger.on.kind == "every" else "",
         date=closure(schedule.path, profile) if isinstance(schedule, At) else None,
+        purpose=purpose,
     )
 
 

@@ -21,6 +21,7 @@ from rtcdp.rules.gates import Rules
 from rtcdp.rules.interpreter import Closure, Reader, closure, condition, follow
 from rtcdp.rules.ordering import Lifecycle, Ruled, Watch, identity, reads_of, rule_order
 from rtcdp.rules.projection import Projection
+from rtcdp.rules.purposes import SAYS, CompiledConsent, CompiledPurpose, compile_consent, consent_paths
 from rtcdp.rules.reads import Reads, collect, trait_name
 from rtcdp.rules.roles import reading
 from rtcdp.rules.sending import Trigger, fired, looked_at
@@ -29,7 +30,7 @@ from rtcdp.timestamps import render
 # Features that rules may compare with constants without being looked at for every change.
 _WHOLE_NUMBERS = frozenset({"count", "sum", "unique", "sequence", "sessions", "bounces"})
 _DISPATCH_FROM = 4  # leaves told apart by one property's value, from which a table pays
-RuleKind = LiteralType["tag", "segment", "stage", "schedule", "guard", "ending"]
+RuleKind = LiteralType["tag", "segment", "stage", "schedule", "guard", "ending", "consent"]
 
 
 def _as_it_is(value: Any) -> Any:
@@ -54,7 +55,8 @@ class Rule:
     """Something that is looked at when what it reads has changed.
 
     kind:       a tag, a segment or the stage; or, read by none: when a trigger is due by the calendar (`schedule`), the
-                condition that calls one off (`guard`), the end of the profile (`ending`).
+                condition that calls one off (`guard`), the end of the profile (`ending`), the region that consent may depend
+                on (`consent`).
     key:        name of its place in the profile.
     value:      the tag's value, the condition, the stage that is wanted: `(profile, None) -> value`.
     when:       condition of a tag.
@@ -63,6 +65,7 @@ class Rule:
     entered, exited: triggers that start with it; `changed`: of a tag; `starts`: of a stage, by its name.
     stays:      how long (ms) stages are kept at least.
     trigger, ending: what it is for.
+    purpose:    what consent it needs; `value` and `when` of a segment and a tag ask for it themselves.
     """
 
     index: int
@@ -80,6 +83,7 @@ class Rule:
     stays: Mapping[str, int] = field(default_factory=dict)
     trigger: CompiledTrigger | None = None
     ending: Ending | None = None
+    purpose: CompiledPurpose | None = None
 
     @property
     def is_segment(self) -> bool:
@@ -111,6 +115,7 @@ class Compiled:
     of_profile, of_event: the closure of an expression over a profile, over an event alone.
     attribute: the dotted attribute of a decoded event that a plain path is; "" for anything else.
     lifecycle: the rule of the stage; `ending`: when profiles end.
+    consent:  purposes, and what events say about them; None where no event is asked.
     """
 
     version: str
@@ -132,6 +137,7 @@ class Compiled:
     attribute: Callable[[Node], str]
     lifecycle: Rule | None = None
     ending: Ending | None = None
+    consent: CompiledConsent | None = None
 
 
 class _ProfileReader:
@@ -275,6 +281,7 @@ class _Compiler:
         self.features: dict[str, Leaf] = {}
         self.order = rule_order(definitions)
         self.reads = [reads_of(rule) for rule in self.order]
+        self.consent = compile_consent(definitions.consent, _ProfileReader(self), self.projection.getter)
 
     def compile(self) -> Compiled:
         leaves = self._leaves()
@@ -302,7 +309,11 @@ class _Compiler:
             attribute=self.projection.attribute,
             lifecycle=next((rule for rule in rules if rule.kind == "stage"), None),
             ending=self._ending(),
+            consent=self.consent,
         )
+
+    def _purpose(self, name: str) -> CompiledPurpose | None:
+        return self.consent.purposes[name] if name and self.consent is not None else None
 
     def _leaves(self) -> dict[str, Leaf]:
         """One leaf per different aggregate; features of equal meaning share it."""
@@ -344,6 +355,7 @@ class _Compiler:
                     where,
                     value_of,
                     self.projection.attribute(feature.value),
+                    self._purpose(feature.purpose),
                 )
                 leaves[made[text].key] = made[text]
             self.features[name] = made[text]
@@ -389,12 +401,14 @@ class _Compiler:
         reader = _ProfileReader(self)
         match rule:
             case Segment(condition=node):
-                entered, exited = starts["entered", name], starts["exited", name]
-                return make("segment", closure(node, reader), entered=entered, exited=exited)
+                entered, exited, purpose = starts["entered", name], starts["exited", name], self._purpose(rule.purpose)
+                value = _with_consent(closure(node, reader), purpose)
+                return make("segment", value, entered=entered, exited=exited, purpose=purpose)
             case Tag(value=node, when=when):
                 shown = _time_as_text if node.type is Type.TIME else _as_it_is
-                changed = starts["changed", name]
-                return make("tag", closure(node, reader), when=condition(when, reader), shown=shown, changed=changed)
+                changed, purpose = starts["changed", name], self._purpose(rule.purpose)
+                value = _with_consent(closure(node, reader), purpose)
+                return make("tag", value, when=condition(when, reader), shown=shown, changed=changed, purpose=purpose)
             case Lifecycle(stages=stages):
                 return make(
                     "stage",
@@ -418,7 +432,8 @@ class _Compiler:
 
     def _trigger(self, index: int, trigger: Trigger) -> CompiledTrigger:
         payload, profile, event = _PayloadReader(self), _ProfileReader(self), _EventReader(self)
-        return compile_trigger(index, self.definitions, trigger, payload, profile, event, _sent)
+        purpose = self._purpose(trigger.purpose)
+        return compile_trigger(index, self.definitions, trigger, payload, profile, event, _sent, purpose)
 
     def _plans(self, leaves: dict[str, Leaf], triggers: dict[str, CompiledTrigger], rest: Plan) -> dict[str, Plan]:
         names: set[str] = set()
@@ -428,6 +443,8 @@ class _Compiler:
             names.update(trigger.unless.events if trigger.unless else ())
             names.update([trigger.on.name] if trigger.on.kind == "event" else ())
             names.update(triggers[trigger.name].awaits)
+        if self.consent is not None:
+            names.update(SAYS)
         plans = {name: Plan() for name in names if name != ANY_EVENT}
         features = {slot_key(feature.normal): feature for feature in self.definitions.features.values()}
         by_event: dict[str, list[tuple[int, Leaf]]] = defaultdict(list)
@@ -518,12 +535,20 @@ def _nothing(profile: Profile, event: Any) -> None:
     return None
 
 
+def _with_consent(value: Closure, purpose: CompiledPurpose | None) -> Closure:
+    """The value, missing without consent to the purpose."""
+    if purpose is None:
+        return value
+    holds = purpose.holds
+    return lambda profile, event: value(profile, event) if holds(profile) else None
+
+
 def _initial(rules: tuple[Rule, ...]) -> Rules:
     """Rules to look at when a profile is first seen: all that hold of an empty one, and those that read them."""
     empty = Profile("")
     initial: set[int] = set()
     for rule in rules:
-        value = rule.value(empty, None) if rule.kind != "guard" else None
+        value = rule.value(empty, None) if rule.kind not in ("guard", "consent") else None
         holds = value is not None and (rule.when is None or rule.when(empty, None))
         if rule.kind == "segment":
             holds = value is True
@@ -559,6 +584,7 @@ def _event_paths(definitions: Definitions) -> Iterable[tuple[str, tuple[str, ...
         nodes += feature.nodes
     for trigger in definitions.triggers.values():
         nodes += [*fired(trigger), *looked_at(trigger)]
+    yield from consent_paths(definitions.consent)
     for node in nodes:
         for item in walk(node) if node is not None else ():
             if isinstance(item, Path) and item.root != "traits":

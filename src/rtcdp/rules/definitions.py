@@ -51,6 +51,7 @@ class Feature:
     same:      what must be the same in all steps.
     spend:     what a balance is spent by, and `spent` how much.
     expire:    after how long a part of a balance is gone; 0 for never.
+    purpose:   only events that the person's consent to it covers count; "": all do.
     """
 
     name: str
@@ -77,6 +78,7 @@ class Feature:
     spend: Filter | None = None
     spent: Node | None = None
     expire: int = 0
+    purpose: str = ""
 
     @property
     def is_plain(self) -> bool:
@@ -113,21 +115,23 @@ class Derived:
 
 @dataclass(frozen=True, slots=True)
 class Tag:
-    """A typed value shown on the profile; absent while `when` does not hold or the value is missing."""
+    """A typed value shown on the profile; absent while `when` does not hold, or value or consent to `purpose` is missing."""
 
     name: str
     value: Node
     when: Node | None
     description: str = ""
+    purpose: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A boolean."""
+    """A boolean; false without consent to `purpose`."""
 
     name: str
     condition: Node
     description: str = ""
+    purpose: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +149,29 @@ class Expire:
 
     anonymous: int | None = None
     known: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Purpose:
+    """What personal data are used for, as far as people may say yes or no to it.
+
+    granted:    what holds of somebody who was never asked; regions: the same by region.
+    categories: of a consent manager: granted where all of those that an event names are.
+    """
+
+    name: str
+    granted: bool
+    regions: Mapping[str, bool] = field(default_factory=dict)
+    categories: tuple[str, ...] = ()
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ConsentPlan:
+    """`consent:`. region: an expression over the profile whose text is looked up in `Purpose.regions`."""
+
+    purposes: Mapping[str, Purpose] = field(default_factory=dict)
+    region: Node | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +229,7 @@ class Definitions:
     """A whole checked set.
 
     derived:  expressions over features; nothing else refers to them: they have been put in place.
+    consent:  None where nothing is said of consent: then no event is asked for it.
     segments: in topological order: one reads only segments before it.
     stages:   of the lifecycle: the first whose condition holds; () where there is none.
     normal:   canonical JSON of the whole, from which `definitions_from_normal` builds the same set again.
@@ -222,3 +250,4 @@ class Definitions:
     channels: Mapping[str, Channel] = field(default_factory=dict)
     expire: Expire = Expire()
     derived: Mapping[str, Derived] = field(default_factory=dict)
+    consent: ConsentPlan | None = None

@@ -68,11 +68,15 @@ def derived_expressions(entry: Entry) -> list[Value]:
 
 @dataclass
 class FeatureSection:
-    """Reads features. scope_of: what an expression sees of events with these names; lists: by name, what is on them."""
+    """Reads features.
+
+    scope_of: what an expression sees of events with these names; lists: by name, what is on them; purpose: reads one.
+    """
 
     reader: Reader
     scope_of: ScopeOf
     lists: AnyMapping[str, frozenset[str]]
+    purpose: Callable[[Entry | None], str]
 
     # Expressions over features
 
@@ -168,6 +172,7 @@ class FeatureSection:
             top=(self.reader.whole(found["top"], 1, MOST_TOP) if "top" in found else DEFAULT_TOP) if "by" in found else 0,
             reset_on=self._filter(found.get("reset_on"), owner),
             current=self.reader.choice(found.get("per"), FEATURE["per"], "") == "session",
+            purpose=self.purpose(found.get("purpose")),
         )
         feature = self._with_gap(feature, found)
         if aggregate == "sequence":
@@ -176,7 +181,7 @@ class FeatureSection:
 
     def _check_options(self, aggregate: str, found: Entries) -> None:
         """Options that mean nothing beside the aggregate, or beside each other."""
-        goes_with = AGGREGATES[aggregate].goes_with | {aggregate, "of", "description"}
+        goes_with = AGGREGATES[aggregate].goes_with | {aggregate, "of", "purpose", "description"}
         for key in found:
             if key not in goes_with:
                 expected = listed(sorted(AGGREGATES[aggregate].goes_with), 20)

@@ -33,6 +33,7 @@ from rtcdp.profile import Profile, slot_key
 from rtcdp.rules.definitions import Feature
 from rtcdp.rules.gates import Gates, Rules, points
 from rtcdp.rules.interpreter import Closure
+from rtcdp.rules.purposes import CompiledPurpose
 from rtcdp.rules.roles import recipe
 
 Update = Callable[[Profile, Any], Rules]
@@ -66,6 +67,7 @@ class Leaf:
     named:   text -> rules that only ask whether the value is that text.
     keyed:   key -> rules that only read that key of a keyed feature.
     attribute: of the projected event, where the value is no more than that.
+    purpose: only what consent to it covers counts; None: all does.
     update, next, woken: see the module.
     """
 
@@ -79,6 +81,7 @@ class Leaf:
         "keyed",
         "named",
         "next",
+        "purpose",
         "readers",
         "since",
         "timed",
@@ -95,6 +98,7 @@ class Leaf:
         where: Closure | None,
         value_of: Closure | None,
         attribute: str = "",
+        purpose: CompiledPurpose | None = None,
     ) -> None:
         self.key = slot_key(feature.normal)
         self.events = feature.touched_by
@@ -117,6 +121,7 @@ class Leaf:
         self.where = where
         self.value_of = value_of
         self.attribute = attribute
+        self.purpose = purpose
         self.next = self._next()
         self.woken = self._woken()
         self.update = self._updater()
@@ -241,8 +246,15 @@ class Leaf:
         return self._filtered(update)
 
     def _filtered(self, update: Update) -> Update:
-        """Only the events that `where` lets pass."""
-        where = self.where
+        """Only the events that `where` lets pass, and consent covers."""
+        where, purpose = self.where, self.purpose
+        if purpose is not None:
+            covers = purpose.covers
+            return lambda profile, event: (
+                update(profile, event)
+                if (where is None or where(None, event) is True) and covers(profile, event.occurred)
+                else NOTHING
+            )
         if where is None:
             return update
         return lambda profile, event: update(profile, event) if where(None, event) is True else NOTHING

@@ -20,6 +20,7 @@ from rtcdp.rules.compiler import Compiled, Plan, Rule
 from rtcdp.rules.features import Leaf
 from rtcdp.rules.gates import Gates, Rules
 from rtcdp.rules.inlining import NUMBER, EventLeaves, ProfileLeaves, Writer, condition
+from rtcdp.rules.purposes import SAYS
 
 Starts = list[CompiledTrigger]
 Apply = Callable[[Profile, Any, Any], None]  # profile, event, outbox
@@ -55,15 +56,21 @@ class Generator:
         self._of_profile = ProfileLeaves(compiled.features, compiled.of_profile)
         self.source: dict[str, str] = {}
 
-    def apply(self, event: str, plan: Plan, advance: Callable[..., None], react: Callable[..., None]) -> Apply:
+    def apply(
+        self, event: str, plan: Plan, advance: Callable[..., None], react: Callable[..., None], agree: Callable[..., Rules]
+    ) -> Apply:
         """Make the function that folds events of this name: `(profile, event, outbox)`.
 
-        advance, react: `Engine.advance` and `Engine.react`.
+        advance, react, agree: `Engine.advance`, `Engine.react`, `Engine.agree`.
         """
         writer = Writer()
         writer.objects |= {"hashed": xxh3_64_digest, "advance": advance, "react": react, "plan": plan}
         for line in _BEGIN.splitlines():
             writer.add(0, line)
+        consent = self._compiled.consent
+        if consent is not None:
+            given = "" if event in SAYS else f"if {writer.object(consent.given, 'given')}(event) is not None: "
+            writer.add(1, f"{given}touched += {writer.object(agree, 'agree')}(profile, event, outbox)")
         for update in plan.updates:
             self._leaf(writer, self._by_update[id(update)])
         _tables(writer, plan)
@@ -110,9 +117,12 @@ class Generator:
             _call(writer, leaf)
             return
         depth, where = 1, self._features[leaf.key].where
+        if leaf.purpose is not None:
+            writer.add(depth, f"if {writer.object(leaf.purpose.covers, 'covers')}(profile, at):")
+            depth += 1
         if where is not None:
-            writer.add(1, f"if {condition(writer, where, self._of_event)}:")
-            depth = 2
+            writer.add(depth, f"if {condition(writer, where, self._of_event)}:")
+            depth += 1
         write(writer, depth, leaf)
 
 

@@ -23,7 +23,7 @@ LARGEST_FOLDER = 16 * 1024 * 1024
 MOST_FILES = 1_000
 _SUFFIXES = (".yaml", ".yml")
 # Sections that are one thing each, so that only one file can hold them.
-_WHOLE = ("tracking", "identity", "lifecycle", "expire", "shadow")
+_WHOLE = ("tracking", "identity", "lifecycle", "expire", "shadow", "consent")
 # Sections whose names are used in expressions, so that one name means one thing, and what such a thing is called.
 _SHARED = {"features": "feature", "tags": "tag", "segments": "segment", "lists": "list", "cuts": "set of cuts"}
 
@@ -232,6 +232,8 @@ def _build_sections(reader: Reader, sections: dict[str, dict[str, Entry]], folde
     own = {name: feature for name, feature in rules.features.items() if name not in built_in}
     document = normal.document(own, rules.tags, rules.segments, rules.triggers, lists, tracking, identity, rules.derived)
     document |= normal_reactions.document(rules.stages, rules.groups, rules.channels, rules.expire)
+    if rules.consent is not None:
+        document["consent"] = normal_reactions.consent_document(rules.consent)
     text = normal.canonical(document)
     return Definitions(
         features=rules.features,
@@ -248,4 +250,5 @@ def _build_sections(reader: Reader, sections: dict[str, dict[str, Entry]], folde
         channels=rules.channels,
         expire=rules.expire,
         derived=rules.derived,
+        consent=rules.consent,
     )

@@ -86,6 +86,7 @@ def _aggregate(feature: Feature) -> Document:
             "same": [unparse(node) for node in feature.same],
             "spend": spend,
             "expire": spell_duration(feature.expire) if feature.expire else None,
+            "purpose": feature.purpose,
         }
     )
 
@@ -115,11 +116,12 @@ def _derived(derived: Derived) -> Document:
 
 
 def _tag(tag: Tag) -> Document:
-    return _sparse({"value": unparse(tag.value), "when": _text(tag.when), "description": tag.description})
+    when = {"when": _text(tag.when), "purpose": tag.purpose}
+    return _sparse({"value": unparse(tag.value), **when, "description": tag.description})
 
 
 def _segment(segment: Segment) -> Document:
-    return _sparse({"if": unparse(segment.condition), "description": segment.description})
+    return _sparse({"if": unparse(segment.condition), "purpose": segment.purpose, "description": segment.description})
 
 
 def _property(planned: Property) -> Document:

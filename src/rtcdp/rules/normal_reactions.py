@@ -1,4 +1,4 @@
-"""The normal form of triggers, groups, channels, the lifecycle and the end of profiles: see `rtcdp.rules.normal`."""
+"""The normal form of triggers, groups, channels, consent, the lifecycle and the end of profiles: see `rtcdp.rules.normal`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rtcdp.rules.clock_times import spell_moment, spell_share, spell_time
-from rtcdp.rules.definitions import Expire, Stage
+from rtcdp.rules.definitions import ConsentPlan, Expire, Purpose, Stage
 from rtcdp.rules.expressions import Node, spell_duration, unparse
 from rtcdp.rules.sending import (
     DAY_MS,
@@ -69,6 +69,7 @@ def trigger_document(trigger: Trigger) -> Document:
             "payload": _payload(trigger.payload),
             "channel": trigger.channel,
             "steps": [_step(step) for step in trigger.steps],
+            "purpose": trigger.purpose,
             "description": trigger.description,
         }
     )
@@ -153,6 +154,22 @@ def _group(group: Group) -> Document:
     pick = group.pick if group.pick != "each" else None
     shared = {"triggers": list(group.triggers), **_limits(group.limits), "pick": pick, "pause": _time(group.pause)}
     return sparse({**shared, "description": group.description})
+
+
+def _granted(yes: bool) -> str:  # noqa: FBT001  the one thing it spells
+    return "granted" if yes else "denied"
+
+
+def _purpose(purpose: Purpose) -> Document:
+    regions = {region: _granted(yes) for region, yes in purpose.regions.items()}
+    found = {"default": _granted(purpose.granted), "regions": regions, "categories": list(purpose.categories)}
+    return sparse({**found, "description": purpose.description})
+
+
+def consent_document(plan: ConsentPlan) -> Document:
+    """`consent:` in long form."""
+    purposes = {name: _purpose(purpose) for name, purpose in plan.purposes.items()}
+    return {"purposes": purposes, **sparse({"region": text(plan.region)})}
 
 
 def document(

@@ -114,6 +114,7 @@ DEFAULT_GAP_MS = 1_800_000
 DEFAULT_TOP, MOST_TOP = 32, 256
 
 _DESCRIPTION = Option("text", "what it means, for people")
+_PURPOSE = Option("text", "the purpose under `consent` that it is for: without that consent it does not exist")
 
 FEATURE: dict[str, Option] = {
     **{
@@ -139,6 +140,7 @@ FEATURE: dict[str, Option] = {
     "same": Option("special", "paths that must be equal in all steps", schema="paths"),
     "spend": Option("special", "the events by which a balance is spent, and how much by", schema="spend"),
     "expire": Option("duration", "after how long what was earned is gone"),
+    "purpose": _PURPOSE,
     "description": _DESCRIPTION,
 }
 FILTER: dict[str, Option] = {
@@ -159,10 +161,12 @@ SPEND: dict[str, Option] = {
 TAG: dict[str, Option] = {
     "value": Option("expression", "the value; the tag is absent while it is missing", required=True),
     "when": Option("condition", "the tag is absent while this does not hold"),
+    "purpose": _PURPOSE,
     "description": _DESCRIPTION,
 }
 SEGMENT: dict[str, Option] = {
     "if": Option("condition", "who is in the segment", required=True),
+    "purpose": _PURPOSE,
     "description": _DESCRIPTION,
 }
 _LIMITS: dict[str, Option] = {
@@ -190,6 +194,7 @@ TRIGGER: dict[str, Option] = {
     "payload": Option("special", "what is sent along: names and expressions", schema="payload"),
     "channel": Option("text", "where marketing automation should send it: push, sms, email"),
     "steps": Option("special", "a journey: what happens one after the other", schema="journey"),
+    "purpose": _PURPOSE,
     "description": _DESCRIPTION,
 }
 _ZONE: dict[str, Option] = {
@@ -284,6 +289,17 @@ EXPIRE: dict[str, Option] = {
     "anonymous": Option("duration", "how long after its last event a profile ends of which only a device is known"),
     "known": Option("duration", "the same for every other profile"),
 }
+ANSWERS = ("granted", "denied")
+CONSENT: dict[str, Option] = {
+    "purposes": Option("special", "what data are used for, by name", schema="purposes"),
+    "region": Option("expression", "the region of a profile, as traits.country or a feature; defaults may differ by it"),
+}
+PURPOSE: dict[str, Option] = {
+    "default": Option("choice", "what holds of somebody who was never asked", required=True, choices=ANSWERS),
+    "regions": Option("special", "the same by region", schema="by_region"),
+    "categories": Option("texts", "names of it in `context.consent`: granted where all of those that are given are"),
+    "description": _DESCRIPTION,
+}
 TRACKING: dict[str, Option] = {
     "unplanned": Option(
         "choice",
@@ -371,6 +387,7 @@ SECTIONS: dict[str, str] = {
     "groups": "limits and priorities that triggers share",
     "channels": "limits of everything that is sent by one channel",
     "expire": "when profiles end",
+    "consent": "purposes that people may agree to or not, and what holds before they say",
     "tracking": "the tracking plan: what events should look like",
     "identity": "which identifiers name a profile",
     "lists": "static lists of texts",

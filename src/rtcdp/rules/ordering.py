@@ -25,7 +25,7 @@ class Lifecycle:
 class Watch:
     """Something that nothing reads: see `Rule.kind` of the compiler. name: of the trigger, or empty."""
 
-    kind: Literal["schedule", "guard", "ending"]
+    kind: Literal["schedule", "guard", "ending", "consent"]
     name: str
     reads: Reads = field(compare=False)
     condition: Node | None = None
@@ -91,6 +91,9 @@ def _watches(definitions: Definitions) -> list[Ruled]:
         if trigger.unless is not None and trigger.unless.condition is not None:
             condition = trigger.unless.condition
             found.append(Watch("guard", name, collect(condition, Reads()), condition))
+    consent = definitions.consent
+    if consent is not None and consent.region is not None:
+        found.append(Watch("consent", "", collect(consent.region, Reads()), consent.region))
     expire = definitions.expire
     periods = [period for period in (expire.anonymous, expire.known) if period is not None]
     if periods:

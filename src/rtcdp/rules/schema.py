@@ -36,7 +36,12 @@ def definitions_schema() -> dict[str, Any]:
         for name, kind in named.items()
     }
     sections["tracking"] = {"description": options.SECTIONS["tracking"], **_object(options.TRACKING)}
-    for name, table in (("identity", options.IDENTITY), ("lifecycle", options.LIFECYCLE), ("expire", options.EXPIRE)):
+    for name, table in (
+        ("identity", options.IDENTITY),
+        ("lifecycle", options.LIFECYCLE),
+        ("expire", options.EXPIRE),
+        ("consent", options.CONSENT),
+    ):
         sections[name] = {"description": options.SECTIONS[name], **_object(table)}
     sections["cuts"] = {"description": options.SECTIONS["cuts"], **_named({"$ref": "#/$defs/cuts"}, _NAME)}
     sections["shadow"] = {"description": options.SECTIONS["shadow"], "type": "boolean"}
@@ -127,6 +132,8 @@ def _shapes() -> Schema:
         "property": {"anyOf": [{"enum": list(options.PROPERTY_TYPES)}, _object(options.PROPERTY)]},
         "default": {"type": ["string", "number", "boolean", "array"]},
         "namespaces": {"type": "array", "items": _object(options.NAMESPACE)},
+        "purposes": _named({"anyOf": [{"enum": list(options.ANSWERS)}, _object(options.PURPOSE)]}, _NAME),
+        "by_region": _named({"enum": list(options.ANSWERS)}),
         "time": {"type": "string"},
         "cuts": {
             "anyOf": [

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 from typing import Literal
 
-from rtcdp.rules.definitions import Derived, Expire, Feature, Segment, Stage, Tag, TrackingPlan
+from rtcdp.rules.consent_section import known_purpose, purposes, region
+from rtcdp.rules.definitions import ConsentPlan, Derived, Expire, Feature, Purpose, Segment, Stage, Tag, TrackingPlan
 from rtcdp.rules.documents import Entry, Mapping, Scalar, Value
 from rtcdp.rules.expressions import WORD, Name, Node, Type, walk
 from rtcdp.rules.feature_section import FeatureSection, built_in_features, built_in_type, derived_expressions, is_derived
@@ -53,6 +54,8 @@ class Sections:
     groups: dict[str, Group] = field(default_factory=dict)
     channels: dict[str, Channel] = field(default_factory=dict)
     expire: Expire = field(default_factory=Expire)
+    consent: ConsentPlan | None = None
+    _purposes: dict[str, Purpose] = field(default_factory=dict)
     _types: dict[str, Type] = field(default_factory=dict)
     _names: dict[str, Defined] = field(default_factory=dict)
     _hidden: dict[str, str] = field(default_factory=dict)
@@ -62,6 +65,8 @@ class Sections:
     def read(self, written: AnyMapping[str, Entries]) -> None:
         """Read the sections that are rules, by name."""
         features, tags, segments = written["features"], written["tags"], written["segments"]
+        consent = written["consent"].get("consent")
+        self._purposes = {} if consent is None else purposes(self.reader, consent.value)
         lists = {name: Defined("list", Type.LIST) for name in self.lists}
         kinds = {"feature": [*features, *BUILT_IN_FEATURES], "tag": tags, "segment": segments}
         self._hidden = {name: f"an event knows no {kind}" for kind, names in kinds.items() for name in names}
@@ -72,6 +77,9 @@ class Sections:
         self._features(features, lists)
         self._rules(tags, segments, written["lifecycle"].get("lifecycle"))
         self._reactions(written)
+        if consent is not None:
+            place = region(self.reader, consent.value, self._feature_scope(), self.features)
+            self.consent = ConsentPlan(self._purposes, place)
         self._add_built_in()
 
     # What expressions see
@@ -137,11 +145,15 @@ class Sections:
             return list(self._stages)
         return [name for name, defined in self._names.items() if defined.kind == kind]
 
+    def purpose(self, entry: Entry | None) -> str:
+        """A purpose that is defined, or ""."""
+        return known_purpose(self.reader, entry, self._purposes)
+
     # Features
 
     def _features(self, features: Entries, lists: AnyMapping[str, Defined]) -> None:
         """Aggregates, then expressions over them: each of those stands where its name is used."""
-        section = FeatureSection(self.reader, lambda events: self.event_scope(events, lists), self.lists)
+        section = FeatureSection(self.reader, lambda events: self.event_scope(events, lists), self.lists, self.purpose)
         for name in features:
             self._names[name] = Defined("feature", Type.ANY)  # known, even where its definition is wrong
         written = {name: entry for name, entry in features.items() if is_derived(entry)}
@@ -243,7 +255,7 @@ class Sections:
         if value.type is Type.LIST:
             self.reader.fail(found["value"].value, "a tag holds one value, not a list", offset=value.span.start)
         self._names[name] = Defined("tag", value.type)
-        self.tags[name] = Tag(name, value, when, description)
+        self.tags[name] = Tag(name, value, when, description, self.purpose(found.get("purpose")))
 
     def _segment(self, name: str, entry: Entry) -> None:
         found: Entries = {"if": entry}
@@ -252,7 +264,7 @@ class Sections:
         node = self.reader.condition(found.get("if"), self.profile_scope(continuous=True), f"segment {name}")
         description = self.reader.text(found.get("description"))
         if node is not None:
-            self.segments[name] = Segment(name, node, description)
+            self.segments[name] = Segment(name, node, description, self.purpose(found.get("purpose")))
 
     # Triggers and what they share
 
@@ -285,6 +297,8 @@ class Sections:
             yield segment.condition
         for stage in self.stages:
             yield stage.condition
+        if self.consent is not None and self.consent.region is not None:
+            yield self.consent.region
         for trigger in self.triggers.values():
             yield from fired(trigger)
             if trigger.unless and trigger.unless.condition:

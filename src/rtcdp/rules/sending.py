@@ -200,6 +200,7 @@ class Trigger:
     debounce: starts within this time of one another count as one; at_most: so long after the first at the latest.
     one_per:  paths of the starting event: each different value waits for itself.
     steps:    what happens in a journey; () for a trigger that sends once.
+    purpose:  what consent it needs; "": none.
     """
 
     name: str
@@ -218,6 +219,7 @@ class Trigger:
     again: Again = Again()
     priority: int = 0
     steps: tuple[Step, ...] = ()
+    purpose: str = ""
 
     @property
     def caps(self) -> tuple[Cap, ...]:

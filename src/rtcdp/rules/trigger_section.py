@@ -43,6 +43,9 @@ class Scopes(Protocol):
     def defined(self, kind: str) -> list[str]:
         """Names of the segments, tags or stages."""
 
+    def purpose(self, entry: Entry | None) -> str:
+        """A purpose that is defined, or ""."""
+
 
 class Triggers:
     """Reads triggers."""
@@ -76,6 +79,7 @@ class Triggers:
             payload=self._payload(found.get("payload"), scope, owner),
             channel=reader.text(found.get("channel"), "a channel", 64),
             steps=self._steps(found, on, scope, owner),
+            purpose=scopes.purpose(found.get("purpose")),
             description=reader.text(found.get("description")),
         )
 

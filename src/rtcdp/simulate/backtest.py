@@ -86,6 +86,10 @@ class Tally(Outbox):
         """Count what became of an identifier."""
         self.moves["identity", reason] += 1
 
+    def cancel(self, profile: Profile, key: str, trigger: str, channel: str, reason: str) -> None:
+        """Count what is withdrawn."""
+        self.held[trigger]["withdrawn after it was sent"] += 1
+
     def trigger(
         self, profile: Profile, trigger: CompiledTrigger, start: Start, payload: dict[str, Any], message: Deliver, arm: str
     ) -> None:

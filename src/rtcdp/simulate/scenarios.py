@@ -20,6 +20,7 @@ from rtcdp.engine import Engine
 from rtcdp.errors import DefinitionErrors
 from rtcdp.explanation import TRIGGER, explain
 from rtcdp.identity import profile_key
+from rtcdp.outputs import Cancel
 from rtcdp.profile import Profile
 from rtcdp.rules.compiler import Compiled, compile_definitions
 from rtcdp.rules.definitions import Definitions
@@ -131,7 +132,8 @@ class _Seen:
 
     def take(self, topic: str, body: Mapping[str, Any]) -> None:
         if topic == TRIGGERS:
-            self.sent.append(body["data"])
+            if body["type"] != Cancel.TYPE:  # what was sent was sent
+                self.sent.append(body["data"])
             return
         name, kind = body["name"], body["kind"]
         if kind == "entered":

@@ -91,7 +91,8 @@ FLOWS = (
     _CHECK
     + """
 -- Options: [how many are kept per profile, for how long (s), the clock (ms), [[resolution (ms), kept (s)], ...]].
--- Entries: profile key, seq, at (ms), 'kind|name|detail', record, [name, expires (ms)] of what is offered or {}.
+-- Entries: profile key, seq, at (ms), 'kind|name|detail', record, [name, expires (ms)] of what is offered or {};
+-- what has expired is offered no longer, nor are the steps of a journey of that name.
 local kept, keep_s, now, resolutions = unpack(cmsgpack.unpack(ARGV[9]))
 local counted = {}
 for _, entry in ipairs(cmsgpack.unpack(ARGV[8])) do
@@ -112,7 +113,11 @@ for _, entry in ipairs(cmsgpack.unpack(ARGV[8])) do
     redis.call('HSET', offers, offer[1], record)
     redis.call('PEXPIRE', offers, string.format('%.0f', math.max(redis.call('PTTL', offers), offer[2] - now)))
   elseif offer[1] then
-    redis.call('HDEL', prefix .. 'offers:' .. key, offer[1])
+    local offers, below = prefix .. 'offers:' .. key, offer[1] .. '/'
+    redis.call('HDEL', offers, offer[1])
+    for _, name in ipairs(redis.call('HKEYS', offers)) do
+      if string.sub(name, 1, #below) == below then redis.call('HDEL', offers, name) end
+    end
   end
 end
 for name, counts in pairs(counted) do
