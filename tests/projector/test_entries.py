@@ -19,6 +19,7 @@ from rtcdp.rules.loading import load
 
 def profile(user: str, switch: int) -> tuple[bytes, bytes]:
     made = Profile(f"main/user_id:{user}", switch)
+    made.fresh = False
     made.now, made.segments = 1_000, {slot_key("segment:a"): 500, slot_key("segment:b"): 400}
     return made.key.encode(), profiles.encode(made)
 

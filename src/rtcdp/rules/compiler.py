@@ -281,7 +281,7 @@ class _Compiler:
         self.features: dict[str, Leaf] = {}
         self.order = rule_order(definitions)
         self.reads = [reads_of(rule) for rule in self.order]
-        self.consent = compile_consent(definitions.consent, _ProfileReader(self), self.projection.getter)
+        self.consent = compile_consent(definitions.consent, self._region, self.projection.getter)
 
     def compile(self) -> Compiled:
         leaves = self._leaves()
@@ -312,6 +312,23 @@ class _Compiler:
             consent=self.consent,
         )
 
+    def _region_reads(self) -> set[str]:
+        """Features that the region is read of: they come first, so that it counts from the event on that tells it."""
+        consent = self.definitions.consent
+        node = consent.region if consent is not None else None
+        return {item.name for item in walk(node) if isinstance(item, Name)} if node is not None else set()
+
+    def _region(self, node: Node) -> Closure:
+        """Make what reads the region; features, which ask for consent themselves, are not there yet."""
+        made: list[Closure] = []
+
+        def read(profile: Profile, event: Any) -> Any:
+            if not made:
+                made.append(closure(node, _ProfileReader(self)))
+            return made[0](profile, event)
+
+        return read
+
     def _purpose(self, name: str) -> CompiledPurpose | None:
         return self.consent.purposes[name] if name and self.consent is not None else None
 
@@ -338,7 +355,8 @@ class _Compiler:
         reader = _EventReader(self)
         leaves: dict[str, Leaf] = {}
         made: dict[str, Leaf] = {}
-        for name, feature in self.definitions.features.items():
+        first = self._region_reads()
+        for name, feature in sorted(self.definitions.features.items(), key=lambda each: each[0] not in first):
             text = feature.normal
             if text not in made:
                 read, gates = readers[text], gated[text]
@@ -416,6 +434,8 @@ class _Compiler:
                     starts={stage.name: starts["stage", stage.name] for stage in stages},
                     stays={stage.name: stage.stay for stage in stages},
                 )
+            case Watch(kind="consent"):
+                return make("consent", _nothing)
             case Watch(kind="ending"):
                 return make("ending", _nothing, ending=self._ending())
             case Watch(kind=watched, condition=node):

@@ -9,7 +9,8 @@ from typing import Any
 from rtcdp import timestamps
 from rtcdp.profile import Answer, Profile
 from rtcdp.rules.definitions import ConsentPlan, Purpose
-from rtcdp.rules.interpreter import Closure, Reader, closure
+from rtcdp.rules.expressions import Node
+from rtcdp.rules.interpreter import Closure
 
 CHANNEL = "@"
 """Before the name of a channel in an answer's: `@email`, `marketing@email`; `@*` is every channel."""
@@ -117,12 +118,14 @@ class CompiledConsent:
 
 
 def compile_consent(
-    plan: ConsentPlan | None, reader: Reader, getter: Callable[[str, tuple[str, ...]], Callable[[Any], Any]]
+    plan: ConsentPlan | None,
+    region_of: Callable[[Node], Closure],
+    getter: Callable[[str, tuple[str, ...]], Callable[[Any], Any]],
 ) -> CompiledConsent | None:
-    """Compile `consent:`. reader: reads the profile; getter: makes what reads a path of an event."""
+    """Compile `consent:`. region_of: makes what reads an expression off the profile; getter: what reads a path of an event."""
     if plan is None:
         return None
-    region = None if plan.region is None else closure(plan.region, reader)
+    region = None if plan.region is None else region_of(plan.region)
     purposes = {name: CompiledPurpose(one, region if one.regions else None) for name, one in plan.purposes.items()}
     return CompiledConsent(purposes, getter("context", ("consent",)), {name: getter("properties", (name,)) for name in SPOKEN})
 
@@ -142,5 +145,5 @@ def refused(profile: Profile, purpose: CompiledPurpose | None, channel: str) -> 
         for name in (channel, EVERY):
             answer = profile.consent.get(f"{about}{CHANNEL}{name}")
             if answer is not None and not answer.granted and (not answer.until or profile.now < answer.until):
-                return f"{f'purpose {about}, ' if about else ''}channel {name}"
+                return f"purpose {about}, channel {name}" if about else f"channel {name}"
     return ""
