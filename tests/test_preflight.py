@@ -30,7 +30,7 @@ from rtcdp.preflight import preflight, wanted_topics
 from rtcdp.worker.versions import DefinitionsTopic, check_layout
 from tests.worker.conftest import wait_for
 
-NAMES = ("commands", "events_dlq", "profile_events", "profile_changes", "triggers", "ingest_progress")
+NAMES = ("commands", "events_dlq", "profile_events", "profile_changes", "triggers", "ingest_progress", "audit")
 New = Callable[..., Settings]
 
 

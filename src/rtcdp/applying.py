@@ -10,6 +10,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from rtcdp import records
+from rtcdp.audit import Actor, Trail, person, ready
 from rtcdp.cluster import cause
 from rtcdp.config import Settings
 from rtcdp.errors import ClusterError, SettingError
@@ -61,12 +62,15 @@ class Applied:
         return f"{text}; the switch is in the log of {self.switched} of {self.partitions} partitions so far: do workers run?"
 
 
-def apply_folder(settings: Settings, folder: Path, *, shadow: bool = False, wait_s: float = 10.0) -> Applied:
+def apply_folder(
+    settings: Settings, folder: Path, *, shadow: bool = False, wait_s: float = 10.0, by: Actor | None = None
+) -> Applied:
     """Make a folder's definitions current, and wait until every partition's log holds the switch to them.
 
     wait_s: how long to wait at most; 0: not at all. Where no worker owns a partition, its owner to be will switch.
+    by:     who does it, for the audit log; None: the person at this command.
 
-    Raises DefinitionErrors, ClusterError.
+    Raises DefinitionErrors, SettingError, ClusterError.
     """
     definitions, marked = load_marked(folder)
     shadow = shadow or marked
@@ -78,6 +82,9 @@ def apply_folder(settings: Settings, folder: Path, *, shadow: bool = False, wait
         raise SettingError(f"the definitions {definitions.version} are current: they cannot be evaluated beside themselves")
     if definitions.version == previous:
         return Applied(definitions.version, previous, shadow=shadow)
+    about = {"version": definitions.version, "previous": previous, **({"shadow": "true"} if shadow else {})}
+    ready(settings)
+    Trail(settings, by or person()).write("apply", about=about)
     if wait_s <= 0:
         apply(topic, definitions, shadow=shadow)
         return Applied(definitions.version, previous, shadow=shadow)

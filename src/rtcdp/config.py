@@ -66,6 +66,7 @@ class Settings(CollectorSettings, DeliverySettings, ApiSettings, PrivacySettings
     agents:          what this process runs: `ingest`, `profile` or both.
     instance:        name of this replica, the same after each of its restarts (static group membership: back at work in
                      3 s instead of 10 s); empty: dynamic membership. Two running processes must not share one.
+    audit_days:      how long the audit log is kept, where preflight creates its topic.
     partitions:      partitions of the topics that preflight creates.
     replication:     replicas of the topics that preflight creates; 0: three, or as many as there are brokers.
     create_topics:   whether preflight may create what is missing.
@@ -108,6 +109,8 @@ class Settings(CollectorSettings, DeliverySettings, ApiSettings, PrivacySettings
     deliveries: TopicName = "deliveries"
     deliveries_dlq: TopicName = "deliveries-dlq"
     delivery_commands: TopicName = "delivery-commands"
+    audit: TopicName = "audit"
+    audit_days: int = Field(366, ge=1, le=36_500)
 
     partitions: int = Field(4, ge=1, le=10_000)
     replication: int = Field(0, ge=0, le=100)
@@ -268,6 +271,7 @@ class Settings(CollectorSettings, DeliverySettings, ApiSettings, PrivacySettings
             "deliveries",
             "deliveries_dlq",
             "delivery_commands",
+            "audit",
         )
         return {name: getattr(self, name) for name in names}
 

@@ -82,6 +82,7 @@ def wanted_topics(settings: Settings) -> dict[str, Wanted]:
         settings.ingest_progress: Wanted("ingest-progress", None, {**COMPACT, **LOG_APPEND}, small_segments, both),
         settings.definitions_topic: Wanted("definitions", 1, COMPACT, large, both),
         settings.changelog: Wanted("changelog", None, COMPACT, large, both),
+        settings.audit: Wanted("audit", 1, {**DELETE, **LOG_APPEND}, {"retention.ms": f"{settings.audit_days * DAY}"}, write),
     }
     return found
 

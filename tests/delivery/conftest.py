@@ -183,7 +183,7 @@ class Delivering:
         self.folder = folder
         self.name = f"d{uuid.uuid4().hex[:8]}"
         self.port = free_port()
-        names = ("commands", "events_dlq", "profile_events", "profile_changes", "triggers", "ingest_progress",
+        names = ("commands", "events_dlq", "profile_events", "profile_changes", "triggers", "ingest_progress", "audit",
                  "definitions_topic", "deliveries", "deliveries_dlq", "delivery_commands")  # fmt: skip
         (folder / "destinations.yaml").write_text(destinations, "utf-8")
         values = {

@@ -69,7 +69,7 @@ class Rig:
         self.taken_over.touch()
         self.name = f"f{uuid.uuid4().hex[:8]}"
         self.source = f"{self.name}-events"
-        names = ("commands", "events_dlq", "profile_events", "profile_changes", "triggers", "ingest_progress")
+        names = ("commands", "events_dlq", "profile_events", "profile_changes", "triggers", "ingest_progress", "audit")
         values = {
             "bootstrap": workers or bootstrap,
             "app": self.name,

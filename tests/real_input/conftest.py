@@ -116,7 +116,16 @@ class Deployment:
 def worker(kafka: str, tmp_path: Path) -> Iterator[Deployment]:
     """A worker under examples/ecom, in `event` time mode, ready for work."""
     name = f"ecom-{uuid.uuid4().hex[:8]}"
-    topics = ("commands", "events_dlq", "profile_events", "profile_changes", "triggers", "ingest_progress", "definitions_topic")
+    topics = (
+        "commands",
+        "events_dlq",
+        "profile_events",
+        "profile_changes",
+        "triggers",
+        "ingest_progress",
+        "audit",
+        "definitions_topic",
+    )
     settings = Settings(
         bootstrap=kafka,
         app=name,

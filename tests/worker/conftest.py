@@ -111,7 +111,7 @@ class Deployment:
     def __init__(self, bootstrap: str, folder: Path, **flags: Any) -> None:
         self.name = f"w{uuid.uuid4().hex[:8]}"
         self.folder = folder
-        names = ("commands", "events_dlq", "profile_events", "profile_changes", "triggers", "ingest_progress")
+        names = ("commands", "events_dlq", "profile_events", "profile_changes", "triggers", "ingest_progress", "audit")
         topics = {name: f"{self.name}-{name}" for name in names}
         self.source = f"{self.name}-events"
         values = {

@@ -40,12 +40,15 @@ def profile(
     config: ConfigOption = None,
 ) -> None:
     """Show a profile as it stands, from the changelog. Exit code 1 if there is none."""
-    from rtcdp.inspection import profile_at
+    from rtcdp.audit import note
+    from rtcdp.inspection import full_key, profile_at
 
-    found = profile_at(settings_of(config, bootstrap=bootstrap, definitions=definitions, app=app_name), key)
+    settings = settings_of(config, bootstrap=bootstrap, definitions=definitions, app=app_name)
+    found = profile_at(settings, key)
     if found is None:
         print(f"rtcdp: there is no profile {key}", file=sys.stderr)
         raise typer.Exit(WRONG)
+    note(settings, "profile", profiles=list(dict.fromkeys((full_key(key), found.key))))
     if json:
         print_json(found.as_json())
     else:
@@ -71,12 +74,15 @@ def identity_show(
     config: ConfigOption = None,
 ) -> None:
     """Show the person an identifier belongs to, and who linked what, when, by which event. Exit code 1 if there is none."""
-    from rtcdp.inspection import people_of, show_people
+    from rtcdp.audit import note
+    from rtcdp.inspection import full_key, people_of, show_people
 
-    found = people_of(settings_of(config, bootstrap=bootstrap, app=app_name), key)
+    settings = settings_of(config, bootstrap=bootstrap, app=app_name)
+    found = people_of(settings, key)
     if found is None:
         print(f"rtcdp: nothing is known of {key}", file=sys.stderr)
         raise typer.Exit(WRONG)
+    note(settings, "identity", profiles=list(dict.fromkeys((full_key(key), str(found["person"])))))
     if json:
         print_json(found)
     else:
@@ -105,12 +111,16 @@ def why(
     config: ConfigOption = None,
 ) -> None:
     """Say why a profile is in a segment or not, has a tag, or got no message; and until when. Exit code 1 if there is none."""
+    from rtcdp.audit import note
+    from rtcdp.inspection import full_key
     from rtcdp.why import explanation_of, show
 
-    found = explanation_of(settings_of(config, bootstrap=bootstrap, definitions=definitions, app=app_name), key, name, at)
+    settings = settings_of(config, bootstrap=bootstrap, definitions=definitions, app=app_name)
+    found = explanation_of(settings, key, name, at)
     if found is None:
         print(f"rtcdp: there is no profile {key}", file=sys.stderr)
         raise typer.Exit(WRONG)
+    note(settings, "why", profiles=list(dict.fromkeys((full_key(key), found.profile))), about={"name": name})
     if json:
         print_json(found)
     else:

@@ -100,10 +100,14 @@ def tokens_add(
     config: ConfigOption = None,
 ) -> None:
     """Make a token. It is shown once; the file keeps its hash."""
+    from rtcdp.audit import note
     from rtcdp.serving.api.tokens import TokenFile, scopes_of
 
     scopes = scopes_of(role or (), scope or ())
-    made, text = TokenFile(settings_of(config, api_tokens=tokens).api_tokens).add(name, scopes, tenant or ["main"], expires)
+    settings = settings_of(config, api_tokens=tokens)
+    if settings.bootstrap:  # else the servers write it down when they see it
+        note(settings, "tokens.add", about={"name": name, "scopes": ",".join(scopes)})
+    made, text = TokenFile(settings.api_tokens).add(name, scopes, tenant or ["main"], expires)
     if json:
         print_json({"id": made.id, "name": name, "scopes": made.scopes, "tenants": made.tenants, "token": text})
     else:
@@ -135,9 +139,13 @@ def tokens_revoke(
     config: ConfigOption = None,
 ) -> None:
     """End a token. A running server refuses it within two seconds."""
+    from rtcdp.audit import note
     from rtcdp.serving.api.tokens import TokenFile
 
-    print(f"revoked: a token of {TokenFile(settings_of(config, api_tokens=tokens).api_tokens).revoke(token_id).name}")
+    settings = settings_of(config, api_tokens=tokens)
+    if settings.bootstrap:
+        note(settings, "tokens.revoke", about={"token": token_id})
+    print(f"revoked: a token of {TokenFile(settings.api_tokens).revoke(token_id).name}")
 
 
 @tokens_app.command("scopes")

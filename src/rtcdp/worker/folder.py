@@ -10,7 +10,7 @@ import watchfiles
 
 from rtcdp.errors import ClusterError, DefinitionErrors
 from rtcdp.rules.loading import load_marked
-from rtcdp.worker.versions import DefinitionsTopic, propose
+from rtcdp.worker.versions import DefinitionsTopic, Told, propose
 
 logger = logging.getLogger(__name__)
 
@@ -22,13 +22,15 @@ STEP_MS = 50
 class FolderWatch:
     """A thread that proposes the folder's definitions whenever a file in it changes.
 
-    folder that cannot be used stays without effect: its errors are logged and the current version stays.
+    told: before a version becomes current. A folder that cannot be used stays without effect: its errors are logged and the
+    current version stays.
     """
 
-    def __init__(self, folder: Path, topic: DefinitionsTopic, instance: str) -> None:
+    def __init__(self, folder: Path, topic: DefinitionsTopic, instance: str, told: Told) -> None:
         self._folder = folder
         self._topic = topic
         self._instance = instance
+        self._told = told
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="definitions-folder", daemon=True)
 
@@ -64,7 +66,7 @@ class FolderWatch:
         """Propose what the folder holds now."""
         try:
             definitions, shadow = load_marked(self._folder)
-            if propose(self._topic, definitions, self._instance, shadow=shadow) == "proposed":
+            if propose(self._topic, definitions, self._instance, shadow=shadow, told=self._told) == "proposed":
                 logger.info("the folder %s holds the definitions %s now", self._folder, definitions.version)
         except DefinitionErrors as errors:
             logger.error("the folder %s cannot be used, what is current stays:\n%s", self._folder, errors)  # noqa: TRY400  says all

@@ -17,6 +17,7 @@ from typing import Any
 
 import faust
 
+from rtcdp.audit import Actor, Trail
 from rtcdp.cluster import Cluster, source_name
 from rtcdp.config import Settings
 from rtcdp.errors import ClusterError, DefinitionErrors, RtcdpError, SettingError, Stalled
@@ -43,7 +44,7 @@ from rtcdp.worker.progress import ProgressTable
 from rtcdp.worker.runners import new_runner
 from rtcdp.worker.standby import Standby
 from rtcdp.worker.stores import RocksStore, Store
-from rtcdp.worker.versions import CURRENT, DefinitionsTopic, Versions, check_layout, named, propose, sealer_for
+from rtcdp.worker.versions import CURRENT, DefinitionsTopic, Told, Versions, check_layout, named, propose, sealer_for
 from rtcdp.worker.watermark import Ends, Watermark, expected_sources
 
 logger = logging.getLogger(__name__)
@@ -270,7 +271,7 @@ def assemble(settings: Settings, *, fatal: Callable[[BaseException], None] = lea
     first = (definitions.version if definitions else named(topic.entries, CURRENT)) or ""
     check_layout(topic, settings, cluster, first, keys="" if sealer is None else sealer.id)
     if definitions is not None:
-        done = propose(topic, definitions, _instance(settings), shadow=shadow)
+        done = propose(topic, definitions, _instance(settings), shadow=shadow, told=_told(settings))
         logger.info("definitions %s: %s", definitions.version, done)
     return Assembly(settings, cluster, topic, Versions(topic), sealer=sealer, fatal=fatal)
 
@@ -283,7 +284,17 @@ def _instance(settings: Settings) -> str:
 def _watch_of(settings: Settings, topic: DefinitionsTopic) -> FolderWatch | None:
     if settings.definitions is None or not settings.watch_definitions:
         return None
-    return FolderWatch(settings.definitions, topic, _instance(settings))
+    return FolderWatch(settings.definitions, topic, _instance(settings), _told(settings))
+
+
+def _told(settings: Settings) -> Told:
+    """Puts into the audit log that a folder's definitions become current."""
+
+    def told(before: str, after: str) -> None:
+        trail = Trail(settings, Actor("process", f"worker {_instance(settings)}"))
+        trail.write("apply", about={"version": after, "previous": before, "folder": str(settings.definitions)})
+
+    return told
 
 
 def _from_folder(folder: Path | None) -> tuple[Definitions | None, bool]:

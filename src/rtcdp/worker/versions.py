@@ -287,8 +287,17 @@ def check_keys(layout: Layout, app: str, keys: str) -> None:
     raise ClusterError(f"encryption: this is not the key store that the data of {app!r} was encrypted with")
 
 
+Told = Callable[[str, str], None]
+"""Is told of a change before it is made: the version before, and that from then on."""
+
+
 def propose(
-    topic: DefinitionsTopic, definitions: Definitions, instance: str, *, shadow: bool = False
+    topic: DefinitionsTopic,
+    definitions: Definitions,
+    instance: str,
+    *,
+    shadow: bool = False,
+    told: Told = lambda _before, _after: None,
 ) -> Literal["proposed", "unchanged"]:
     """Make a folder's definitions current, if this instance did not propose the very same at its last start.
 
@@ -298,6 +307,9 @@ def propose(
     version = definitions.version + SHADOW_MARK * shadow
     if named(topic.entries, key) == version and named(topic.entries, CURRENT) is not None:
         return "unchanged"
+    before = named(topic.entries, SHADOW if shadow else CURRENT) or ""
+    if before != definitions.version:
+        told(before, version)
     apply(topic, definitions, shadow=shadow)
     topic.write({key: msgspec.json.encode(Named(version))})
     return "proposed"

@@ -22,6 +22,7 @@ from rtcdp.outputs import DeadLetter
 from rtcdp.rules.check import check
 from rtcdp.rules.personal import MASK
 from rtcdp.serving.api.app import as_json
+from rtcdp.serving.api.auditing import actor
 from rtcdp.serving.api.catalogue import NONE_YET, Catalogue
 from rtcdp.serving.api.operations import JSON, Answer, Call, Operation
 from rtcdp.serving.api.problems import Problem
@@ -160,10 +161,12 @@ class Administration:
                 "apply", "POST", f"{version}/apply", write, "Make a draft current", self.apply, {JSON: Applied}, body=Draft,
                 problems=(422,),
             ),
-            Operation("letters", "GET", letters, "letters", "Dead letters", self.letters, {JSON: Letters}, LettersQuery),
+            Operation(
+                "letters", "GET", letters, "letters", "Dead letters", self.letters, {JSON: Letters}, LettersQuery, audited=True,
+            ),
             Operation(
                 "replay", "POST", f"{letters}/replay", send, "Send dead letters through ingest again", self.replay,
-                {JSON: Replayed}, body=Again,
+                {JSON: Replayed}, body=Again, audited=True,
             ),
             Operation(
                 "freshness", "GET", "/v1/freshness", "segments", "How fresh the serving view is", self.freshness,
@@ -195,7 +198,7 @@ class Administration:
         """`POST /v1/definitions/apply`."""
 
         def work(folder: Path) -> Applied:
-            done = apply_folder(self._settings, folder)
+            done = apply_folder(self._settings, folder, by=actor(call.token))
             return Applied(done.version, done.previous, done.changed, done.partitions, done.switched)
 
         try:
@@ -240,6 +243,7 @@ class Administration:
             raise Problem(400, "say which letters: a reason or an origin, or all of them")
         chosen = {"reason": asked.reason or None, "origin": asked.origin or None, "dry_run": asked.dry_run}
         mine = self._of(call.token)
+        call.about |= {name: str(value) for name, value in chosen.items() if value}
         try:
             done = await run_in_threadpool(lambda: replay(self._settings, wanted=mine, **chosen))
         except ClusterError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import parse_qsl, unquote_to_bytes
 
 import msgspec
@@ -25,6 +25,24 @@ _SECURITY = [
     (b"x-content-type-options", b"nosniff"),
     (b"cache-control", b"no-store"),  # profiles are personal, and old in a moment
 ]
+
+
+class Forbidden(Problem):
+    """A token asks for what it is not for. token: which one."""
+
+    def __init__(self, detail: str, token: Token) -> None:
+        super().__init__(403, detail)
+        self.token = token
+
+
+class Audit(Protocol):
+    """Where it is written down, before an answer leaves, who did what. Both raise Problem where that cannot be."""
+
+    async def done(self, what: str, call: Call) -> None:
+        """A request is about to be answered."""
+
+    async def refused(self, what: str, token: Token) -> None:
+        """A token asked for what it is not for."""
 
 
 class Gate:
@@ -56,7 +74,7 @@ class Gate:
             words = "send a token of `rtcdp tokens add` as `Authorization: Bearer ...`"
             raise Problem(401, words, headers={"WWW-Authenticate": "Bearer"})
         if operation.scope not in token.scopes:
-            raise Problem(403, f"the token {token.id} is not for {operation.scope}")
+            raise Forbidden(f"the token {token.id} is not for {operation.scope}", token)
         return token
 
     async def _body(self, operation: Operation, headers: Mapping[str, str], receive: Receive) -> Any:
@@ -84,10 +102,11 @@ class Gate:
 class _Resource:
     """One path: its operations by method."""
 
-    def __init__(self, operations: Sequence[Operation], gate: Gate, counts: Counts) -> None:
+    def __init__(self, operations: Sequence[Operation], gate: Gate, audit: Audit, counts: Counts) -> None:
         self._operations = {one.method: one for one in operations}
         self._allow = ", ".join(sorted(self._operations))
         self._gate = gate
+        self._audit = audit
         self._counts = counts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -100,7 +119,7 @@ class _Resource:
             if operation is None:
                 answer = refused(Problem(405, f"this path knows {self._allow}", headers={"Allow": self._allow}))
             else:
-                answer = await operation.handler(await self._gate.admit(operation, scope, receive))
+                answer = await self._answered(operation, scope, receive)
         except Problem as problem:
             answer = refused(problem)
         except Exception:
@@ -108,6 +127,18 @@ class _Resource:
             answer = refused(Problem(500, "the server's log says more"))
         self._counts.answered(name, answer.status, time.perf_counter() - began)
         await _send(answer, send, empty=method == "HEAD")
+
+    async def _answered(self, operation: Operation, scope: Scope, receive: Receive) -> Answer:
+        """A success, written down where that has to be. Raises Problem."""
+        try:
+            call = await self._gate.admit(operation, scope, receive)
+        except Forbidden as forbidden:
+            await self._audit.refused(operation.name, forbidden.token)
+            raise
+        answer = await operation.handler(call)
+        if operation.audited:
+            await self._audit.done(operation.name, call)
+        return answer
 
 
 def refused(problem: Problem) -> Answer:
@@ -118,6 +149,7 @@ def refused(problem: Problem) -> Answer:
 def application(
     operations: Sequence[Operation],
     gate: Gate,
+    audit: Audit,
     counts: Counts,
     *,
     more: Sequence[BaseRoute] = (),
@@ -129,7 +161,7 @@ def application(
         by_path.setdefault(operation.path, []).append(operation)
     # What is named outright before what a parameter would take as well.
     paths = sorted(by_path, key=lambda path: path.count("{"))
-    routes: list[BaseRoute] = [Route(path, _Resource(by_path[path], gate, counts)) for path in paths]
+    routes: list[BaseRoute] = [Route(path, _Resource(by_path[path], gate, audit, counts)) for path in paths]
     nothing = _Nothing(counts)
     routes += [Route("/v1/{rest:path}", nothing), *more, Route("/{rest:path}", nothing)]
     starlette = Starlette(routes=routes, lifespan=lifespan)
@@ -202,7 +234,7 @@ def _tenant(query: Any, token: Token | None) -> str:
         return str(query.tenant)
     tenant: str = query.tenant or token.tenants[0]
     if tenant not in token.tenants:
-        raise Problem(403, f"the token {token.id} is not for the tenant {tenant}")
+        raise Forbidden(f"the token {token.id} is not for the tenant {tenant}", token)
     return tenant
 
 

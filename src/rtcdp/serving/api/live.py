@@ -141,7 +141,7 @@ class Live:
     def operations(self) -> list[Operation]:
         """The one there is."""
         words = "Changes and triggers as they happen: server-sent events, resumable by Last-Event-ID"
-        return [Operation("stream", "GET", "/v1/stream", "stream", words, self.open, {EVENTS: None}, StreamQuery)]
+        return [Operation("stream", "GET", "/v1/stream", "stream", words, self.open, {EVENTS: None}, StreamQuery, audited=True)]
 
     async def open(self, call: Call) -> Answer:
         """A new stream. Raises Problem."""
@@ -152,6 +152,10 @@ class Live:
             missed = cursors.read(self._topics, since, self._places) if since else None
         except ValueError as error:
             raise Problem(400, str(error)) from None
+        query = call.query
+        call.about |= {"kinds": query.kinds, "names": query.names}
+        if query.profile:
+            call.profiles.append(f"{call.tenant}/{query.profile}")
         stream = _Stream(_filter(call.tenant, call.query), self._position, personal=call.personal)
         self._streams.add(stream)
         self._counts.streams.set(len(self._streams))

@@ -22,12 +22,14 @@ from rtcdp.serving import console
 from rtcdp.serving.api import openapi, profiles, segments
 from rtcdp.serving.api.administration import Administration
 from rtcdp.serving.api.app import Gate, application
+from rtcdp.serving.api.auditing import Auditor
 from rtcdp.serving.api.catalogue import Catalogue
 from rtcdp.serving.api.counts import Counts
 from rtcdp.serving.api.groups import Groups
 from rtcdp.serving.api.live import Live
 from rtcdp.serving.api.masking import Masker
 from rtcdp.serving.api.operations import JSON, Answer, Call, Operation
+from rtcdp.serving.api.problems import Problem
 from rtcdp.serving.api.reasons import Reasons
 from rtcdp.serving.api.tokens import SCOPES, Token, Tokens, new_token
 from rtcdp.serving.api.view import View, connect
@@ -62,16 +64,20 @@ class Server:
         self._reasons = Reasons(settings, self.catalogue)
         masker = Masker(self.catalogue, Pseudonyms.from_file(settings.pseudonym_file))
         self._live = Live(settings, self.counts, masker, settings.api_streams)
+        self.auditor = Auditor(settings)
         administration = Administration(settings, self.view, self.catalogue)
         self.operations: Sequence[Operation] = [
             *profiles.operations(self.view, self.catalogue, self._reasons, masker),
-            *segments.operations(self.view, self.catalogue, masker, Groups(settings.api_least_group)),
+            *segments.operations(self.view, self.catalogue, masker, Groups(settings.api_least_group), self.auditor),
             *self._live.operations(),
             *administration.operations(),
+            *self.auditor.operations(),
         ]
         self.operations = [*self.operations, self._documented()]
         gate = Gate(self.tokens, settings.api_body_bytes)
-        self.app: ASGIApp = application(self.operations, gate, self.counts, more=console.routes(), lifespan=self._lifespan)
+        self.app: ASGIApp = application(
+            self.operations, gate, self.auditor, self.counts, more=console.routes(), lifespan=self._lifespan
+        )
 
     def document(self) -> dict[str, Any]:
         """The OpenAPI document."""
@@ -87,6 +93,7 @@ class Server:
     async def _lifespan(self, _app: object) -> AsyncIterator[None]:
         self.catalogue.follow()
         self._live.start(asyncio.get_running_loop())
+        self.auditor.start()
         watching = asyncio.create_task(self._watch())
         try:
             yield
@@ -95,6 +102,7 @@ class Server:
             with suppress(asyncio.CancelledError):
                 await watching
             await self._live.close()
+            await self.auditor.close()
             self.catalogue.close()
             await asyncio.to_thread(self._reasons.close)
             await self.view.close()
@@ -107,6 +115,10 @@ class Server:
                 self.tokens.reload()
             except SettingError as error:
                 logger.warning("the tokens stay as they were: %s", error)
+            try:
+                await self.auditor.watch(self.tokens)
+            except Problem as problem:
+                logger.warning("%s", problem)
             try:
                 complete, _ = await self.view.standing()
             except Exception as error:  # noqa: BLE001 - whatever it is, the next look comes

@@ -5,9 +5,9 @@ from __future__ import annotations
 import base64
 import csv
 import io
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol
 
 import msgspec
 
@@ -66,27 +66,45 @@ class MembersQuery(TenantQuery, forbid_unknown_fields=True):
 
 @dataclass(frozen=True)
 class Export:
-    """Whose members are told, and how. personal: with everything. after: behind whom."""
+    """Whose members are told, and how. call: who asks. after: behind whom."""
 
-    tenant: str
+    call: Call
     segment: str
     after: After | None
-    personal: bool
+
+    @property
+    def tenant(self) -> str:
+        """Whose members."""
+        return self.call.tenant
+
+    @property
+    def personal(self) -> bool:
+        """Whether with everything."""
+        return self.call.personal
+
+
+class AuditPages(Protocol):
+    """Where it is written down whose profiles an export tells of, page by page."""
+
+    async def done(self, what: str, call: Call, profiles: Iterable[str] | None = None) -> None:
+        """profiles: keys of those on the page that is sent next. Raises Problem where it cannot be written."""
 
 
 class MembersOf:
     """Answers who is in a segment."""
 
-    def __init__(self, view: View, masker: Masker, groups: Groups) -> None:
+    def __init__(self, view: View, masker: Masker, groups: Groups, audit: AuditPages) -> None:
         self._view = view
         self._masker = masker
         self._groups = groups
+        self._audit = audit
 
     async def answer(self, call: Call, name: str) -> Answer:
         """`GET /v1/segments/{name}/members`. Raises Problem."""
         query = call.query
-        asked = Export(call.tenant, name, self._after(query.cursor, personal=call.personal), call.personal)
+        asked = Export(call, name, self._after(query.cursor, personal=call.personal))
         columns = _columns(query.columns)
+        call.about |= {"segment": name, "format": query.format, "columns": query.columns}
         with reading():
             size = (await self._view.sizes(call.tenant, [name]))[0]
         self._groups.insist(call, size, f"the segment {name}")
@@ -95,6 +113,7 @@ class MembersOf:
         with reading():
             page = await self._view.members(call.tenant, name, asked.after, query.limit)
             members = await self._described(asked, page, views=query.views)
+        call.profiles += [key for key, _ in page]
         more = self._cursor(page[-1], personal=call.personal) if len(page) == query.limit else None
         return as_json(Members(name, self._groups.told(call, size), members, more))
 
@@ -107,6 +126,7 @@ class MembersOf:
     async def _pages(self, asked: Export) -> AsyncIterator[list[tuple[str, int]]]:
         after = asked.after
         while page := await self._view.members(asked.tenant, asked.segment, after, EXPORTED):
+            await self._audit.done("members", asked.call, [key for key, _ in page])
             yield page
             after = page[-1][1], page[-1][0]
 

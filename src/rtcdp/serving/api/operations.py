@@ -33,6 +33,7 @@ class Call:
     path:  parameters of the path, decoded. query: an instance of the operation's `query`. body: of its `body`, or None.
     token: whose request; None where the operation is public. tenant: whose profiles it is about.
     headers: of the request, by lower-case name.
+    profiles: keys of the profiles that the answer tells of, about: what else tells what is done; for the audit log.
     """
 
     path: Mapping[str, str]
@@ -41,6 +42,8 @@ class Call:
     token: Token | None
     tenant: str
     headers: Mapping[str, str]
+    profiles: list[str] = field(default_factory=list)
+    about: dict[str, str] = field(default_factory=dict)
 
     @property
     def personal(self) -> bool:
@@ -73,6 +76,7 @@ class Operation:
     scope:   that a token needs; "" where anybody may ask.
     answers: content type to what a 200 holds; None for what has no schema.
     problems: other statuses, beside those that every operation may have.
+    audited: whether the audit log has to hold it before it is answered.
     tenant:  whether it is about one tenant's profiles: `query` is then a TenantQuery.
     """
 
@@ -86,6 +90,7 @@ class Operation:
     query: type[msgspec.Struct] = NoQuery
     body: type[msgspec.Struct] | None = None
     problems: tuple[int, ...] = ()
+    audited: bool = False
 
     @property
     def tenant(self) -> bool:

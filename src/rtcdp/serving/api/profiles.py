@@ -95,6 +95,11 @@ class _Sent(msgspec.Struct):
     data: _Data
 
 
+class _Named(msgspec.Struct):
+    key: str
+
+
+_named = msgspec.json.Decoder(_Named).decode
 _kept = msgspec.json.Decoder(_Kept).decode
 _sent = msgspec.json.Decoder(_Sent).decode
 
@@ -112,6 +117,7 @@ def operations(view: View, catalogue: Catalogue, why: Why, masker: Masker) -> li
             asked.whole,
             {JSON: ProfileView},
             TenantQuery,
+            audited=True,
         ),
         Operation(
             "now",
@@ -122,6 +128,7 @@ def operations(view: View, catalogue: Catalogue, why: Why, masker: Masker) -> li
             asked.now,
             {JSON: Now},
             TenantQuery,
+            audited=True,
         ),
         Operation(
             "timeline",
@@ -132,6 +139,7 @@ def operations(view: View, catalogue: Catalogue, why: Why, masker: Masker) -> li
             asked.timeline,
             {JSON: Timeline},
             TimelineQuery,
+            audited=True,
         ),
         Operation(
             "why",
@@ -142,6 +150,7 @@ def operations(view: View, catalogue: Catalogue, why: Why, masker: Masker) -> li
             asked.why,
             {JSON: Explanation},
             WhyQuery,
+            audited=True,
         ),
     ]
 
@@ -190,6 +199,7 @@ class _Profiles:
 
     async def why(self, call: Call) -> Answer:
         at = _instant(call.query.at)
+        call.about["name"] = call.path["name"]
         view, _ = await self._find(call)
         kept = _kept(view)
         try:
@@ -209,6 +219,7 @@ class _Profiles:
             raise Problem(503, "the serving view is being filled: this profile may be still to come", retry_s=5) from None
         if found is None:
             raise Problem(404, f"there is no profile with this {namespace}")
+        call.profiles.append(_named(found[0]).key)
         return found
 
 

@@ -16,7 +16,7 @@ from rtcdp.serving.api.app import as_json
 from rtcdp.serving.api.catalogue import Catalogue
 from rtcdp.serving.api.groups import Groups
 from rtcdp.serving.api.masking import Masker
-from rtcdp.serving.api.members import Members, MembersOf, MembersQuery
+from rtcdp.serving.api.members import AuditPages, Members, MembersOf, MembersQuery
 from rtcdp.serving.api.operations import CSV, JSON, NDJSON, Answer, Call, Handler, Operation, TenantQuery
 from rtcdp.serving.api.problems import Problem
 from rtcdp.serving.api.view import View, reading
@@ -116,10 +116,10 @@ class Flows(msgspec.Struct):
     counts: dict[str, list[int | None]]
 
 
-def operations(view: View, catalogue: Catalogue, masker: Masker, groups: Groups) -> list[Operation]:
-    """Those of segments, stages and triggers."""
+def operations(view: View, catalogue: Catalogue, masker: Masker, groups: Groups, audit: AuditPages) -> list[Operation]:
+    """Those of segments, stages and triggers. audit: where pages of exports are written down."""
     asked = _Segments(view, catalogue, groups)
-    members = MembersOf(view, masker, groups)
+    members = MembersOf(view, masker, groups, audit)
 
     async def of_segment(call: Call) -> Answer:
         return await members.answer(call, await asked.named(call))
@@ -148,7 +148,7 @@ def operations(view: View, catalogue: Catalogue, masker: Masker, groups: Groups)
         ("flows", "/v1/flows", "Entries, exits, tags, stages and decisions over time", asked.flows, {JSON: Flows}, SpanQuery),
     ]
     return [
-        Operation(name, "GET", where, "segments", summary, handler, answers, query)
+        Operation(name, "GET", where, "segments", summary, handler, answers, query, audited=name == "members")
         for name, where, summary, handler, answers, query in rows
     ]
 

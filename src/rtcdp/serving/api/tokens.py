@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -143,6 +143,9 @@ class Tokens:
 
     def __len__(self) -> int:
         return len(self._known)
+
+    def __iter__(self) -> Iterator[Token]:
+        return iter(self._known.values())
 
     def find(self, text: bytes) -> Token | None:
         """The active token with this text. Looked up by its hash, so that the time it takes tells nothing about others."""
