@@ -193,24 +193,36 @@ def test_permissions_are_named_one_after_the_other(new: New, limited_kafka: str,
             for future in admin.create_acls([binding]).values():
                 future.result(30)
 
+    def told(words: str) -> None:
+        """What is granted holds a moment later."""
+        wait_for(lambda: words in refusal(as_limited), what=words)
+
     app = settings.app
     sentence = refusal(as_limited)
     assert "grant the ACL Create on Topic" in sentence
     preflight(settings)
     # Without Describe a topic cannot be told from one that does not exist.
-    assert "grant the ACL Create on Topic" in refusal(as_limited)
+    told("grant the ACL Create on Topic")
     grant(ResourceType.TOPIC, app, AclOperation.DESCRIBE)
-    assert f"on TransactionalId {app}-*" in refusal(as_limited)
+    told(f"on TransactionalId {app}-*")
     grant(ResourceType.TRANSACTIONAL_ID, app, AclOperation.DESCRIBE, AclOperation.WRITE)
-    assert f"grant the ACL Read on Topic {app}-" in refusal(as_limited)
+    told(f"grant the ACL Read on Topic {app}-")
     grant(ResourceType.TOPIC, app, AclOperation.READ)
-    assert f"grant the ACL Write on Topic {app}-" in refusal(as_limited)
+    told(f"grant the ACL Write on Topic {app}-")
     grant(ResourceType.TOPIC, app, AclOperation.WRITE)
-    assert "grant the ACL Read on Group" in refusal(as_limited)
+    told("grant the ACL Read on Group")
     grant(ResourceType.GROUP, app, AclOperation.READ)
-    assert f"grant the ACL DescribeConfigs on Topic {app}-" in refusal(as_limited)
+    told(f"grant the ACL DescribeConfigs on Topic {app}-")
     grant(ResourceType.TOPIC, app, AclOperation.DESCRIBE_CONFIGS)
-    preflight(as_limited)
+
+    def well() -> bool:
+        try:
+            preflight(as_limited)
+        except ClusterError:
+            return False
+        return True
+
+    wait_for(well, what="all that it needs")
 
 
 def test_wrong_credentials(limited_kafka: str, tmp_path: Path) -> None:
