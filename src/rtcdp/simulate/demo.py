@@ -27,7 +27,7 @@ from rtcdp.errors import RtcdpError
 from rtcdp.local_process import LocalProcess, free_port
 from rtcdp.rules.loading import load
 from rtcdp.simulate.board import Board, ready, scrape
-from rtcdp.simulate.oracle import Differences, compare, order_free
+from rtcdp.simulate.oracle import Differences, Output, compare, order_free
 from rtcdp.simulate.replay import replay
 from rtcdp.simulate.screen import draw, save_picture
 from rtcdp.simulate.shop import DAY_MS, Shop
@@ -41,6 +41,9 @@ LOOK_S = 0.2
 READY_S = 60.0
 SILENCE_S = 15.0  # outputs that are expected and do not come within this are lost
 SETTLE_S = 0.7  # outputs that are not expected would come within this
+
+Judge = Callable[[Sequence[Output]], Differences]
+"""Compares what was found with what should have been."""
 SHOWN = 5
 
 
@@ -96,8 +99,9 @@ def run(options: DemoOptions) -> Report:
         with _worker(settings, Path(scratch)) as process:
             expected = list(replay((record.value for record in records), definitions, until))
             _await_ready(process, settings.metrics_port)
-            found = _play(options, settings, records, until, len(expected), process)
-    differences = compare(expected, found.board.outputs, order_free(definitions))
+            judge = partial(compare, expected, order_free=order_free(definitions))
+            found = _play(options, settings, records, until, judge, process)
+    differences = judge(found.board.outputs)
     report = _report(found, differences)
     if options.live:
         _print(report)
@@ -161,7 +165,7 @@ def _check(process: LocalProcess) -> None:
 
 
 def _play(
-    options: DemoOptions, settings: Settings, records: Sequence[Timed], until: int, expected: int, process: LocalProcess
+    options: DemoOptions, settings: Settings, records: Sequence[Timed], until: int, judge: Judge, process: LocalProcess
 ) -> _Found:
     """Send everything, let time run on, and read until all has come or nothing comes any more."""
     topics = {
@@ -190,9 +194,9 @@ def _play(
         if options.picture:
             save_picture(board, options.picture)
         board.note = "The shop has closed; its time runs on for another 40 days."
-        closed = time.monotonic()
+        end = _End(board, judge)
         tick(settings, str(until))
-        while not _finished(board, expected, closed):
+        while not end.has_come():
             look()
     feeder.stop()
     reader.stop()
@@ -219,9 +223,27 @@ class _ShopClock:
             self._next = time.monotonic() + STRIKE_S
 
 
-def _finished(board: Board, expected: int, closed: float) -> bool:
-    silence = time.monotonic() - max(board.last_output_at, closed)
-    return silence > (SETTLE_S if len(board.outputs) >= expected else SILENCE_S)
+class _End:
+    """Looks, whenever nothing has come for a moment, whether all has."""
+
+    def __init__(self, board: Board, judge: Judge) -> None:
+        self._board = board
+        self._judge = judge
+        self._closed = time.monotonic()
+        self._judged = 0.0
+
+    def has_come(self) -> bool:
+        """All that is expected is there, or nothing comes any more."""
+        last = max(self._board.last_output_at, self._closed)
+        silence = time.monotonic() - last
+        if silence <= SETTLE_S:
+            return False
+        if silence > SILENCE_S:
+            return True
+        if self._judged == last:
+            return False
+        self._judged = last
+        return self._judge(self._board.outputs).lost == 0
 
 
 def _look(settings: Settings, process: LocalProcess, board: Board, refresh: Callable[[], None]) -> None:
