@@ -15,6 +15,8 @@ from rtcdp.cluster import cause
 from rtcdp.config import Settings
 from rtcdp.errors import ClusterError, SettingError
 from rtcdp.records import SWITCH_KEY, Switch
+from rtcdp.reviews import insist
+from rtcdp.rules.definitions import Definitions
 from rtcdp.rules.loading import load_marked
 from rtcdp.worker.versions import CURRENT, SHADOW, DefinitionsTopic, apply, named
 
@@ -70,10 +72,22 @@ def apply_folder(
     wait_s: how long to wait at most; 0: not at all. Where no worker owns a partition, its owner to be will switch.
     by:     who does it, for the audit log; None: the person at this command.
 
-    Raises DefinitionErrors, SettingError, ClusterError.
+    Raises DefinitionErrors, SettingError, ClusterError; NotNow where they have to be reviewed first.
     """
     definitions, marked = load_marked(folder)
-    shadow = shadow or marked
+    return make_current(settings, definitions, shadow=shadow or marked, wait_s=wait_s, by=by)
+
+
+def make_current(
+    settings: Settings,
+    definitions: Definitions,
+    *,
+    shadow: bool = False,
+    wait_s: float = 10.0,
+    by: Actor | None = None,
+    what: str = "apply",
+) -> Applied:
+    """The same of definitions that were loaded already. what: the operation, for the audit log."""
     kafka = settings.kafka()
     topic = DefinitionsTopic(kafka, settings.definitions_topic, f"{settings.app}-apply")
     topic.read()
@@ -82,9 +96,10 @@ def apply_folder(
         raise SettingError(f"the definitions {definitions.version} are current: they cannot be evaluated beside themselves")
     if definitions.version == previous:
         return Applied(definitions.version, previous, shadow=shadow)
+    insist(settings, topic.entries, definitions.version)
     about = {"version": definitions.version, "previous": previous, **({"shadow": "true"} if shadow else {})}
     ready(settings)
-    Trail(settings, by or person()).write("apply", about=about)
+    Trail(settings, by or person()).write(what, about=about)
     if wait_s <= 0:
         apply(topic, definitions, shadow=shadow)
         return Applied(definitions.version, previous, shadow=shadow)

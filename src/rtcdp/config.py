@@ -66,6 +66,8 @@ class Settings(CollectorSettings, DeliverySettings, ApiSettings, PrivacySettings
     agents:          what this process runs: `ingest`, `profile` or both.
     instance:        name of this replica, the same after each of its restarts (static group membership: back at work in
                      3 s instead of 10 s); empty: dynamic membership. Two running processes must not share one.
+    definitions_review: whether definitions have to be reviewed before they are put in force: by anybody, or, with
+                     `four-eyes`, by somebody else than who proposed them.
     audit_days:      how long the audit log is kept, where preflight creates its topic.
     partitions:      partitions of the topics that preflight creates.
     replication:     replicas of the topics that preflight creates; 0: three, or as many as there are brokers.
@@ -110,6 +112,7 @@ class Settings(CollectorSettings, DeliverySettings, ApiSettings, PrivacySettings
     deliveries_dlq: TopicName = "deliveries-dlq"
     delivery_commands: TopicName = "delivery-commands"
     audit: TopicName = "audit"
+    definitions_review: Literal["none", "one", "four-eyes"] = "none"
     audit_days: int = Field(366, ge=1, le=36_500)
 
     partitions: int = Field(4, ge=1, le=10_000)

@@ -13,7 +13,19 @@ import sys
 
 import typer
 
-from rtcdp.cli import auditing, collecting, dead_letters, definitions, delivering, privacy, profiles, running, serving, state
+from rtcdp.cli import (
+    auditing,
+    collecting,
+    dead_letters,
+    definitions,
+    delivering,
+    drafting,
+    privacy,
+    profiles,
+    running,
+    serving,
+    state,
+)
 from rtcdp.cli.options import CANNOT_RUN, WRONG
 from rtcdp.errors import DefinitionErrors, RtcdpError
 
@@ -30,7 +42,19 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (running, definitions, profiles, privacy, state, dead_letters, collecting, serving, delivering, auditing):
+for group in (
+    running,
+    definitions,
+    drafting,
+    profiles,
+    privacy,
+    state,
+    dead_letters,
+    collecting,
+    serving,
+    delivering,
+    auditing,
+):
     app.add_typer(group.commands)
 
 

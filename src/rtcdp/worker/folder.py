@@ -9,6 +9,7 @@ from pathlib import Path
 import watchfiles
 
 from rtcdp.errors import ClusterError, DefinitionErrors
+from rtcdp.reviews import NotNow
 from rtcdp.rules.loading import load_marked
 from rtcdp.worker.versions import DefinitionsTopic, Told, propose
 
@@ -70,5 +71,5 @@ class FolderWatch:
                 logger.info("the folder %s holds the definitions %s now", self._folder, definitions.version)
         except DefinitionErrors as errors:
             logger.error("the folder %s cannot be used, what is current stays:\n%s", self._folder, errors)  # noqa: TRY400  says all
-        except ClusterError as error:
+        except (ClusterError, NotNow) as error:
             logger.warning("the definitions in %s could not be proposed: %s", self._folder, error)

@@ -27,6 +27,7 @@ from rtcdp.metrics import Metrics
 from rtcdp.position import Position, SwitchPoint
 from rtcdp.preflight import preflight
 from rtcdp.records import SWITCH_KEY
+from rtcdp.reviews import NotNow, insist
 from rtcdp.rules.definitions import Definitions
 from rtcdp.rules.loading import load_marked
 from rtcdp.sealing.sealer import Sealer
@@ -271,8 +272,12 @@ def assemble(settings: Settings, *, fatal: Callable[[BaseException], None] = lea
     first = (definitions.version if definitions else named(topic.entries, CURRENT)) or ""
     check_layout(topic, settings, cluster, first, keys="" if sealer is None else sealer.id)
     if definitions is not None:
-        done = propose(topic, definitions, _instance(settings), shadow=shadow, told=_told(settings))
-        logger.info("definitions %s: %s", definitions.version, done)
+        try:
+            done = propose(topic, definitions, _instance(settings), shadow=shadow, told=_told(settings, topic))
+        except NotNow as reason:
+            logger.warning("what is in force stays: %s", reason)
+        else:
+            logger.info("definitions %s: %s", definitions.version, done)
     return Assembly(settings, cluster, topic, Versions(topic), sealer=sealer, fatal=fatal)
 
 
@@ -284,13 +289,15 @@ def _instance(settings: Settings) -> str:
 def _watch_of(settings: Settings, topic: DefinitionsTopic) -> FolderWatch | None:
     if settings.definitions is None or not settings.watch_definitions:
         return None
-    return FolderWatch(settings.definitions, topic, _instance(settings), _told(settings))
+    return FolderWatch(settings.definitions, topic, _instance(settings), _told(settings, topic))
 
 
-def _told(settings: Settings) -> Told:
-    """Puts into the audit log that a folder's definitions become current."""
+def _told(settings: Settings, topic: DefinitionsTopic) -> Told:
+    """Puts into the audit log that a folder's definitions become current; raises NotNow where they are to be reviewed first."""
 
     def told(before: str, after: str) -> None:
+        if before:  # without any there is nothing to go on with
+            insist(settings, topic.entries, after)
         trail = Trail(settings, Actor("process", f"worker {_instance(settings)}"))
         trail.write("apply", about={"version": after, "previous": before, "folder": str(settings.definitions)})
 

@@ -101,8 +101,8 @@ class DefinitionsTopic:
             consumer.close()
         raise ClusterError(f"{self._topic} could not be read to its end within {READ_S:.0f} s")
 
-    def write(self, entries: Mapping[str, bytes]) -> None:
-        """Write entries in this order. Returns once all are acknowledged. Raises ClusterError."""
+    def write(self, entries: Mapping[str, bytes | None]) -> None:
+        """Write entries in this order; None removes one. Returns once all are acknowledged. Raises ClusterError."""
         failures: list[KafkaError] = []
 
         def delivered(error: KafkaError | None, _: Message) -> None:
@@ -120,7 +120,11 @@ class DefinitionsTopic:
         if producer.flush(WRITE_S + 1) or failures:
             reason = failures[0].str() if failures else "no answer"
             raise ClusterError(f"{self._topic} cannot be written: {reason}")
-        self.entries.update(entries)
+        for key, value in entries.items():
+            if value is None:
+                self.entries.pop(key, None)
+            else:
+                self.entries[key] = value
 
     def follow(self, changed: Callable[[str], None], beside: Callable[[str], None] = lambda _: None) -> None:
         """Follow the topic in a thread.

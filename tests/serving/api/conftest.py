@@ -103,10 +103,8 @@ class Served:
         assert not self._thread.is_alive()
 
 
-@pytest.fixture(scope="module")
-def served(kafka: str, redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def deployment(kafka: str, redis_url: str, folder: Path) -> Iterator[Served]:
     """Three customers of a shop: ann with three orders, bob with one, cat with none."""
-    folder = tmp_path_factory.mktemp("served")
     (folder / "definitions").mkdir()
     log = Log(kafka, redis_url, folder / "definitions", DEFINITIONS)
     made = log.admin.create_topics(log.more_topics("commands", "events_dlq", "profile_events"))
@@ -121,3 +119,15 @@ def served(kafka: str, redis_url: str, tmp_path_factory: pytest.TempPathFactory)
     served.close()
     running.stop()
     log.close()
+
+
+@pytest.fixture(scope="module")
+def served(kafka: str, redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A deployment of the module's own."""
+    yield from deployment(kafka, redis_url, tmp_path_factory.mktemp("served"))
+
+
+@pytest.fixture(scope="session")
+def still(kafka: str, redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A deployment that several modules share: whoever changes it puts it back."""
+    yield from deployment(kafka, redis_url, tmp_path_factory.mktemp("still"))

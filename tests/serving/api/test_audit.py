@@ -19,87 +19,87 @@ from tests.serving.api.conftest import Client, Served
 from tests.worker.conftest import wait_for
 
 
-def written(served: Served, **asked: Any) -> list[Entry]:
-    return audit.entries(served.settings, Asked(**asked))[0]
+def written(still: Served, **asked: Any) -> list[Entry]:
+    return audit.entries(still.settings, Asked(**asked))[0]
 
 
 @pytest.fixture(scope="module")
-def shop(served: Served) -> Client:
-    return served.client(*ROLES["read"], name="audited")
+def shop(still: Served) -> Client:
+    return still.client(*ROLES["read"], name="audited")
 
 
-def test_every_read_of_a_person_is_there_before_the_answer(served: Served, shop: Client) -> None:
+def test_every_read_of_a_person_is_there_before_the_answer(still: Served, shop: Client) -> None:
     paths = {"profile": "", "now": "/now", "timeline": "/timeline", "why": "/why/loyal"}
     for path in paths.values():
         assert shop(f"/v1/profiles/user_id/ann{path}").status == 200
     assert shop("/v1/segments/buyers/members").status == 200
     assert shop("/v1/segments/buyers/members?format=ndjson").status == 200
-    found = written(served, who="audited", profile="main/user_id:ann")
+    found = written(still, who="audited", profile="main/user_id:ann")
     assert [entry.what for entry in found] == ["members", "members", "why", "timeline", "now", "profile"]
     assert {(entry.who.name, entry.tenant, entry.outcome) for entry in found} == {("audited", "main", "done")}
     assert found[2].about == {"name": "loyal"}
-    assert written(served, who="audited", profile="main/user_id:cat") == [], "nobody asked for her"
+    assert written(still, who="audited", profile="main/user_id:cat") == [], "nobody asked for her"
 
 
-def test_whoever_asks_with_another_identifier_has_read_the_same_person(served: Served, shop: Client) -> None:
+def test_whoever_asks_with_another_identifier_has_read_the_same_person(still: Served, shop: Client) -> None:
     key = shop("/v1/profiles/email/ann%40example.com").json["key"]
-    assert written(served, who="audited", profile=key)[0].what == "profile"
+    assert written(still, who="audited", profile=key)[0].what == "profile"
 
 
-def test_nothing_in_the_log_names_who_was_read(served: Served, shop: Client) -> None:
+def test_nothing_in_the_log_names_who_was_read(still: Served, shop: Client) -> None:
     shop("/v1/profiles/user_id/ann")
-    log = b"".join(message.value() or b"" for message in messages(served.settings, served.settings.audit))
+    log = b"".join(message.value() or b"" for message in messages(still.settings, still.settings.audit))
     assert b"~" in log
     assert b"user_id:ann" not in log
     assert b"xample.com" not in log
 
 
-def test_what_a_token_is_not_for_is_there_too(served: Served, shop: Client) -> None:
+def test_what_a_token_is_not_for_is_there_too(still: Served, shop: Client) -> None:
     assert shop("/v1/audit").status == 403
     assert shop("/v1/profiles/user_id/ann?tenant=eu").status == 403
-    refused = [entry for entry in written(served, who="audited") if entry.outcome == "refused"]
+    refused = [entry for entry in written(still, who="audited") if entry.outcome == "refused"]
     assert [entry.what for entry in refused] == ["profile", "audit"]
 
 
-def test_tokens_that_come_and_go_are_noticed_whoever_changed_the_file(served: Served) -> None:
-    file = TokenFile(served.settings.api_tokens)
+def test_tokens_that_come_and_go_are_noticed_whoever_changed_the_file(still: Served) -> None:
+    file = TokenFile(still.settings.api_tokens)
     token, _ = file.add("passing", ["counts"], ["main"])
-    wait_for(lambda: any(entry.about.get("name") == "passing" for entry in written(served, what="tokens.added")), what="it")
+    wait_for(lambda: any(entry.about.get("name") == "passing" for entry in written(still, what="tokens.added")), what="it")
     file.revoke(token.id)
-    ended = wait_for(lambda: [one for one in written(served, what="tokens.ended") if one.about["token"] == token.id], what="it")
+    ended = wait_for(lambda: [one for one in written(still, what="tokens.ended") if one.about["token"] == token.id], what="it")
     assert ended[0].who.kind == "process"
 
 
-def test_the_log_is_read_by_whom_it_is_for(served: Served, shop: Client) -> None:
+def test_the_log_is_read_by_whom_it_is_for(still: Served, shop: Client) -> None:
     shop("/v1/profiles/user_id/ann")
-    officer = served.client("audit", tenants=["main"], name="officer")
+    officer = still.client("audit", tenants=["main"], name="officer")
     found = officer("/v1/audit?profile=user_id:ann&what=profile&who=audited").json
     assert {entry["what"] for entry in found["entries"]} == {"profile"}
     assert found["entries"][0]["subjects"][0].startswith("main/user_id:~")
     assert officer("/v1/audit?limit=1").json["more"] is True
-    assert written(served, who="officer", profile="main/user_id:ann")[0].what == "audit", "that is written down too"
-    other = served.client("audit", tenants=["eu"])
+    assert written(still, who="officer", profile="main/user_id:ann")[0].what == "audit", "that is written down too"
+    other = still.client("audit", tenants=["eu"])
     assert other("/v1/audit?who=audited").json["entries"] == []
     assert officer("/v1/audit?from=x").status == 400
 
 
-def test_without_the_log_nothing_is_told(served: Served, shop: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_log_nothing_is_told(still: Served, shop: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     from rtcdp.serving.collector.refusals import Refusal
 
     async def away(records: object, headers: object) -> None:
         await asyncio.sleep(0)
         raise Refusal("broker_away", "away")
 
-    monkeypatch.setattr(served.server.auditor._sender, "send", away)
+    monkeypatch.setattr(still.server.auditor._sender, "send", away)
     reply = shop("/v1/profiles/user_id/ann")
     assert (reply.status, "the audit log cannot be written" in reply.json["detail"]) == (503, True)
     assert shop("/v1/segments").status == 200, "it is about nobody"
     with pytest.raises(Problem):
-        asyncio.run(served.server.auditor.watch([]))  # type: ignore[arg-type]
+        asyncio.run(still.server.auditor.watch([]))  # type: ignore[arg-type]
 
 
-def test_the_command_lists_what_commands_do(served: Served, tmp_path: Any) -> None:
-    settings = served.settings
+def test_the_command_lists_what_commands_do(still: Served, tmp_path: Any) -> None:
+    settings = still.settings
     config = tmp_path / "rtcdp.toml"
     names = {name: getattr(settings, name) for name in ("bootstrap", "app", "definitions_topic", "audit")}
     config.write_text("\n".join(f"{name} = {json.dumps(value)}" for name, value in names.items()), "utf-8")

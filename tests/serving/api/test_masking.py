@@ -110,11 +110,11 @@ def test_a_role_is_some_scopes() -> None:
 
 
 @pytest.fixture(scope="module")
-def masked(served: Served) -> Client:
-    return served.client(*ROLES["read-masked"])
+def masked(still: Served) -> Client:
+    return still.client(*ROLES["read-masked"])
 
 
-def test_a_profile_without_personal_fields(served: Served, masked: Client) -> None:
+def test_a_profile_without_personal_fields(still: Served, masked: Client) -> None:
     ann = masked("/v1/profiles/user_id/ann").json
     assert ann["traits"] == {"email": MASK, "name": MASK}
     assert ann["features"] == {"orders": 3}
@@ -127,32 +127,32 @@ def test_a_profile_without_personal_fields(served: Served, masked: Client) -> No
     assert (why["profile"], why["value"]) == (ann["key"], True)
 
 
-def test_no_answer_holds_an_identifier(served: Served, masked: Client) -> None:
+def test_no_answer_holds_an_identifier(still: Served, masked: Client) -> None:
     """The control: with personal fields all of them do."""
     paths = ["", "/now", "/timeline", "/why/loyal", "/why/thanks"]
     for path in paths:
         asked = f"/v1/profiles/user_id/ann{path}"
-        assert b"user_id:ann" in served.ask(asked).body, path
+        assert b"user_id:ann" in still.ask(asked).body, path
         body = masked(asked).body
         assert b"user_id:ann" not in body, path
         assert b"xample.com" not in body, path
 
 
-def test_the_stream_is_masked(served: Served, masked: Client) -> None:
+def test_the_stream_is_masked(still: Served, masked: Client) -> None:
     with (
-        urllib.request.urlopen(served.ask.request("/v1/stream"), timeout=20) as clear,
+        urllib.request.urlopen(still.ask.request("/v1/stream"), timeout=20) as clear,
         urllib.request.urlopen(masked.request("/v1/stream"), timeout=20) as answer,
     ):
         assert [one.readline() for one in (clear, answer)] == [b": follow\n"] * 2
-        served.log.orders("mia")
+        still.log.orders("mia")
         told = [b"".join(islice((line for line in one if line.startswith(b"data:")), 4)) for one in (clear, answer)]
     assert [b"mia" in text for text in told] == [True, False]
     assert b"main/user_id:~" in told[1]
-    served.log.commit([], gone=("main/user_id:mia",))
-    wait_for(lambda: served.ask("/v1/segments").json["segments"][0]["size"] == 2, what="the end of mia")
+    still.log.commit([], gone=("main/user_id:mia",))
+    wait_for(lambda: still.ask("/v1/segments").json["segments"][0]["size"] == 2, what="the end of mia")
 
 
-def test_members_of_a_small_segment_are_withheld(served: Served, masked: Client) -> None:
+def test_members_of_a_small_segment_are_withheld(still: Served, masked: Client) -> None:
     sizes = [one["size"] for one in masked("/v1/segments").json["segments"]]
     assert sizes == [None, None]
     for path in ("members", "members?format=csv", "overlap"):
@@ -163,11 +163,11 @@ def test_members_of_a_small_segment_are_withheld(served: Served, masked: Client)
     assert set(itertools.chain(*counts.values())) <= {None}
     sent = masked("/v1/triggers").json["triggers"][0]
     assert (sent["sent"], set(sent["not_sent"].values())) in ((None, set()), (None, {None}))
-    assert served.ask("/v1/segments").json["segments"][0]["size"] == 2
+    assert still.ask("/v1/segments").json["segments"][0]["size"] == 2
 
 
-def test_members_of_a_large_segment_are_pseudonyms(served: Served, masked: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    groups = next(one for one in served.server.operations if one.name == "segments").handler.__self__._groups
+def test_members_of_a_large_segment_are_pseudonyms(still: Served, masked: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    groups = next(one for one in still.server.operations if one.name == "segments").handler.__self__._groups
     monkeypatch.setattr(groups, "least", 2)
     first = masked("/v1/segments/buyers/members?limit=1&views=true").json
     assert first["members"][0]["profile"].startswith("main/user_id:~")
@@ -175,7 +175,7 @@ def test_members_of_a_large_segment_are_pseudonyms(served: Served, masked: Clien
     second = masked(f"/v1/segments/buyers/members?limit=1&cursor={first['next']}").json
     assert second["members"][0]["profile"] != first["members"][0]["profile"]
     assert masked("/v1/segments/buyers/members?cursor=x").status == 400
-    clear = served.ask("/v1/segments/buyers/members?limit=1").json["next"]
+    clear = still.ask("/v1/segments/buyers/members?limit=1").json["next"]
     assert masked(f"/v1/segments/buyers/members?limit=1&cursor={clear}").status == 400, "it names somebody"
     reply = masked("/v1/segments/buyers/members?format=csv&columns=traits.email,tags.level")
     rows = list(csv.reader(io.StringIO(reply.body.decode())))

@@ -19,6 +19,7 @@ from rtcdp.dlq import list_letters, replay
 from rtcdp.errors import ClusterError, DefinitionErrors
 from rtcdp.metrics import now_ms
 from rtcdp.outputs import DeadLetter
+from rtcdp.reviews import NotNow
 from rtcdp.rules.check import check
 from rtcdp.rules.personal import MASK
 from rtcdp.serving.api.app import as_json
@@ -36,9 +37,10 @@ VERSION = re.compile(r"[0-9a-f]{16}")
 
 
 class Version(msgspec.Struct):
-    """The version of the definitions in force."""
+    """The version of the definitions in force. review: what has to be done before another is: none, one, four-eyes."""
 
     version: str
+    review: str
 
 
 class Normal(msgspec.Struct):
@@ -159,7 +161,7 @@ class Administration:
             Operation("check", "POST", f"{version}/check", read, "Check a draft", self.check, {JSON: Checked}, body=Draft),
             Operation(
                 "apply", "POST", f"{version}/apply", write, "Make a draft current", self.apply, {JSON: Applied}, body=Draft,
-                problems=(422,),
+                problems=(409, 422),
             ),
             Operation(
                 "letters", "GET", letters, "letters", "Dead letters", self.letters, {JSON: Letters}, LettersQuery, audited=True,
@@ -179,7 +181,7 @@ class Administration:
         version = self._catalogue.current
         if not version:
             raise Problem(503, NONE_YET, retry_s=5)
-        return as_json(Version(version))
+        return as_json(Version(version, self._settings.definitions_review))
 
     async def normal(self, call: Call) -> Answer:
         """`GET /v1/definitions/{version}`; `current` is a version too."""
@@ -192,7 +194,7 @@ class Administration:
 
     async def check(self, call: Call) -> Answer:
         """`POST /v1/definitions/check`."""
-        return as_json(await run_in_threadpool(_in_folder, call.body, _checked))
+        return as_json(await run_in_threadpool(in_folder, call.body, _checked))
 
     async def apply(self, call: Call) -> Answer:
         """`POST /v1/definitions/apply`."""
@@ -202,10 +204,12 @@ class Administration:
             return Applied(done.version, done.previous, done.changed, done.partitions, done.switched)
 
         try:
-            return as_json(await run_in_threadpool(_in_folder, call.body, work))
+            return as_json(await run_in_threadpool(in_folder, call.body, work))
         except DefinitionErrors as errors:
             words = "nothing was changed: the definitions have errors"
             raise Problem(422, words, errors=[str(error) for error in errors.errors]) from None
+        except NotNow as reason:
+            raise Problem(409, str(reason)) from None
         except ClusterError as error:
             raise Problem(503, str(error), retry_s=1) from None
 
@@ -271,7 +275,7 @@ class Administration:
         )
 
 
-def _in_folder(draft: Draft, work: Any) -> Any:
+def in_folder(draft: Draft, work: Any) -> Any:
     """What `work` makes of the draft, written into a folder that is gone afterwards. Raises Problem."""
     wrong = [name for name in draft.files if not FILE.fullmatch(name)]
     if wrong:

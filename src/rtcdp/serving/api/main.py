@@ -31,6 +31,7 @@ from rtcdp.serving.api.masking import Masker
 from rtcdp.serving.api.operations import JSON, Answer, Call, Operation
 from rtcdp.serving.api.problems import Problem
 from rtcdp.serving.api.reasons import Reasons
+from rtcdp.serving.api.reviewing import Reviewing
 from rtcdp.serving.api.tokens import SCOPES, Token, Tokens, new_token
 from rtcdp.serving.api.view import View, connect
 from rtcdp.serving.server import listen, serve
@@ -72,6 +73,7 @@ class Server:
             *self._live.operations(),
             *administration.operations(),
             *self.auditor.operations(),
+            *Reviewing(settings).operations(),
         ]
         self.operations = [*self.operations, self._documented()]
         gate = Gate(self.tokens, settings.api_body_bytes)

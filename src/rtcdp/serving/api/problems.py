@@ -12,6 +12,7 @@ TITLES = {
     403: "The token does not allow this",
     404: "There is no such thing",
     405: "The path knows no such method",
+    409: "Not as things stand",
     413: "The body is too large",
     415: "The body is not JSON",
     422: "The definitions cannot be used",
