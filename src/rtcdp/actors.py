@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from rtcdp import parting
 from rtcdp import profile as profiles
 from rtcdp.linking import Strength, one_more
 from rtcdp.profile import Profile
-from rtcdp.records import Forward, Link, Merge, Release, encode
+from rtcdp.records import Forward, Link, Merge, Part, Release, encode
 
 if TYPE_CHECKING:
     from rtcdp.engine import Engine
@@ -40,7 +41,7 @@ class Actors:
     def note(self, profile: Profile, event: Any) -> None:
         """An event of this person names other identifiers: those that are new to it are told."""
         for other in event.also:
-            if other == profile.key or other in profile.links:
+            if other == profile.key or other in profile.links or other in profile.parted:
                 continue
             said = {"id": event.id, "received": event.received, "simulated": event.simulated}
             gone = self._strength.too_many(profile, other)
@@ -52,11 +53,13 @@ class Actors:
             self._append(other, encode(Link(to=profile.key, **said)))
 
     def take(self, profile: Profile, record: Any) -> None:
-        """A link, a release or a state handed over."""
+        """A link, a release, a state handed over or given back."""
         if type(record) is Link:
             self.link(profile, record)
         elif type(record) is Merge:
             self.merge(profile, record)
+        elif type(record) is Part:
+            parting.take(profile, record, self._engine, self._outbox)
         else:
             self.release(profile, record)
 
@@ -92,10 +95,10 @@ class Actors:
         self._engine.merge(profile, other, merge.id, self._outbox, revealed=merge.received, simulated=merge.simulated)
         self._put_out(profile, merge.of, "merged", merge.id)
 
-    def pass_on(self, profile: Profile, event: bytes, hops: int = 0) -> None:
-        """An event has reached an alias."""
-        forward = Forward(of=profile.key, event=msgspec.Raw(event), hops=one_more(hops))
-        self._append(profile.alias, encode(forward))
+    def pass_on(self, profile: Profile, event: bytes, of: str = "", hops: int = 0) -> None:
+        """An event has reached an alias, or a person of whom the identifier `of` was split off: then it goes back there."""
+        forward = Forward(of=of or profile.key, event=msgspec.Raw(event), hops=one_more(hops))
+        self._append(profile.alias or of, encode(forward))
 
     def _give(self, profile: Profile, link: Link) -> None:
         """Hand everything over, and be an alias from here on."""

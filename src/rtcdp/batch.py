@@ -236,15 +236,18 @@ class Batch:
             outbox.shadow(profile, shadow.version, one)
             self._fold.counts["shadow_differences"] += 1
 
-    def _fold_event(self, profile: Profile, event: Any, written: bytes | None, offset: int, key: bytes, hops: int = 0) -> None:
+    def _fold_event(
+        self, profile: Profile, event: Any, written: bytes | None, offset: int, key: bytes, passed: Forward | None = None
+    ) -> None:
         """An event that is not merely folded: for an alias, with other identifiers, with a shadow, or to be careful with.
 
-        written: the event's own record. key: of the record that brought it.
+        written: the event's own record. key: of the record that brought it. passed: that record, where it was passed on.
         """
 
         def work(profile: Profile) -> None:
-            if profile.alias:
-                self._actors.pass_on(profile, written or b"", hops)
+            of, hops = ("", 0) if passed is None else (passed.of, passed.hops)
+            if profile.alias or of in profile.parted:
+                self._actors.pass_on(profile, written or b"", of, hops)
                 return
             kept = len(self._outbox.items)
             self._engine.applies[event.event](profile, event, self._outbox)
@@ -273,7 +276,7 @@ class Batch:
             except msgspec.MsgspecError as error:
                 self._refuse("undecodable_record", str(error), offset, key, value)
                 return
-            self._fold_event(profile, event, written, offset, key, record.hops)
+            self._fold_event(profile, event, written, offset, key, record)
             return
 
         take = self._rights.obey if isinstance(record, Command) else self._actors.take

@@ -326,6 +326,14 @@ class Engine:
                 triggers.start(profile, trigger, None, ("merge", message_id), (profile.now, profile.now), outbox)
         self._settle(profile, (), outbox, "merge", profile.now if simulated else revealed)
 
+    def look_again(self, profile: Profile, outbox: Outbox, *, revealed: int) -> None:
+        """Look at every rule after what the profile holds was corrected; nothing starts by that.
+
+        revealed: time (ms) of what corrected it, as for `advance`.
+        """
+        self._evaluate(profile, tuple(range(len(self._rules))), outbox, [])
+        self._settle(profile, (), outbox, "command", revealed)
+
 
 def _look_at_segment(rule: Rule) -> Look:
     """Enter or leave a segment."""

@@ -49,6 +49,8 @@ def unite(profile: Profile, other: Profile, compiled: Compiled) -> None:
         profile.consent[purpose] = joined(profile.consent.get(purpose), answer)
     for key, said in other.links.items():
         profile.links.setdefault(key, said)
+    for key, said in other.parted.items():
+        profile.parted.setdefault(key, said)
     profile.seen, profile.known = united_ids(profile.seen, other.seen), None
     profile.owed += other.owed
 

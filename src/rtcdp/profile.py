@@ -129,6 +129,7 @@ class _Body(msgspec.Struct, array_like=True):
     detached: int = 0  # 2: and no event since; 3: not detached, and no event
     owed: list[bytes] = []
     shadow: bytes = b""
+    parted: dict[str, list[Any]] = {}
 
 
 def _unextend(code: int, data: memoryview) -> int:
@@ -173,6 +174,7 @@ class Profile:
     links:    profile key of an identifier of this person -> [when that was said (ms), message id of the event that did].
     detached: two people have used this identifier: it is nobody's alias, for good.
     owed:     states of other identifiers that could not be merged: they are tried again after the next switch.
+    parted:   profile key of an identifier that was split off -> [when (ms), id of the command]: it is never taken in again.
     shadow:   the same profile under the version that is evaluated beside the live one (see `rtcdp.shadow`), or None.
     fresh:    no event yet: what holds for an empty profile has still to be entered.
     """
@@ -189,6 +191,7 @@ class Profile:
         "links",
         "now",
         "owed",
+        "parted",
         "schedules",
         "seen",
         "segments",
@@ -225,6 +228,7 @@ class Profile:
         self.links: dict[str, list[Any]] = {}
         self.detached = False
         self.owed: list[bytes] = []
+        self.parted: dict[str, list[Any]] = {}
         self.shadow: Profile | None = None
         self.fresh = True
         self.known: set[bytes] | None = None
@@ -314,11 +318,22 @@ def encode(profile: Profile) -> bytes:
         profile.detached + profile.fresh if profile.detached else 3 * profile.fresh,
         profile.owed,
         b"" if shadow is None else encode(shadow),
+        profile.parted,
     )
+    return prefix + _pack(body)
+
+
+def contributed(profile: Profile) -> bytes:
+    """The wire form of what events and commands alone have made: time changes none of it."""
+    said = (profile.traits, profile.slots, profile.consent, profile.seen, profile.alias, profile.links, profile.parted)
+    return _pack((*said, profile.owed))
+
+
+def _pack(fields: tuple[Any, ...]) -> bytes:
     try:
-        return prefix + _encode(body)
+        return _encode(fields)
     except OverflowError:
-        return prefix + _encode(_extend(msgspec.to_builtins(body, builtin_types=(bytes,))))
+        return _encode(_extend(msgspec.to_builtins(fields, builtin_types=(bytes,))))
 
 
 def _extend(value: Any) -> Any:
@@ -343,28 +358,29 @@ def decode(key: str, data: bytes) -> Profile:
         if version != FORMAT:
             message = f"profile {key}: format {version} is not known to this release (it knows {FORMAT})"
             raise RtcdpError(message)
-        body = _decode(memoryview(data)[_PREFIX.size :])
+        found = _decode(memoryview(data)[_PREFIX.size :])
     except (struct.error, msgspec.MsgspecError, ValueError) as error:
         message = f"profile {key}: the stored state cannot be read: {error}"
         raise RtcdpError(message) from error
-    profile.traits = body.traits
-    profile.slots = body.slots
-    profile.tags = body.tags
-    profile.segments = body.segments
-    profile.triggers = body.triggers
-    profile.waiting = body.waiting
-    profile.consent = body.consent
-    profile.seen = body.seen
-    profile.failures = body.failures
-    profile.born = body.born
-    profile.schedules = body.schedules
-    profile.stage = body.stage
-    profile.alias = body.alias
-    profile.links = body.links
-    profile.detached = 0 < body.detached < 3
-    profile.owed = body.owed
-    profile.fresh = body.detached > 1
-    profile.shadow = decode(key, body.shadow) if body.shadow else None
+    profile.traits = found.traits
+    profile.slots = found.slots
+    profile.tags = found.tags
+    profile.segments = found.segments
+    profile.triggers = found.triggers
+    profile.waiting = found.waiting
+    profile.consent = found.consent
+    profile.seen = found.seen
+    profile.failures = found.failures
+    profile.born = found.born
+    profile.schedules = found.schedules
+    profile.stage = found.stage
+    profile.alias = found.alias
+    profile.links = found.links
+    profile.detached = 0 < found.detached < 3
+    profile.owed = found.owed
+    profile.parted = found.parted
+    profile.fresh = found.detached > 1
+    profile.shadow = decode(key, found.shadow) if found.shadow else None
     return profile
 
 

@@ -83,6 +83,13 @@ class Merge(_Said, tag="merge"):
     hops: int = 0
 
 
+class Part(_Said, tag="part"):
+    """To an identifier: it is not the person's `by`, and begins with `state` (`profile.encode`)."""
+
+    by: str
+    state: bytes
+
+
 class Forward(msgspec.Struct, tag_field="kind", tag="forward", omit_defaults=True, kw_only=True):
     """To a person: an event that reached its alias `of`, as it was."""
 
@@ -126,7 +133,25 @@ class Consent(Command, tag="consent"):
     until: int = 0
 
 
-PersonalCommand = Consent
+class Split(Command, tag="split"):
+    """An identifier is not this person's: it begins with what is its own, and is nobody's alias for good.
+
+    of:       profile key of the identifier.
+    head:     the strongest of those that leave: the identifier, or one that only it has brought.
+    along:    the others that leave: they become aliases of `head`.
+    mine:     the person's state without them (`profile.encode`); theirs: that of `head`.
+    expected: of the state that they were made from (`parting.digest`): of any other, nothing is done.
+    """
+
+    of: str
+    head: str
+    mine: bytes
+    theirs: bytes
+    expected: str
+    along: list[str] = []
+
+
+PersonalCommand = Consent | Split
 """Every kind of command. Another kind joins this union and the table of `rtcdp.rights`."""
 
 
@@ -160,7 +185,7 @@ class Switch(msgspec.Struct, tag_field="kind", tag="switch", omit_defaults=True,
     shadow: str = ""
 
 
-Record = Event | Link | Release | Merge | Forward | PersonalCommand | Tick | Switch
+Record = Event | Link | Release | Merge | Part | Forward | PersonalCommand | Tick | Switch
 
 encode = msgspec.json.Encoder().encode
 decode = msgspec.json.Decoder(Record).decode

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from rtcdp import consents
+from rtcdp import consents, parting
 from rtcdp.linking import one_more
 from rtcdp.profile import Answer, Profile
-from rtcdp.records import Command, Consent, encode
+from rtcdp.records import Command, Consent, Split, encode
 
 if TYPE_CHECKING:
     from rtcdp.actors import Append
@@ -54,5 +54,9 @@ class Rights:
         revealed = profile.now if command.simulated else command.received
         self._engine.consent(profile, consents.Said(answers, at, command.id), self._outbox, revealed=revealed)
 
+    def split(self, profile: Profile, command: Split) -> None:
+        """An identifier that is not theirs leaves the person."""
+        parting.split(profile, command, self._engine, self._outbox, self._append)
 
-_KINDS: dict[type[Command], Callable[[Rights, Profile, Any], None]] = {Consent: Rights.consent}
+
+_KINDS: dict[type[Command], Callable[[Rights, Profile, Any], None]] = {Consent: Rights.consent, Split: Rights.split}

@@ -8,6 +8,7 @@ from zlib import crc32
 
 from rtcdp import profile as profiles
 from rtcdp import records
+from rtcdp.contributions import Logged
 from rtcdp.position import Position, SwitchPoint
 from rtcdp.profile import Profile
 from rtcdp.rules.compiler import Compiled
@@ -47,6 +48,7 @@ class Cluster:
         self.changes: list[bytes] = []
         self.triggers: list[bytes] = []
         self.letters: list[bytes] = []
+        self.log: list[Logged] = []
         self._offsets = [0] * PARTITIONS
         self._sent = 0
 
@@ -64,6 +66,7 @@ class Cluster:
         """One batch of one partition, and what it writes."""
         taken, self.waiting[number] = self.waiting[number][:most], self.waiting[number][most:]
         start, self._offsets[number] = self._offsets[number], self._offsets[number] + len(taken)
+        self.log += [Logged(number, start + place, key.decode(), value) for place, (key, value) in enumerate(taken)]
         runner = self.runners[number]
         if self._cold:
             runner.cache.clear()

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from rtcdp.records import Forward, Link, Merge, PersonalCommand, Release, Switch, Tick
+from rtcdp.records import Forward, Link, Merge, Part, PersonalCommand, Release, Switch, Tick
 from rtcdp.rules.expressions import Node, Path
 from rtcdp.rules.interpreter import follow
 
@@ -54,7 +54,7 @@ class Projection:
         )
         self.event = event
         self.decode: Callable[[bytes], Any] = msgspec.json.Decoder(
-            event | Link | Release | Merge | Forward | PersonalCommand | Tick | Switch
+            event | Link | Release | Part | Merge | Forward | PersonalCommand | Tick | Switch
         ).decode
 
     def getter(self, root: str, parts: tuple[str, ...]) -> Callable[[Any], Any]:

@@ -1,0 +1,185 @@
+"""An identifier split off: both sides as they would be had it never been linked."""
+
+from __future__ import annotations
+
+import json
+import random
+from typing import Any
+
+import pytest
+from engine.harness import compiled
+from hypothesis import assume, given, note, settings
+from hypothesis import strategies as st
+from identity.cluster import Cluster, anonymous, email, user
+from identity.histories import FEATURES, Sets, histories
+
+from rtcdp import records
+from rtcdp.contributions import Parts, take_apart
+from rtcdp.profile import Profile
+from rtcdp.rules.compiler import Compiled
+
+HOUR = 3_600_000
+OFTEN = {**FEATURES, "kind_7h": {"most_frequent": "properties.kind", "of": "View", "within": "7h"}}
+
+
+@pytest.fixture(scope="module")
+def definitions() -> Compiled:
+    segments = {"viewer": "views >= 3", "buyer": "spend > 0", "lately": "views_1d >= 2"}
+    shown = ("events", "views", "spend", "kinds", "favourite", "views_1d", "last_kind", "kind_7h")
+    tags = {f"t_{name}": {"value": name} for name in shown}
+    triggers = {"hello": {"on": {"entered": "viewer"}}, "late": {"on": "View", "after": "30h", "unless": "Buy"}}
+    return compiled({"features": OFTEN, "segments": segments, "tags": tags, "triggers": triggers})
+
+
+def apart(cluster: Cluster, definitions: Compiled, key: str, identifier: str, cut: int = 0) -> tuple[Profile, Parts]:
+    """The person, and what it is made of."""
+    person = cluster.profile(key)
+    assert person is not None
+    names = {key, *person.links}
+    logged = [one for one in cluster.log if one.key in names]
+    return person, take_apart(person, identifier, logged, definitions, 1, cut)
+
+
+def order(cluster: Cluster, person: Profile, parts: Parts, at: int) -> None:
+    """Put the command into the log."""
+    command = parts.command(person, f"c{at}", "dpo", "two people")
+    whole: dict[str, Any] = {"received": at, "source": "commands/0", "offset": len(cluster.log), "simulated": True}
+    cluster.append(person.key, records.encode(records.Split(**{**command_fields(command), **whole})))
+
+
+def command_fields(command: records.Split) -> dict[str, Any]:
+    return {name: getattr(command, name) for name in command.__struct_fields__}
+
+
+def of_identity(cluster: Cluster) -> list[tuple[str, str, str]]:
+    changes = map(json.loads, cluster.changes)
+    return [(one["profile"], one["name"], one["reason"]) for one in changes if one["kind"] == "identity"]
+
+
+def test_a_visitor_who_was_somebody_else_is_given_back(definitions: Compiled) -> None:
+    cluster = Cluster(definitions, cold=True)
+    for place in range(3):
+        cluster.send([anonymous("a")], "View", place * HOUR, properties={"kind": "shoes"})
+    cluster.send([user("u")], "Buy", HOUR, properties={"price": 5})
+    cluster.send([user("u"), anonymous("a")], "identify", 4 * HOUR)
+    cluster.settle()
+    cluster.send([anonymous("a")], "View", 5 * HOUR, properties={"kind": "hats"})
+    cluster.settle()
+    person, parts = apart(cluster, definitions, user("u"), anonymous("a"))
+    assert (parts.events, parts.along, parts.approximate) == ((2, 4), (), ())
+    order(cluster, person, parts, 6 * HOUR)
+    cluster.send([anonymous("a")], "View", 7 * HOUR, properties={"kind": "shoes"})  # reaches the alias before it is told
+    sent = len(cluster.triggers)
+    cluster.settle()
+    mine, theirs = cluster.profile(user("u")), cluster.profile(anonymous("a"))
+    assert mine is not None
+    assert theirs is not None
+    views, spend = definitions.features["views"].key, definitions.features["spend"].key
+    assert (mine.slots.get(views, 0), mine.slots[spend], mine.links) == (0, 5_000_000, {})
+    assert (theirs.slots[views], theirs.slots.get(spend), theirs.alias, theirs.detached) == (5, None, "", True)
+    assert {user("u"), anonymous("a")} == {profile for profile, _, reason in of_identity(cluster) if reason == "split"}
+    assert len(cluster.triggers) == sent, "what was decided is decided"
+    cluster.send([user("u"), anonymous("a")], "identify", 8 * HOUR)
+    cluster.settle()
+    assert cluster.person(anonymous("a")) == anonymous("a"), "it is never taken in again"
+    again = cluster.profile(user("u"))
+    assert again is not None
+    assert again.links == {}
+    assert not cluster.letters
+
+
+def test_a_person_who_has_changed_meanwhile_stays_as_it_is(definitions: Compiled) -> None:
+    cluster = Cluster(definitions)
+    cluster.send([anonymous("a")], "View", HOUR)
+    cluster.send([user("u"), anonymous("a")], "identify", 2 * HOUR)
+    cluster.settle()
+    person, parts = apart(cluster, definitions, user("u"), anonymous("a"))
+    cluster.send([user("u")], "View", 3 * HOUR)
+    order(cluster, person, parts, 4 * HOUR)
+    cluster.settle()
+    assert (user("u"), anonymous("a"), "outdated") in of_identity(cluster)
+    kept = cluster.profile(user("u"))
+    assert kept is not None
+    assert kept.slots[definitions.features["views"].key] == 2
+    order(cluster, *apart(cluster, definitions, user("u"), anonymous("a")), 5 * HOUR)
+    cluster.settle()
+    assert cluster.person(anonymous("a")) == anonymous("a"), "control: made from what it is now, it counts"
+
+
+def test_what_only_the_identifier_brought_goes_along(definitions: Compiled) -> None:
+    cluster = Cluster(definitions)
+    for name in ("a", "b"):
+        cluster.send([anonymous(name)], "View", HOUR)
+    cluster.send([user("u"), email("e")], "identify", 2 * HOUR)
+    cluster.settle()
+    cluster.send([email("e"), anonymous("a")], "identify", 3 * HOUR)
+    cluster.send([user("u"), anonymous("b")], "identify", 3 * HOUR)
+    cluster.settle()
+    order(cluster, *apart(cluster, definitions, user("u"), email("e")), 4 * HOUR)
+    cluster.settle()
+    cluster.send([anonymous("a")], "View", 5 * HOUR)
+    cluster.settle()
+    people = [cluster.person(key) for key in (anonymous("a"), anonymous("b"), email("e"))]
+    assert people == [email("e"), user("u"), email("e")]
+    split = cluster.profile(email("e"))
+    assert split is not None
+    assert split.slots[definitions.features["views"].key] == 2
+    assert set(split.links) == {anonymous("a")}
+
+
+def test_what_the_log_no_longer_holds_is_said(definitions: Compiled) -> None:
+    cluster = Cluster(definitions)
+    cluster.send([anonymous("a")], "View", HOUR)
+    cluster.send([user("u"), anonymous("a")], "identify", 2 * HOUR)
+    cluster.send([user("u")], "Later", 50 * HOUR)
+    cluster.settle()
+    cluster.log = [one for one in cluster.log if records.decode(one.value).received > 2 * HOUR]  # type: ignore[union-attr]
+    person, parts = apart(cluster, definitions, user("u"), anonymous("a"), cut=3 * HOUR)
+    assert set(parts.approximate) == set(OFTEN) - {"views_1d", "kind_7h"}
+    views = definitions.features["views"].key
+    assert parts.person.slots[views] == person.slots[views] == 1, "rather too much than nothing"
+
+
+@settings(deadline=None, max_examples=60)
+@given(history=histories(), seed=st.integers(0, 2**32), data=st.data())
+def test_both_are_what_they_would_be_without_the_link(
+    definitions: Compiled, history: list[tuple[list[str], str, dict[str, Any]]], seed: int, data: st.DataObject
+) -> None:
+    cluster = Cluster(definitions, cold=seed % 2 == 0)
+    for place, (keys, name, properties) in enumerate(history):
+        cluster.send(keys, name, place * HOUR, properties=properties)
+        if seed >> place & 1:
+            cluster.settle(random.Random(seed))
+    cluster.settle()
+    linked = sorted({(cluster.person(key), key) for keys, _, _ in history for key in keys if cluster.person(key) != key})
+    assume(linked)
+    whose, identifier = data.draw(st.sampled_from(linked))
+    note(str((history, seed, whose, identifier)))
+    without, together = Sets(), Sets()
+    for keys, _, _ in history:
+        for said in [[key for key in keys if key != identifier]] if keys[0] != identifier else [[key] for key in keys]:
+            without.join(said)
+        together.join(keys)
+    mine = without.of[whose]
+    leaving = together.of[identifier] - mine
+    other = Cluster(definitions)
+    for place, (keys, name, properties) in enumerate(history):
+        side = [key for key in keys if (key in leaving) == (keys[0] in leaving)]
+        other.send(side, name, place * HOUR, properties=properties)
+        other.settle()
+    person, parts = apart(cluster, definitions, whose, identifier)
+    order(cluster, person, parts, len(history) * HOUR)
+    cluster.settle()
+    for each in (cluster, other):
+        for key in (whose, identifier):
+            each.send([key], "View", (len(history) + 1) * HOUR, properties={"kind": "x"})
+        each.settle()
+    assert {cluster.person(key) for key in leaving} == {other.person(identifier)}
+    assert {cluster.person(key) for key in mine} == {whose}
+    for key in (whose, other.person(identifier)):
+        one, two = cluster.profile(key), other.profile(key)
+        assert one is not None
+        assert two is not None
+        assert (one.slots, one.traits, one.tags) == (two.slots, two.traits, two.tags)
+        assert set(one.segments) == set(two.segments)
+    assert not cluster.letters
