@@ -331,7 +331,8 @@ class Engine:
 
         revealed: time (ms) of what corrected it, as for `advance`.
         """
-        self._evaluate(profile, tuple(range(len(self._rules))), outbox, [])
+        consents.enforce(profile, self.compiled, outbox)
+        self._evaluate(profile, self.every, outbox, [])
         self._settle(profile, (), outbox, "command", revealed)
 
 

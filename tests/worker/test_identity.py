@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rtcdp import inspection
+from rtcdp import inspection, splitting
 from rtcdp import profile as profiles
 from rtcdp.position import POSITION_KEY
 from rtcdp.rules.compiler import compile_definitions
@@ -79,6 +79,30 @@ def test_a_visitor_becomes_a_user(deploy: Deploy) -> None:
     seen = inspection.profile_at(shop.settings, "anonymous_id:a3")
     assert seen is not None
     assert (seen.key, list(seen.identifiers)) == ("main/user_id:u3", ["anonymous_id:a3"])
+
+
+def test_a_visitor_who_was_somebody_else_is_given_back(deploy: Deploy) -> None:
+    shop = deploy()
+    shop.worker().ready()
+    for events in history(2):
+        shop.send(*events)
+    wait_for(settled(shop, 2), what="everything folded into the users")
+    asked = {"by": "dpo", "reason": "a shared till"}
+    assert splitting.split(shop.settings, "user_id:u1", "anonymous_id:a0", **asked) is None, "it is not theirs"
+    found = splitting.split(shop.settings, "anonymous_id:a1", "anonymous_id:a1", **asked)
+    assert found is not None
+    assert (found.person, found.other, found.events) == ("main/user_id:u1", "main/anonymous_id:a1", [1, 2 * ORDERS])
+    shop.send({"type": "track", "event": "Order Completed", "anonymousId": "a1", "messageId": "more"}, history(2)[ORDERS][1])
+    slot = compile_definitions(load(shop.definitions)).features["orders"].key
+
+    def split() -> bool:
+        own = stored(shop).get("main/anonymous_id:a1")
+        return own is not None and own.slots.get(slot) == 2 * ORDERS + 1
+
+    wait_for(split, what="the visitor with what is theirs")
+    user = stored(shop)["main/user_id:u1"]
+    assert (user.slots.get(slot, 0), user.links, list(user.parted)) == (0, {}, ["main/anonymous_id:a1"])
+    assert not shop.records(shop.settings.events_dlq)
 
 
 @pytest.mark.faults

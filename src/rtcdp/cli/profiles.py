@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -87,6 +88,45 @@ def identity_show(
         print_json(found)
     else:
         show_people(found)
+
+
+@identity.command(
+    "split",
+    epilog=examples(
+        'rtcdp identity split user_id:u000042 anonymous_id:a-17 --reason "shared till"',
+        "rtcdp identity split user_id:u000042 email:li%40example.com --by dpo --json",
+    ),
+)
+def identity_split(
+    *,
+    key: Annotated[str, typer.Argument(help="NAMESPACE:VALUE of the person, or TENANT/NAMESPACE:VALUE.", metavar="KEY")],
+    identifier: Annotated[str, typer.Argument(help="The identifier that is not theirs.", metavar="IDENTIFIER")],
+    reason: Annotated[str, typer.Option(help="Why; it is kept with the command.", metavar="TEXT")] = "",
+    by: Annotated[str | None, typer.Option(help="Who asks for it; default: the system's user.", metavar="NAME")] = None,
+    bootstrap: BootstrapOption = None,
+    app_name: AppOption = None,
+    json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Take an identifier that is not theirs out of a person: both become what they would be without it, for good.
+
+    A worker has to run. Exit code 1 if the identifier is not this person's.
+    """
+    from rtcdp.audit import note
+    from rtcdp.inspection import full_key
+    from rtcdp.splitting import show, split
+
+    settings = settings_of(config, bootstrap=bootstrap, app=app_name)
+    about = {"reason": reason} if reason else None
+    note(settings, "split", profiles=[full_key(key), full_key(identifier)], about=about)
+    found = split(settings, key, identifier, by=by or getpass.getuser(), reason=reason)
+    if found is None:
+        print(f"rtcdp: {identifier} does not belong to {key}", file=sys.stderr)
+        raise typer.Exit(WRONG)
+    if json:
+        print_json(found.as_json())
+    else:
+        show(found)
 
 
 @commands.command(
