@@ -12,6 +12,8 @@ from rtcdp.quiet import end, is_quiet
 from rtcdp.rules.clock_times import spell_moment, spell_share, spell_time
 from rtcdp.rules.compiled_triggers import CompiledLimits, CompiledTrigger
 from rtcdp.rules.expressions import spell_duration, unparse
+from rtcdp.rules.programs import Deliver
+from rtcdp.rules.purposes import refused
 from rtcdp.rules.sending import At, Every, On, Trigger
 from rtcdp.schedules import local_zone
 from rtcdp.timestamps import rfc3339
@@ -21,7 +23,7 @@ from rtcdp.triggers import waiting_of
 class Gate(msgspec.Struct, omit_defaults=True):
     """One thing that a start has to pass.
 
-    gate:  on, after, debounce, one per, unless, if, again, quiet, cooldown, cap, holdout, priority, max_age; steps.
+    gate:  on, after, debounce, one per, unless, consent, if, again, quiet, cooldown, cap, holdout, priority, max_age; steps.
     text:  what the definition says.
     state: how it stands for the profile now; empty where there is nothing to tell.
     until: when that changes by itself; empty where it does not.
@@ -60,6 +62,8 @@ def gates(profile: Profile, compiled: CompiledTrigger, trigger: Trigger) -> list
         found.append(Gate("one per", ", ".join(map(unparse, trigger.one_per))))
     if trigger.unless is not None:
         found.append(_unless(profile, compiled, trigger))
+    if compiled.purpose is not None or profile.consent:
+        found += _consent(profile, compiled)
     if trigger.condition is not None:
         found.append(Gate("if", unparse(trigger.condition)))
     if trigger.again.kind != "always":
@@ -118,6 +122,16 @@ def _unless(profile: Profile, compiled: CompiledTrigger, trigger: Trigger) -> Ga
     if isinstance(latest, dict):
         latest = max(latest.values(), default=None)
     return Gate("unless", text, "" if latest is None else f"last called off by an event of {rfc3339(latest)}")
+
+
+def _consent(profile: Profile, trigger: CompiledTrigger) -> Iterator[Gate]:
+    """The purpose and each channel, where somebody has said no to one."""
+    if trigger.purpose is not None:
+        yield Gate("consent", f"purpose {trigger.purpose.name}", trigger.purpose.told(profile))
+    for channel in sorted({operation.channel for operation in trigger.program if isinstance(operation, Deliver)}):
+        whose = refused(profile, trigger.purpose, channel)
+        if "channel" in whose:
+            yield Gate("consent", whose, "refused")
 
 
 def _again(profile: Profile, compiled: CompiledTrigger, trigger: Trigger) -> Gate:

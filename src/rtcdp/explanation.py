@@ -44,6 +44,7 @@ from rtcdp.rules.functions import same
 from rtcdp.rules.interpreter import Closure, closure
 from rtcdp.rules.names import did_you_mean
 from rtcdp.rules.options import AGGREGATES
+from rtcdp.rules.purposes import CompiledPurpose
 from rtcdp.rules.wording import described, spelled
 from rtcdp.timestamps import rfc3339
 from rtcdp.triggers import waiting_of
@@ -115,6 +116,7 @@ class Explanation(msgspec.Struct, omit_defaults=True, kw_only=True):
     until:     when the value changes by itself if nothing arrives; empty where it does not.
     becomes:   the value from then on.
     precision: `exact`, `warming since T`, or how far it may be off.
+    consent:   of what has a purpose: whether it holds, and since when; without it the definition does not exist here.
     tree:      the expression with the actual values; absent for triggers.
     change:    what would have to change for the opposite (segments).
     gates:     of a trigger: what stands between its start and its sending, each as it is now.
@@ -132,6 +134,7 @@ class Explanation(msgspec.Struct, omit_defaults=True, kw_only=True):
     until: str = ""
     becomes: Any = None
     precision: str = "exact"
+    consent: str = ""
     tree: Part | None = None
     change: Need | None = None
     gates: list[Gate] = []
@@ -213,8 +216,10 @@ class _Explainer:
         hint = did_you_mean(name, known)
         raise UnknownName(f"no definition is called {name!r}{f' ({hint})' if hint else ''}")
 
-    def _answer(self, kind: str, name: str, description: str) -> Explanation:
+    def _answer(self, kind: str, name: str, description: str, purpose: CompiledPurpose | None = None) -> Explanation:
+        consent = "" if purpose is None else f"purpose {purpose.name}: {purpose.told(self.profile)}"
         return Explanation(
+            consent=consent,
             profile=self.profile.key,
             kind=kind,
             name=name,
@@ -226,7 +231,7 @@ class _Explainer:
     # ---- the kinds of definitions ------------------------------------------------------------------------------
 
     def _feature(self, feature: Feature) -> Explanation:
-        answer = self._answer("feature", feature.name, feature.description)
+        answer = self._answer("feature", feature.name, feature.description, self.compiled.features[feature.name].purpose)
         node = Name("feature", feature.name, _feature_type(feature), Span(0, 0))
         answer.tree = self._part(node)
         answer.value = answer.tree.value
@@ -245,8 +250,8 @@ class _Explainer:
 
     def _segment(self, name: str) -> Explanation:
         segment = self.compiled.definitions.segments[name]
-        answer = self._answer("segment", name, segment.description)
         rule = next(rule for rule in self.compiled.rules if rule.is_segment and rule.name == name)
+        answer = self._answer("segment", name, segment.description, rule.purpose)
         entered = self.profile.segments.get(rule.key)
         answer.value = entered is not None
         answer.since = rfc3339(entered) if entered is not None else ""
@@ -256,6 +261,10 @@ class _Explainer:
         self._look_ahead()
         answer.precision = self._precision()
         answer.change = self._need(segment.condition, want=not answer.value)
+        if rule.purpose is not None and not rule.purpose.holds(self.profile):
+            agreed = Need(f"consent to {rule.purpose.name}")
+            met = answer.tree.holds or answer.change is None
+            answer.change = agreed if met else Need(all=[agreed, answer.change])
         return answer
 
     def _derived(self, name: str) -> Explanation:
@@ -284,8 +293,8 @@ class _Explainer:
 
     def _tag(self, name: str) -> Explanation:
         tag = self.compiled.definitions.tags[name]
-        answer = self._answer("tag", name, tag.description)
         rule = next(rule for rule in self.compiled.rules if rule.kind == "tag" and rule.name == name)
+        answer = self._answer("tag", name, tag.description, rule.purpose)
         answer.value = rule.shown(self.profile.tags.get(rule.key))
         self.expanded.add(f"tag:{name}")
         answer.tree = self._tag_part(name)

@@ -28,6 +28,7 @@ from rtcdp.rules.compiler import Compiled, compile_definitions
 from rtcdp.rules.definitions import Feature, IdentityPlan
 from rtcdp.rules.expressions import Type
 from rtcdp.rules.loading import load
+from rtcdp.rules.purposes import CompiledConsent
 from rtcdp.sealing.opening import sealer_of
 from rtcdp.sealing.sealer import Sealer, opened
 from rtcdp.transport.restore import restore
@@ -40,6 +41,20 @@ TRAITS = "traits."
 TIME_AGGREGATES = frozenset({"first_time", "last_time"})
 
 
+class AnswerView(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a person said about a purpose or a channel.
+
+    at, source: when, and by which event or request; empty where nothing was said and the default holds.
+    by:         who set it by hand. until: when it ends by itself.
+    """
+
+    granted: bool
+    at: str = ""
+    source: str = ""
+    by: str = ""
+    until: str = ""
+
+
 class ProfileView(msgspec.Struct, frozen=True):
     """A profile for people and machines. Times are RFC 3339.
 
@@ -49,6 +64,7 @@ class ProfileView(msgspec.Struct, frozen=True):
     waiting:  triggers that wait.
     stage:    of the lifecycle; empty where there is none.
     identifiers: other identifiers of this person, and since when, by which event.
+    consent:  what they agree to, by purpose, `@channel` or `purpose@channel`.
     version:  of the definitions whose names these are; empty where none are known: then features are left out.
     """
 
@@ -65,10 +81,11 @@ class ProfileView(msgspec.Struct, frozen=True):
     bytes: int = 0
     stage: str = ""
     identifiers: dict[str, str] = {}
+    consent: dict[str, AnswerView] = {}
 
     def as_json(self) -> dict[str, Any]:
         """For machines."""
-        return msgspec.structs.asdict(self)
+        return msgspec.structs.asdict(self) | {"consent": msgspec.to_builtins(self.consent)}
 
     def show(self) -> None:
         """Print for people."""
@@ -80,6 +97,7 @@ class ProfileView(msgspec.Struct, frozen=True):
             ("features", self.features),
             ("traits", self.traits),
             ("identifiers", self.identifiers),
+            ("consent", {name: "yes" if answer.granted else "no" for name, answer in self.consent.items()}),
         )
         if self.stage:
             console.print(f"\n[bold magenta]stage[/]\n  {self.stage}")
@@ -107,6 +125,17 @@ def profile_at(settings: Settings, key: str) -> ProfileView | None:
     if found is None:
         return None
     return view(found.profile, definitions_of(settings, found), found.size)
+
+
+def answers_of(profile: Profile, consent: CompiledConsent | None) -> dict[str, AnswerView]:
+    """What a profile agrees to: every purpose that the definitions know, and whatever else was answered."""
+    found: dict[str, AnswerView] = {}
+    for name, purpose in (consent.purposes if consent is not None else {}).items():
+        found[name] = AnswerView(purpose.default(profile))
+    for name, answer in sorted(profile.consent.items()):
+        until = timestamps.render(answer.until) if answer.until else ""
+        found[name] = AnswerView(answer.granted, timestamps.render(answer.at), answer.id, answer.by, until)
+    return found
 
 
 def people_of(settings: Settings, key: str) -> dict[str, Any] | None:
@@ -209,6 +238,7 @@ class Viewer:
     def __init__(self, compiled: Compiled | None) -> None:
         rules = compiled.rules if compiled else ()
         self._version = compiled.version if compiled else ""
+        self._consent = compiled.consent if compiled else None
         self._staged = compiled is not None and compiled.lifecycle is not None
         self._segments = {rule.key: rule.name for rule in rules if rule.is_segment}
         self._tags = {rule.key: rule.name for rule in rules if rule.kind == "tag"}
@@ -253,6 +283,7 @@ class Viewer:
                 key.partition("/")[2]: f"{render(said)} by {message_id}"
                 for key, (said, message_id) in sorted(profile.links.items(), key=lambda link: (link[1], link[0]))
             },
+            consent=answers_of(profile, self._consent) if self._consent is not None or profile.consent else {},
         )
 
     def memberships(self, profile: Profile) -> dict[str, int]:

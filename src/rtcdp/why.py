@@ -64,6 +64,8 @@ def show(explanation: Explanation, console: Console | None = None) -> None:
     out.print(_headline(one))
     if one.precision != "exact":
         out.print(f"[yellow]{escape(one.precision)}[/]")
+    if one.consent:
+        out.print(f"[cyan]{escape(one.consent)}[/]")
     if one.gates:
         gates = Tree("[bold]gates[/]")
         for gate in one.gates:

@@ -14,6 +14,7 @@ from rtcdp import profile as profiles
 from rtcdp import records
 from rtcdp.consents import joined
 from rtcdp.engine import Engine
+from rtcdp.explanation import explain
 from rtcdp.outbox import Outbox
 from rtcdp.outputs import Cancel, Change
 from rtcdp.profile import Answer, Profile
@@ -293,6 +294,23 @@ def test_a_no_outlives_the_profile() -> None:
     assert found.fresh
     assert [(name, answer.granted) for name, answer in found.consent.items()] == [("marketing", False)]
     assert log.profile(anonymous("a")) is None, "nobody to honour it for"
+
+
+def test_why_names_the_consent(shop: Compiled) -> None:
+    profile, box = Profile("main/user_id:ann"), Outbox(shop.version)
+    engine = Engine(shop)
+    for offset, name in enumerate((ORDER, "Unsubscribed")):
+        event = Event(received=5, occurred=5, source="s/0", offset=offset, id=f"m{offset}", event=name)
+        engine.applies[name](profile, shop.decode(records.encode(event)), box)
+    loved = explain(profile, engine, "loved")
+    assert (loved.value, loved.consent) == (False, "purpose marketing: denied by default")
+    assert loved.change is not None
+    assert loved.change.text == "consent to marketing"
+    assert explain(profile, engine, "buyers").consent == ""
+    thanks = [(gate.text, gate.state) for gate in explain(profile, engine, "thanks").gates if gate.gate == "consent"]
+    assert thanks == [("purpose marketing", "denied by default")]
+    receipt = [(gate.text, gate.state) for gate in explain(profile, engine, "receipt").gates if gate.gate == "consent"]
+    assert receipt == [("channel *", "refused")]
 
 
 ANSWERS = st.builds(

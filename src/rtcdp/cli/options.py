@@ -36,6 +36,16 @@ def settings_of(config: Path | None, **flags: Any) -> Settings:
     return Settings.load(flags, file=config)
 
 
+def login_name() -> str:
+    """Who runs the command, as far as the machine knows."""
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # an account without a name, as in a container
+        return ""
+
+
 def print_json(value: Any) -> None:
     """Write a value for machines."""
     import msgspec

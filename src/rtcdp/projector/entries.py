@@ -85,7 +85,7 @@ class ViewEntries:
             return None
         if profile.alias:  # everything is at the person's own profile
             return key, offset, "", _in_order(({}, [], "", profile.alias)).decode()
-        if profile.fresh:  # an identifier of two people that has done nothing by itself
+        if profile.fresh and not profile.consent:  # an identifier of two people that has done nothing by itself
             return key, offset, "", ""
         viewer = self._viewer(profile.switch)
         inside = viewer.memberships(profile)

@@ -55,6 +55,12 @@ class CompiledPurpose:
         answer = profile.consent.get(self.plan.name)
         return self.default(profile) if answer is None else answer.granted
 
+    def told(self, profile: Profile) -> str:
+        """The same in words: since when, or by default."""
+        answer = profile.consent.get(self.plan.name)
+        word = "granted" if self.holds(profile) else "denied"
+        return f"{word} by default" if answer is None else f"{word} at {timestamps.render(answer.at)}"
+
     def covers(self, profile: Profile, occurred: int) -> bool:
         """Whether what occurred then (ms) may be used: the person agrees, and did so then."""
         answer = profile.consent.get(self.plan.name)

@@ -20,6 +20,7 @@ from tests.projector.conftest import Log, Running
 from tests.worker.conftest import wait_for
 
 DEFINITIONS = """
+consent: {purposes: {marketing: denied}}
 features:
   orders: {count: Order Completed}
 segments:

@@ -32,6 +32,7 @@ from rtcdp.serving.api.operations import JSON, Answer, Call, Operation
 from rtcdp.serving.api.problems import Problem
 from rtcdp.serving.api.reasons import Reasons
 from rtcdp.serving.api.reviewing import Reviewing
+from rtcdp.serving.api.rights import Rights
 from rtcdp.serving.api.tokens import SCOPES, Token, Tokens, new_token
 from rtcdp.serving.api.view import View, connect
 from rtcdp.serving.server import listen, serve
@@ -74,6 +75,7 @@ class Server:
             *administration.operations(),
             *self.auditor.operations(),
             *Reviewing(settings).operations(),
+            *Rights(settings, self.view, self.catalogue, masker, self.auditor).operations(),
         ]
         self.operations = [*self.operations, self._documented()]
         gate = Gate(self.tokens, settings.api_body_bytes)

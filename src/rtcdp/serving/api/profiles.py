@@ -209,18 +209,23 @@ class _Profiles:
         return as_json(found if call.personal else await self._masker.explanation(found))
 
     async def _find(self, call: Call, *, offers: bool = False) -> tuple[bytes, list[bytes]]:
-        namespace, value = call.path["namespace"], call.path["value"]
-        identifier = self._catalogue.identifier(call.tenant, namespace, value)
-        try:
-            found = await self._view.profile(call.tenant, identifier, offers=offers)
-        except Away:
-            raise Problem(503, "Redis does not answer", retry_s=1) from None
-        except Filling:
-            raise Problem(503, "the serving view is being filled: this profile may be still to come", retry_s=5) from None
-        if found is None:
-            raise Problem(404, f"there is no profile with this {namespace}")
-        call.profiles.append(_named(found[0]).key)
-        return found
+        return await find(self._view, self._catalogue, call, offers=offers)
+
+
+async def find(view: View, catalogue: Catalogue, call: Call, *, offers: bool = False) -> tuple[bytes, list[bytes]]:
+    """The view, and the offers where they are wanted, of the profile that a call names. Raises Problem."""
+    namespace, value = call.path["namespace"], call.path["value"]
+    identifier = catalogue.identifier(call.tenant, namespace, value)
+    try:
+        found = await view.profile(call.tenant, identifier, offers=offers)
+    except Away:
+        raise Problem(503, "Redis does not answer", retry_s=1) from None
+    except Filling:
+        raise Problem(503, "the serving view is being filled: this profile may be still to come", retry_s=5) from None
+    if found is None:
+        raise Problem(404, f"there is no profile with this {namespace}")
+    call.profiles.append(_named(found[0]).key)
+    return found
 
 
 def _offer(raw: bytes, now: int) -> Offer | None:

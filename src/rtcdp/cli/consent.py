@@ -1,0 +1,85 @@
+"""Commands on what people agree to."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from rtcdp.cli.options import (
+    WRONG,
+    AppOption,
+    BootstrapOption,
+    ConfigOption,
+    JsonOption,
+    examples,
+    login_name,
+    print_json,
+    settings_of,
+)
+
+commands = typer.Typer()
+consent = typer.Typer(no_args_is_help=True, help="What a person agrees to.", rich_markup_mode=None)
+commands.add_typer(consent, name="consent")
+
+
+@consent.command(
+    "show",
+    epilog=examples("rtcdp consent show user_id:u000042 -b localhost:9092", "rtcdp consent show email:ann@example.com --json"),
+)
+def consent_show(
+    *,
+    key: Annotated[str, typer.Argument(help="NAMESPACE:VALUE, or the whole key TENANT/NAMESPACE:VALUE.", metavar="KEY")],
+    bootstrap: BootstrapOption = None,
+    app_name: AppOption = None,
+    json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Show what a person agrees to: since when, by which event or request. Exit code 1 if nothing is known of them."""
+    from rtcdp.answering import as_json, print_standing, show
+    from rtcdp.audit import note
+    from rtcdp.inspection import full_key
+
+    settings = settings_of(config, bootstrap=bootstrap, app=app_name)
+    found = show(settings, key)
+    if found is None:
+        print(f"rtcdp: nothing is known of {key}", file=sys.stderr)
+        raise typer.Exit(WRONG)
+    note(settings, "consent", profiles=list(dict.fromkeys((full_key(key), found.profile))))
+    if json:
+        print_json(as_json(found))
+    else:
+        print_standing(found)
+
+
+@consent.command(
+    "set",
+    epilog=examples(
+        'rtcdp consent set user_id:u000042 marketing=no --reason "asked by phone"',
+        "rtcdp consent set user_id:u000042 @email=no marketing@sms=no -b localhost:9092",
+        "rtcdp consent set user_id:u000042 @*=no --until 2027-01-10T00:00:00Z",
+    ),
+)
+def consent_set(
+    *,
+    key: Annotated[str, typer.Argument(help="NAMESPACE:VALUE, or the whole key TENANT/NAMESPACE:VALUE.", metavar="KEY")],
+    answers: Annotated[
+        list[str],
+        typer.Argument(
+            help="PURPOSE=yes, @CHANNEL=no, PURPOSE@CHANNEL=no, NAME=unset.", metavar="ANSWER...", show_default=False
+        ),
+    ],
+    reason: Annotated[str, typer.Option(help="Why, for the record.", metavar="TEXT")] = "",
+    by: Annotated[str | None, typer.Option(help="Who asks for it (default: your login name).", metavar="NAME")] = None,
+    until: Annotated[str, typer.Option(help="When answers about channels end by themselves (RFC 3339).", metavar="TIME")] = "",
+    bootstrap: BootstrapOption = None,
+    app_name: AppOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Set what a person agrees to. It takes effect within a second where a worker runs."""
+    from rtcdp.answering import set_by_hand
+
+    settings = settings_of(config, bootstrap=bootstrap, app=app_name)
+    command = set_by_hand(settings, key, answers, by=login_name() if by is None else by, reason=reason, until=until)
+    print(f"request {command.id} is in {settings.commands}")

@@ -1,0 +1,103 @@
+"""What a person may ask for: answers about consent, read and set. What is set becomes a command of the log."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from starlette.concurrency import run_in_threadpool
+
+from rtcdp import commands
+from rtcdp.answering import LONGEST_REASON, MOST_ANSWERS, Standing, command_of
+from rtcdp.config import Settings
+from rtcdp.errors import ClusterError, SettingError
+from rtcdp.inspection import AnswerView
+from rtcdp.records import PersonalCommand
+from rtcdp.serving.api.app import as_json
+from rtcdp.serving.api.auditing import Auditor
+from rtcdp.serving.api.catalogue import Catalogue
+from rtcdp.serving.api.masking import Masker
+from rtcdp.serving.api.operations import JSON, Answer, Call, Operation, TenantQuery
+from rtcdp.serving.api.problems import Problem
+from rtcdp.serving.api.profiles import PROFILE, find
+from rtcdp.serving.api.view import View
+
+PRIVACY = "privacy"
+
+
+class Answers(msgspec.Struct, forbid_unknown_fields=True):
+    """What a person agrees to.
+
+    answers: by purpose, `@channel` or `purpose@channel`: yes, no, or null: as if it had never been asked.
+    until:   when answers about channels end by themselves (RFC 3339). reason: why, for the record.
+    """
+
+    answers: Annotated[dict[str, bool | None], msgspec.Meta(min_length=1, max_length=MOST_ANSWERS)]
+    reason: Annotated[str, msgspec.Meta(max_length=LONGEST_REASON)] = ""
+    until: Annotated[str, msgspec.Meta(max_length=64)] = ""
+
+
+class Request(msgspec.Struct):
+    """A request that was taken: it takes effect within a second. id: names it in the record of its effect."""
+
+    id: str
+
+
+class _Consent(msgspec.Struct):
+    key: str
+    consent: dict[str, AnswerView] = {}
+
+
+_consent = msgspec.json.Decoder(_Consent).decode
+
+
+class Rights:
+    """The handlers. masker: hides who it is from tokens that may not know; audit: where requests are written down first."""
+
+    def __init__(self, settings: Settings, view: View, catalogue: Catalogue, masker: Masker, audit: Auditor) -> None:
+        self._audit = audit
+        self._settings = settings
+        self._view = view
+        self._catalogue = catalogue
+        self._masker = masker
+
+    def operations(self) -> list[Operation]:
+        """All of them."""
+        return [
+            Operation(
+                "consent", "GET", f"{PROFILE}/consent", "profiles", "What a person agrees to", self.consent, {JSON: Standing},
+                TenantQuery, audited=True,
+            ),
+            Operation(
+                "set-consent", "POST", f"{PROFILE}/consent", PRIVACY, "Set what a person agrees to", self.agree,
+                {JSON: Request}, TenantQuery, body=Answers,
+            ),
+        ]  # fmt: skip
+
+    async def consent(self, call: Call) -> Answer:
+        """`GET .../consent`."""
+        view, _ = await find(self._view, self._catalogue, call)
+        found = _consent(view)
+        return as_json(Standing(found.key if call.personal else self._masker.key(found.key), found.consent))
+
+    async def agree(self, call: Call) -> Answer:
+        """`POST .../consent`."""
+        asked = call.body
+        definitions = await run_in_threadpool(self._catalogue.definitions)
+        by = call.token.name if call.token is not None else ""
+        try:
+            command = command_of(asked.answers, definitions, by=by, reason=asked.reason, until=asked.until)
+        except SettingError as error:
+            raise Problem(400, str(error)) from None
+        return await self._send("set-consent", call, command)
+
+    async def _send(self, what: str, call: Call, command: PersonalCommand) -> Answer:
+        identifier = self._catalogue.identifier(call.tenant, call.path["namespace"], call.path["value"])
+        key = f"{call.tenant}/{identifier}"
+        call.about["request"] = command.id
+        await self._audit.done(what, call, [key])
+        try:
+            await run_in_threadpool(commands.send, self._settings, key.encode(), command)
+        except ClusterError as error:
+            raise Problem(503, str(error), retry_s=1) from None
+        return as_json(Request(command.id))

@@ -1,0 +1,66 @@
+"""Consent over HTTP: read by whoever may read profiles, set by whoever answers people."""
+
+from __future__ import annotations
+
+from rtcdp import commands
+from rtcdp.records import Consent
+from rtcdp.serving.api.tokens import TokenFile
+from rtcdp.transport.restore import restore
+from tests.projector.conftest import PARTITIONS
+from tests.serving.api.conftest import Client, Served
+from tests.worker.conftest import wait_for
+
+
+def asked(served: Served) -> dict[bytes, bytes]:
+    """What lies in `commands`, by key."""
+    found: dict[bytes, bytes] = {}
+    for partition in range(PARTITIONS):
+        restore(served.settings.kafka(), served.settings.commands, partition, found, group="asked")
+    return found
+
+
+def test_consent_is_read_and_set(served: Served) -> None:
+    path = "/v1/profiles/user_id/bob/consent"
+    before = served.ask(path).json
+    assert before["answers"] == {"marketing": {"granted": False}}, "by default"
+    request = served.ask(path, {"answers": {"marketing": True, "@sms": False}, "reason": "asked by phone"}).json
+    served.ask("/v1/profiles/email/New@Example.COM/consent", {"answers": {"@email": None}})
+    found = asked(served)
+    command = commands.decode(found[b"main/user_id:bob"])
+    assert isinstance(command, Consent)
+    assert (command.id, command.by, command.reason) == (request["id"], "all", "asked by phone")
+    assert command.answers == {"marketing": True, "@sms": False}
+    assert b"main/email:new@example.com" in found, "in the form of profile keys, also of somebody never seen"
+
+
+def test_what_an_answer_said_is_shown(served: Served) -> None:
+    served.log.send({"type": "track", "event": "Page Seen", "userId": "dan", "context": {"consent": {"marketing": True}}})
+    wait_for(lambda: served.ask("/v1/profiles/user_id/dan").status == 200, what="dan")
+    (answer,) = served.ask("/v1/profiles/user_id/dan/consent").json["answers"].values()
+    assert answer["granted"]
+    assert answer["at"] == "2025-05-01T10:00:00.000Z"
+    assert answer["source"].startswith("m")
+    assert served.ask("/v1/profiles/user_id/dan").json["consent"]["marketing"] == answer
+
+
+def test_only_who_may_sets_it_and_only_what_there_is(served: Served) -> None:
+    path = "/v1/profiles/user_id/bob/consent"
+    _, text = TokenFile(served.settings.api_tokens).add("reader", ["profiles"], ["main"])
+    ask = Client(served.address, text)
+    wait_for(lambda: ask(path).status == 200, what="the new token")
+    assert ask(path, {"answers": {"marketing": True}}).status == 403
+    before = asked(served)
+    for body in (
+        {"answers": {}},
+        {"answers": {"marketting": True}},
+        {"answers": {"a@b@c": True}},
+        {"answers": {"": True}},
+        {"answers": {"marketing": True}, "until": "2030-01-01T00:00:00Z"},
+        {"answers": {"@sms": True}, "until": "soon"},
+        {"answers": {"@sms": "no"}},
+        {"answer": {"@sms": False}},
+    ):
+        assert served.ask(path, body).status == 400, body
+    assert "did you mean 'marketing'" in served.ask(path, {"answers": {"marketting": True}}).json["detail"]
+    assert served.ask("/v1/profiles/nothing/bob/consent", {"answers": {"@sms": False}}).status == 404
+    assert asked(served) == before
