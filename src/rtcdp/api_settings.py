@@ -18,6 +18,9 @@ class ApiSettings(BaseSettings):
     api_body_bytes: largest body that is taken (bytes).
     api_streams:    most live streams at a time; beyond: 503.
     api_least_group: tokens without the scope `personal` are told nothing of groups with fewer members than this.
+    counts_epsilon: how much one release of published counts may tell of a person (differential privacy); 0: none is published.
+    counts_hours:   how long a release is the same.
+    counts_budget, counts_budget_days: most that the releases of a tenant may tell together (epsilon) in so many days.
     pseudonym_key:  file of the key under which identifiers become pseudonyms; default: in
                     state_dir. It is made where it is not there, and must be the same everywhere.
     """
@@ -29,5 +32,9 @@ class ApiSettings(BaseSettings):
     api_patience_s: int = Field(15, ge=1, le=600)
     api_body_bytes: int = Field(4 << 20, ge=1 << 10, le=1 << 28)
     api_streams: int = Field(100, ge=0, le=10_000)
+    counts_epsilon: float = Field(0, ge=0, le=100)
+    counts_hours: int = Field(24, ge=1, le=8_760)
+    counts_budget: float = Field(0, ge=0, le=10_000)
+    counts_budget_days: int = Field(365, ge=1, le=3_650)
     api_least_group: int = Field(10, ge=0, le=1_000_000)
     pseudonym_key: Path | None = None

@@ -112,6 +112,7 @@ class Settings(CollectorSettings, DeliverySettings, ApiSettings, PrivacySettings
     deliveries_dlq: TopicName = "deliveries-dlq"
     delivery_commands: TopicName = "delivery-commands"
     audit: TopicName = "audit"
+    releases: TopicName = "releases"
     definitions_review: Literal["none", "one", "four-eyes"] = "none"
     audit_days: int = Field(366, ge=1, le=36_500)
 
@@ -275,6 +276,7 @@ class Settings(CollectorSettings, DeliverySettings, ApiSettings, PrivacySettings
             "deliveries_dlq",
             "delivery_commands",
             "audit",
+            "releases",
         )
         return {name: getattr(self, name) for name in names}
 

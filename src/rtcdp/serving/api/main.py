@@ -31,6 +31,7 @@ from rtcdp.serving.api.masking import Masker
 from rtcdp.serving.api.operations import JSON, Answer, Call, Operation
 from rtcdp.serving.api.problems import Problem
 from rtcdp.serving.api.reasons import Reasons
+from rtcdp.serving.api.releases import Publishing
 from rtcdp.serving.api.reviewing import Reviewing
 from rtcdp.serving.api.rights import Rights
 from rtcdp.serving.api.tokens import SCOPES, Token, Tokens, new_token
@@ -76,6 +77,7 @@ class Server:
             *self.auditor.operations(),
             *Reviewing(settings).operations(),
             *Rights(settings, self.view, self.catalogue, masker, self.auditor).operations(),
+            *Publishing(settings, self.view, self.catalogue).operations(),
         ]
         self.operations = [*self.operations, self._documented()]
         gate = Gate(self.tokens, settings.api_body_bytes)
