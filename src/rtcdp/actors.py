@@ -65,6 +65,8 @@ class Actors:
 
     def link(self, profile: Profile, link: Link) -> None:
         """The identifier of this profile is told whose it is."""
+        if profile.erased and link.received <= profile.erased:
+            return
         answer = self._strength.answer(profile, link.to)
         if answer.kind == "give":
             self._give(profile, link)
@@ -83,6 +85,8 @@ class Actors:
 
     def merge(self, profile: Profile, merge: Merge) -> None:
         """The state of another identifier becomes part of this person's."""
+        if profile.erased and merge.received <= profile.erased:  # it was given away before the person was erased
+            return
         if profile.alias:
             passed_on = msgspec.structs.replace(merge, hops=one_more(merge.hops))
             self._append(profile.alias, encode(passed_on))

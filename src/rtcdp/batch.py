@@ -14,12 +14,13 @@ from rtcdp import outputs, warming
 from rtcdp import position as positions
 from rtcdp import profile as profiles
 from rtcdp.actors import Actors
+from rtcdp.erasing import MARK, Erasing
 from rtcdp.errors import RtcdpError
 from rtcdp.outbox import Outbox
 from rtcdp.outputs import Change, Difference, Origin
 from rtcdp.position import Position, SwitchPoint
 from rtcdp.profile import Profile
-from rtcdp.records import Command, Forward, Merge, Switch, Tick
+from rtcdp.records import Command, Erase, Forward, Merge, Switch, Tick
 from rtcdp.rights import Rights
 from rtcdp.shadow import Shadow
 
@@ -38,6 +39,7 @@ class Fold:
     changes, triggers, letters: (key, value) for profile-changes, triggers, events-dlq.
     appends:  (partition or None for murmur2 of the key, key, value) for profile-events.
     state:    profile key -> its changelog entry; None is a tombstone.
+    erased:   profile keys of those that were erased.
     position: changelog entry of the position, under `POSITION_KEY`.
     counts:   how many of what happened, for metrics.
     appended: append times (ms) of the raw records folded.
@@ -48,6 +50,7 @@ class Fold:
     letters: list[tuple[bytes, bytes]] = field(default_factory=list)
     appends: list[tuple[int | None, bytes, bytes]] = field(default_factory=list)
     state: dict[bytes, bytes | None] = field(default_factory=dict)
+    erased: list[bytes] = field(default_factory=list)
     position: bytes = b""
     counts: Counter[str] = field(default_factory=Counter)
     appended: list[int] = field(default_factory=list)
@@ -60,6 +63,7 @@ class Batch:
     def __init__(self, runner: PartitionRunner, *, careful: bool) -> None:
         self._runner = runner
         self._careful = careful
+        self._erasing = Erasing(runner.name, runner.state, any_before=runner.marked)
         self._fold = Fold()
         self._cache = runner.cache
         self._touched: dict[bytes, Profile] = {}
@@ -85,7 +89,7 @@ class Batch:
         self._outbox = Outbox(switch.version)
         self._switch = switch.number
         self._actors = Actors(self._engine, self._outbox, self._append)
-        self._rights = Rights(self._engine, self._outbox, self._append)
+        self._rights = Rights(self._engine, self._outbox, self._append, self._erasing)
         self._shadow = self._shadow_of(switch)
 
     def _shadow_of(self, switch: SwitchPoint) -> Shadow | None:
@@ -132,7 +136,7 @@ class Batch:
             origins[source] = record.offset
             appended.append(record.appended or record.received)
             profile = touched.get(key) or self._load(key)
-            if self._careful or profile.alias or record.also or self._shadow is not None:
+            if self._careful or profile.alias or record.also or self._shadow is not None or profile.erased:
                 self._fold_event(profile, record, value, offset, key)
             else:
                 applies[record.event](profile, record, outbox)
@@ -157,7 +161,11 @@ class Batch:
         if profile is None:
             stored = self._runner.state.get(key)
             name = key.decode("utf-8", "replace")
-            profile = Profile(name, self._switch) if stored is None else profiles.decode(name, stored)
+            if stored is None:
+                profile = Profile(name, self._switch)
+                self._erasing.recall(profile)
+            else:
+                profile = profiles.decode(name, stored)
             self._cache[key] = profile
         self._touched[key] = profile
         if profile.fresh:
@@ -249,6 +257,9 @@ class Batch:
             if profile.alias or of in profile.parted:
                 self._actors.pass_on(profile, written or b"", of, hops)
                 return
+            if profile.erased and event.occurred <= profile.erased:
+                self._fold.counts["erased_before"] += 1
+                return
             kept = len(self._outbox.items)
             self._engine.applies[event.event](profile, event, self._outbox)
             if (shadow := self._shadow) is not None:
@@ -265,6 +276,10 @@ class Batch:
         """A link, a release, a state handed over, an event passed on, or a command."""
         if key is None or value is None:
             self._refuse("missing_key", "a record about one person has no key", offset, key, value)
+            return
+        if key.startswith(MARK):  # of a command whose person no key opens any more
+            if type(record) is Erase:
+                self._erasing.remember(key, record)
             return
         profile = self._touched.get(key) or self._load(key)
         if type(record) is not Forward:
@@ -438,6 +453,10 @@ class Batch:
             for key, profile in self._touched.items()
             if profile.is_kept or key in state
         }
+        if self._erasing.marks:
+            fold.state |= self._erasing.marks
+            fold.erased = self._erasing.erased
+            fold.counts["marks"] = len(self._erasing.marks)
         fold.position = positions.encode(self._position)
         fold.next_position = self._position
         fold.counts["changes"] = len(fold.changes)

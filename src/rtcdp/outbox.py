@@ -117,7 +117,9 @@ class Outbox:
         """Put out that what `other` brings was decided in another arm of a holdout. owner: the trigger's or group's name."""
         self._reason(profile, "identity", other, "arm", by=owner, arm=arm, old=before)
 
-    def _reason(self, profile: Profile, kind: Literal["not_sent", "identity"], name: str, reason: str, **rest: Any) -> None:
+    def _reason(
+        self, profile: Profile, kind: Literal["not_sent", "identity", "erased"], name: str, reason: str, **rest: Any
+    ) -> None:
         """Put out a record of `profile-changes` that says why."""
         identity = self._identity(profile, name, kind)
         start = (identity, kind, profile.key, name, self._at, self._cause, self.version, profile.seq, self._message_id)
@@ -162,6 +164,10 @@ class Outbox:
                 ),
             )
         )
+
+    def erased(self, profile: Profile) -> None:
+        """Put out that everything of the profile is gone."""
+        self._reason(profile, "erased", "erased", "")
 
     def condition_false(self, trigger: CompiledTrigger) -> None:
         """Count a trigger whose `if` did not hold when it fired: a counter, no record."""

@@ -130,6 +130,7 @@ class _Body(msgspec.Struct, array_like=True):
     owed: list[bytes] = []
     shadow: bytes = b""
     parted: dict[str, list[Any]] = {}
+    erased: int = 0
 
 
 def _unextend(code: int, data: memoryview) -> int:
@@ -176,6 +177,7 @@ class Profile:
     owed:     states of other identifiers that could not be merged: they are tried again after the next switch.
     parted:   profile key of an identifier that was split off -> [when (ms), id of the command]: it is never taken in again.
     shadow:   the same profile under the version that is evaluated beside the live one (see `rtcdp.shadow`), or None.
+    erased:   when it was erased last (ms), or 0: what occurred until then changes nothing.
     fresh:    no event yet: what holds for an empty profile has still to be entered.
     """
 
@@ -184,6 +186,7 @@ class Profile:
         "born",
         "consent",
         "detached",
+        "erased",
         "failures",
         "fresh",
         "key",
@@ -230,12 +233,15 @@ class Profile:
         self.owed: list[bytes] = []
         self.parted: dict[str, list[Any]] = {}
         self.shadow: Profile | None = None
+        self.erased = 0
         self.fresh = True
         self.known: set[bytes] | None = None
 
     def begin_anew(self) -> None:
-        """Be as one never seen before."""
+        """Be as one never seen before, except that an erasure stays one."""
+        erased = self.erased
         self.__init__(self.key, self.switch)  # type: ignore[misc]  # the one place that knows every field
+        self.erased = erased
 
     @property
     def is_kept(self) -> bool:
@@ -319,6 +325,7 @@ def encode(profile: Profile) -> bytes:
         profile.owed,
         b"" if shadow is None else encode(shadow),
         profile.parted,
+        profile.erased,
     )
     return prefix + _pack(body)
 
@@ -381,6 +388,7 @@ def decode(key: str, data: bytes) -> Profile:
     profile.parted = found.parted
     profile.fresh = found.detached > 1
     profile.shadow = decode(key, found.shadow) if found.shadow else None
+    profile.erased = found.erased
     return profile
 
 

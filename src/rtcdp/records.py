@@ -151,7 +151,16 @@ class Split(Command, tag="split"):
     along: list[str] = []
 
 
-PersonalCommand = Consent | Split
+class Erase(Command, tag="erase"):
+    """Everything of the person goes, and of every identifier that was ever linked.
+
+    people: set where the person passes it on to an identifier: the person's keys, so that it is only done where it is theirs.
+    """
+
+    people: list[str] = []
+
+
+PersonalCommand = Consent | Split | Erase
 """Every kind of command. Another kind joins this union and the table of `rtcdp.rights`."""
 
 

@@ -13,11 +13,12 @@ import msgspec
 from rtcdp import consents, parting
 from rtcdp.linking import one_more
 from rtcdp.profile import Answer, Profile
-from rtcdp.records import Command, Consent, Split, encode
+from rtcdp.records import Command, Consent, Erase, Split, encode
 
 if TYPE_CHECKING:
     from rtcdp.actors import Append
     from rtcdp.engine import Engine
+    from rtcdp.erasing import Erasing
     from rtcdp.outbox import Outbox
 
 
@@ -27,14 +28,15 @@ class Rights:
     append: queues a record for a profile key: (key, record of `profile-events`).
     """
 
-    def __init__(self, engine: Engine, outbox: Outbox, append: Append) -> None:
+    def __init__(self, engine: Engine, outbox: Outbox, append: Append, erasing: Erasing) -> None:
         self._engine = engine
         self._outbox = outbox
         self._append = append
+        self._erasing = erasing
 
     def obey(self, profile: Profile, command: Command) -> None:
         """Do what a command asks for, at its time."""
-        if profile.alias:
+        if profile.alias and not (isinstance(command, Erase) and command.people):
             passed_on = msgspec.structs.replace(command, source="", offset=-1, hops=one_more(command.hops))
             self._append(profile.alias, encode(passed_on))
             return
@@ -58,5 +60,13 @@ class Rights:
         """An identifier that is not theirs leaves the person."""
         parting.split(profile, command, self._engine, self._outbox, self._append)
 
+    def erase(self, profile: Profile, command: Erase) -> None:
+        """Everything goes."""
+        self._erasing.obey(profile, command, self._outbox, self._append)
 
-_KINDS: dict[type[Command], Callable[[Rights, Profile, Any], None]] = {Consent: Rights.consent, Split: Rights.split}
+
+_KINDS: dict[type[Command], Callable[[Rights, Profile, Any], None]] = {
+    Consent: Rights.consent,
+    Split: Rights.split,
+    Erase: Rights.erase,
+}

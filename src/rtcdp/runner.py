@@ -17,6 +17,7 @@ from rtcdp import profile as profiles
 from rtcdp.aggregates import NEVER
 from rtcdp.batch import Batch, Fold, LogRecord
 from rtcdp.engine import Engine
+from rtcdp.erasing import MARK, Marking, marking
 from rtcdp.errors import RtcdpError
 from rtcdp.outputs import Origin
 from rtcdp.position import Position, SwitchPoint
@@ -27,6 +28,8 @@ from rtcdp.timers import Timers
 
 TICK_WAKES = 1000
 CACHE = 100_000
+RESERVED = b"~"
+"""How the keys of what is no profile begin: marks of erasures."""
 
 
 class DeadLetters(Protocol):
@@ -45,6 +48,7 @@ class PartitionRunner:
     registry:  version -> compiled definitions: every version that the position or the log names.
     topic:     name of the log's topic, for dead letters.
     letter:    makes dead letters.
+    name:      the keyed hash of a profile key, for the marks of erasures.
     """
 
     def __init__(
@@ -56,6 +60,7 @@ class PartitionRunner:
         *,
         topic: str = "profile-events",
         letter: DeadLetters | None = None,
+        name: Marking | None = None,
     ) -> None:
         self.partition = partition
         self.state = state
@@ -63,6 +68,8 @@ class PartitionRunner:
         self._registry = registry
         self.topic = topic
         self.letter = letter or _plain_letter
+        self.name = name or marking(b"rtcdp")
+        self.marked = False
         self._engines: dict[str, Engine] = {}
         self.cache: dict[bytes, Profile] = {}
         self.timers = Timers(self.stored_wake)
@@ -77,19 +84,28 @@ class PartitionRunner:
         due: list[tuple[int, bytes]] = []
         for key, value in entries:
             state[key] = value
+            self.marked = self.marked or key.startswith(MARK)
             wake = wake_at(value)
             if wake < NEVER:
                 due.append((wake, key))
         self.timers.fill(due)
 
     def rebuild_timers(self) -> None:
-        """Index the wake times of the state as it stands."""
-        self.timers.fill((profiles.wake_at(value), key) for key, value in self.state.items())
+        """Index the wake times of the state as it stands, and see whether there are marks of erasures."""
+
+        def entries() -> Iterator[tuple[int, bytes]]:
+            for key, value in self.state.items():
+                if key[:1] == RESERVED:
+                    self.marked = True
+                else:
+                    yield profiles.wake_at(value), key
+
+        self.timers.fill(entries())
 
     def behind(self, number: int, after: bytes) -> Iterator[bytes]:
         """Keys above `after`, in order, of the profiles that had not passed the switch `number` when it was first asked for."""
         if self._behind is None or self._behind[0] != number:
-            keys = sorted(key for key, value in self.state.items() if profiles.switch(value) != number)
+            keys = sorted(key for key, value in self.state.items() if profiles.switch(value) != number and key[:1] != RESERVED)
             self._behind = (number, keys)
         keys = self._behind[1]
         return islice(keys, bisect_right(keys, after), None)
@@ -151,6 +167,7 @@ class PartitionRunner:
             state[key] = value
             if before is None or before[9:17] != value[9:17]:
                 timers.add(wake_at(value), key)
+        self.marked = self.marked or fold.counts["marks"] > 0
         self.position = fold.next_position
         if fold.counts["ticks"]:
             self._tick_asked = False

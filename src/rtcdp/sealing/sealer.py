@@ -13,11 +13,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 from threading import Lock
 
+import msgspec
 from aiokafka.partitioner import murmur2
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from rtcdp.errors import ClusterError, SettingError
+from rtcdp.records import Erase, encode
 from rtcdp.sealing.master import KEY_BYTES, NONCE_BYTES, Master
 from rtcdp.sealing.stores import ID_BYTES, Keyring, KeysAway, KeyStore
 
@@ -25,6 +27,8 @@ SEALED = b"\xe5\x01"
 HALF = b"\xe5\x02"
 """No JSON begins with these bytes, and no profile: the formats of those count from 1."""
 NAME_BYTES = 16
+ERASE = b'{"kind":"erase",'
+"""How a record of an erasure begins."""
 RESERVED = b"~"
 """Keys that begin so belong to a partition and are not sealed: ticks, switches, positions, marks of erasures."""
 ERASED = b"~erased/"
@@ -161,6 +165,14 @@ class Sealer:
         nonce = os.urandom(NONCE_BYTES)
         inner = len(key).to_bytes(2, "big") + key + value
         return name, b"".join((SEALED, key_id, nonce, cipher.encrypt(nonce, inner, name)))
+
+    def seal_record(self, key: bytes, value: bytes) -> tuple[bytes, bytes]:
+        """As `seal`, for a record of the log: of an erasure stays readable when it was, and what was asked for."""
+        if value.startswith(ERASE):
+            found = msgspec.json.decode(value, type=Erase)
+            kept = {name: getattr(found, name) for name in ("id", "at", "received", "source", "offset", "simulated")}
+            return self.seal_half(key, value, encode(Erase(**kept)))
+        return self.seal(key, value)
 
     def seal_half(self, key: bytes, value: bytes, clear: bytes) -> tuple[bytes, bytes]:
         """As `seal`, with a value that stays readable when the data key is gone."""
@@ -316,6 +328,6 @@ def sealed(entries: Sequence[tuple[bytes, bytes | None]], sealer: Sealer | None)
         return list(entries)
     try:
         sealer.prepare(key for key, _ in entries)
-        return [(key, value) if key.startswith(RESERVED) else sealer.seal(key, value or b"") for key, value in entries]
+        return [(key, value) if key.startswith(RESERVED) else sealer.seal_record(key, value or b"") for key, value in entries]
     except KeysAway as error:
         raise ClusterError(str(error)) from None

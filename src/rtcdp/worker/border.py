@@ -66,7 +66,7 @@ class Border:
         """Records for other profiles, with their partitions. Raises Stopping."""
         sealer = self.sealer
         await self.prepare({key for _, key, _ in entries}, stopping)
-        return [(sealer.name(key).partition, *sealer.seal(key, value)) for _, key, value in entries]
+        return [(sealer.name(key).partition, *sealer.seal_record(key, value)) for _, key, value in entries]
 
     async def sealed_state(
         self, state: Iterable[tuple[bytes, bytes | None]], stopping: Callable[[], bool]

@@ -411,7 +411,7 @@ class Ingest:
         if partition is None and key is not None and value is not None and self._border is not None:
             sealer = self._border.sealer
             partition = sealer.name(key).partition
-            key, value = sealer.seal(key, value)
+            key, value = sealer.seal_record(key, value)
         self._producer.produce(topic, key, value, source=source, offset=offset, partition=partition)
 
     def _command(self, commands: CommandQueue, tp: TP, lane: Lane, messages: Sequence[Message], dead: Counter[str]) -> None:
