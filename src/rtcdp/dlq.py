@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -210,8 +210,10 @@ def _letters(settings: Settings) -> Iterator[tuple[Place, DeadLetter]]:
             yield Place(message.timestamp()[1], message.partition() or 0, message.offset() or 0), letter
 
 
-def messages(settings: Settings, topic: str) -> Iterator[Message]:
+def messages(settings: Settings, topic: str, only: Container[int] | None = None) -> Iterator[Message]:
     """Every committed record of a topic up to its end at this moment, partition by partition as they come. Blocks.
+
+    only: of these partitions; None: of all.
 
     Raises ClusterError where the topic cannot be read.
     """
@@ -225,7 +227,7 @@ def messages(settings: Settings, topic: str) -> Iterator[Message]:
     }
     consumer = Consumer(options)
     try:
-        unread = set(_partitions(consumer, topic))
+        unread = {number for number in _partitions(consumer, topic) if only is None or number in only}
         # A number starts twenty times faster than "beginning"; where 0 is gone, the reset goes to what is left.
         consumer.assign([TopicPartition(topic, partition, 0) for partition in unread])
         while unread:

@@ -75,7 +75,7 @@ class Erasing:
                 append(other, encode(told))
             for key in people:
                 outbox.cancel(profile, key, "", "", "erased")
-            outbox.erased(profile)
+            outbox.erased(profile, people)
         self._wipe(profile, at, command.id)
 
     def remember(self, key: bytes, command: Erase) -> None:

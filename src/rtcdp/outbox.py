@@ -165,9 +165,9 @@ class Outbox:
             )
         )
 
-    def erased(self, profile: Profile) -> None:
-        """Put out that everything of the profile is gone."""
-        self._reason(profile, "erased", "erased", "")
+    def erased(self, profile: Profile, people: list[str]) -> None:
+        """Put out that everything of the profile is gone. people: its profile key and those of its identifiers."""
+        self._reason(profile, "erased", "erased", "", new=people)
 
     def condition_false(self, trigger: CompiledTrigger) -> None:
         """Count a trigger whose `if` did not hold when it fired: a counter, no record."""

@@ -22,7 +22,8 @@ class Change(msgspec.Struct, omit_defaults=True, gc=False):
     at:         the instant it happened: the due instant for what time did.
     cause:      `event`, `time`, `definitions` or `command`; `merge`: two profiles became one.
     message_id: the event's message id where the cause is an event; of a merge: of the event that said so; the id of a command.
-    old, new:   value before and after, for tags, stages and answers (null: none was given).
+    old, new:   value before and after, for tags, stages and answers (null: none was given); `new` of an erasure: the profile
+                keys of the person.
     reason:     why a trigger was not sent, for decisions: again, cancelled, cap, consent, cooldown, expired, holdout, max_age,
                 priority, quiet, running, superseded, too_many, withdrawn. Of `identity`: alias (this profile belongs to
                 the other and ends here), merged (the other is part of this one), detached (belongs to nobody from here

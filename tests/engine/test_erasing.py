@@ -47,7 +47,9 @@ def kinds(log: Cluster, key: str) -> list[str]:
 def a_person(log: Cluster) -> None:
     log.send([anonymous("a")], "Page Seen", 1_000)
     log.send([device("d")], "Page Seen", 1_100)
-    log.send([user("ann"), email("ann"), anonymous("a"), device("d")], "identify", 2_000, type="identify", traits={"name": "Ann"})
+    log.send(
+        [user("ann"), email("ann"), anonymous("a"), device("d")], "identify", 2_000, type="identify", traits={"name": "Ann"}
+    )
     log.send([user("ann")], "Order Completed", 3_000)
     log.send([user("bob")], "Order Completed", 3_000)
     log.settle()

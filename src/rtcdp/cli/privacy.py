@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rtcdp.cli.options import ConfigOption, examples, settings_of
+from rtcdp.cli.options import (
+    WRONG,
+    AppOption,
+    BootstrapOption,
+    ConfigOption,
+    JsonOption,
+    SourcesOption,
+    examples,
+    print_json,
+    settings_of,
+)
+
+if TYPE_CHECKING:
+    from rtcdp.erasure import Receipt
 
 commands = typer.Typer()
 privacy = typer.Typer(no_args_is_help=True, help="A person's rights, and the keys of what is kept.", rich_markup_mode=None)
@@ -42,3 +56,102 @@ def rotate(
 
     rotate_master(settings_of(config), to_file, to_command)
     print("the key store is opened by the new master key now; the old one opens nothing any more")
+
+
+KeyArgument = Annotated[
+    str, typer.Argument(help="NAMESPACE:VALUE of any identifier, or TENANT/NAMESPACE:VALUE.", metavar="KEY", show_default=False)
+]
+
+
+@privacy.command(
+    epilog=examples(
+        "rtcdp privacy export user_id:u000042 -b localhost:9092 -d examples/shop",
+        "rtcdp privacy export email:ann@example.com --json > ann.json",
+    )
+)
+def export(
+    *,
+    key: KeyArgument,
+    bootstrap: BootstrapOption = None,
+    definitions: Annotated[
+        Path | None, typer.Option("--definitions", "-d", help="Names for what the profile holds.", metavar="DIR")
+    ] = None,
+    app_name: AppOption = None,
+    json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Everything that is held about a person. Exit code 1 if that is nothing."""
+    from rtcdp.export import export as make
+    from rtcdp.export import show
+
+    found = make(settings_of(config, bootstrap=bootstrap, definitions=definitions, app=app_name), key)
+    if found is None:
+        print(f"rtcdp: nothing is held about {key}", file=sys.stderr)
+        raise typer.Exit(WRONG)
+    if json:
+        print_json(found)
+    else:
+        show(found)
+
+
+@privacy.command(
+    epilog=examples(
+        "rtcdp privacy erase user_id:u000042 --by dpo --reason 'request 4711' -b localhost:9092",
+        "rtcdp privacy erase email:ann@example.com --wait 0 --json",
+    )
+)
+def erase(  # noqa: PLR0913 # options
+    *,
+    key: KeyArgument,
+    by: Annotated[str, typer.Option(help="Who asks for it.", metavar="WHO")] = "",
+    reason: Annotated[str, typer.Option(help="Why; name nobody here, it is kept.", metavar="TEXT")] = "",
+    request: Annotated[
+        str, typer.Option("--id", help="An id of your own; sent again, it is done once more.", metavar="ID")
+    ] = "",
+    wait: Annotated[float, typer.Option(help="How long to wait for the receipt (s).", metavar="SECONDS")] = 120.0,
+    bootstrap: BootstrapOption = None,
+    app_name: AppOption = None,
+    sources: SourcesOption = None,
+    json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Erase a person and every identifier that was ever linked, and print the receipt. Exit code 1 where it is not complete."""
+    from rtcdp import erasure
+
+    settings = settings_of(config, bootstrap=bootstrap, app=app_name, sources=sources)
+    identity, partitions = erasure.erase(settings, key, by=by, reason=reason, request=request)
+    if wait <= 0:
+        print_json({"request": identity}) if json else print(f"asked for: `rtcdp privacy receipt {identity}`")
+        return
+    _tell(erasure.wait(settings, identity, partitions, wait), identity, json=json)
+
+
+@privacy.command(epilog=examples("rtcdp privacy receipt 0b6f6c1e-6a52-4f6e-9a0c-3a52f1f0a6ce -b localhost:9092 --json"))
+def receipt(
+    *,
+    request: Annotated[str, typer.Argument(help="The id of the request.", metavar="ID", show_default=False)],
+    bootstrap: BootstrapOption = None,
+    app_name: AppOption = None,
+    sources: SourcesOption = None,
+    json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Show what is left of an erased person, and for how long. Exit code 1 where the erasure is not complete."""
+    from rtcdp import erasure
+
+    settings = settings_of(config, bootstrap=bootstrap, app=app_name, sources=sources)
+    _tell(erasure.receipt(settings, request), request, json=json)
+
+
+def _tell(found: Receipt | None, request: str, *, json: bool) -> None:
+    from rtcdp import erasure
+
+    if found is None:
+        print(f"rtcdp: there is no mark of {request} (yet): do workers run?", file=sys.stderr)
+        raise typer.Exit(WRONG)
+    if json:
+        print_json(found)
+    else:
+        erasure.show(found)
+    if not found.complete:
+        raise typer.Exit(WRONG)

@@ -98,7 +98,8 @@ def whole(record: TriggerEvent | Change, names: Any) -> dict[str, Any]:
         data = {"id": record.id, "seq": record.seq, **msgspec.to_builtins(record.data)}
     else:
         data = msgspec.to_builtins(record)
-    return {"type": f"{names['kind']}.{names['name']}", "timestamp": names["at"], "data": data}
+    of = "rtcdp" if names["kind"] == "erased" else names["kind"]
+    return {"type": f"{of}.{names['name']}", "timestamp": names["at"], "data": data}
 
 
 def _expiry(subscription: Subscription, at: str, made: int) -> int:

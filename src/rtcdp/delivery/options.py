@@ -39,6 +39,7 @@ SELECTIONS: dict[str, tuple[str, ...]] = {
     "tags": ("tag",),
     "stages": ("stage",),
     "decisions": ("not_sent",),
+    "erasures": ("erased",),
 }
 """What a subscription can select, and the kinds of records that are meant."""
 
@@ -49,6 +50,7 @@ SUBSCRIPTION: dict[str, Option] = {
     "tags": Option("texts", 'tags that are set or cleared, by name; "*" for all'),
     "stages": Option("texts", 'changes to a stage, by name; "*" for all'),
     "decisions": Option("texts", 'triggers that were not sent, by name; "*" for all'),
+    "erasures": Option("texts", 'people who were erased, to be erased elsewhere too: "*"'),
     "where": Option("condition", "which of these records are sent on"),
     "body": Option(
         "special", "what is sent: JSON whose texts may hold {expressions}; the whole record without it", schema="body"

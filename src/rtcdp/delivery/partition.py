@@ -36,6 +36,8 @@ logger = logging.getLogger(__name__)
 
 MOST_RESULTS = 5_000
 LONGEST_ERROR = 500
+ERASED = "erased"
+"""Why everything is withdrawn from a person who was erased."""
 
 
 @dataclass
@@ -297,6 +299,9 @@ class Partition:
         for identity in list(self._by_profile.get(cancel.data.profile, ())):
             pending = self.pending[identity]
             delivery = pending.delivery
+            if cancel.data.reason == ERASED:
+                self._forget(pending, cancel, work)
+                continue
             if delivery.kind != "trigger" or delivery.seq >= cancel.seq or cancel.data.trigger not in ("", delivery.name):
                 continue
             if cancel.data.channel not in ("", delivery.channel):
@@ -306,6 +311,18 @@ class Partition:
                 work.state[delivery.id.encode()] = deliveries.encode(delivery)
             else:
                 self._finish(pending, Outcome.CANCELLED, work)
+
+    def _forget(self, pending: Pending, cancel: Cancel, work: Work) -> None:
+        """Its person was erased: what waits goes, and no event tells of it, which would begin a new profile."""
+        delivery = pending.delivery
+        if delivery.kind != "trigger" and delivery.seq >= cancel.seq:
+            return  # of the erasure itself, or of what came later
+        delivery.outcomes = False
+        if pending.active:
+            delivery.cancelled = True
+            work.state[delivery.id.encode()] = deliveries.encode(delivery)
+        else:
+            self._finish(pending, Outcome.CANCELLED, work)
 
     # ---- what became of it ----
 

@@ -21,6 +21,10 @@ from rtcdp.sinks.redis import Flow, View
 logger = logging.getLogger(__name__)
 
 RESERVED = b"~"
+ERASED = "erased"
+"""What is told of a flow whose profile was erased: everything kept of it goes."""
+WITHDRAWN = "withdrawn"
+"""The same of what was kept of its triggers alone."""
 MOST_HELD = 50_000
 """Records that may wait for their position: far more than a transaction has."""
 _json = msgspec.json.Encoder().encode
@@ -109,6 +113,8 @@ def change_flow(value: bytes | None) -> Flow | None:
     change: Change | None = _read(_change, value)
     if change is None or (at := timestamps.parse(change.at)) is None:
         return None
+    if change.kind == "erased":
+        return change.profile, change.seq, at, ERASED, _json(change.new or []).decode(), ()
     detail = change.new if change.kind == "stage" else change.reason
     name = "" if change.kind == "identity" else change.name  # there it is a profile key: as many as people
     what = f"{change.kind}|{name}" + (f"|{detail}" if detail else "")
@@ -132,6 +138,8 @@ def _cancel_flow(value: bytes | None) -> Flow | None:
     cancel: Cancel | None = _read(_cancel, value)
     if cancel is None or (at := timestamps.parse(cancel.time)) is None:
         return None
+    if cancel.data.reason == ERASED:
+        return cancel.subject, cancel.seq, at, WITHDRAWN, "", ()
     return cancel.subject, cancel.seq, at, f"cancelled|{cancel.data.trigger}", _text(value), (cancel.data.trigger, 0)
 
 

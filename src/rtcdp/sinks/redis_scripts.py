@@ -26,6 +26,22 @@ redis.call('HSET', prefix .. 'positions', field, ARGV[7])
 redis.call('PEXPIRE', prefix .. 'owner', ARGV[4])
 """
 
+_FORGET = """
+local function forget(prefix, tenant, key)
+  local meta = redis.call('GET', prefix .. 'meta:' .. key)
+  local sets = meta and string.sub(meta, string.find(meta, ':', 1, true) + 1) or ''
+  if sets ~= '' then
+    local was = cjson.decode(sets)
+    for name, _ in pairs(was[1]) do redis.call('ZREM', prefix .. 'segment:' .. tenant .. ':' .. name, key) end
+    for _, id in ipairs(was[2]) do redis.call('ZREM', prefix .. 'id:' .. tenant .. '/' .. id, key) end
+    if was[3] ~= '' then redis.call('SREM', prefix .. 'stage:' .. tenant .. ':' .. was[3], key) end
+    if was[4] then redis.call('ZREM', prefix .. 'id:' .. key, was[4]) end
+  end
+  for _, kind in ipairs({'profile:', 'meta:', 'recent:', 'offers:'}) do redis.call('DEL', prefix .. kind .. key) end
+end
+"""
+"""Everything of a profile goes, without its entry of the changelog, which nobody may be able to read any more."""
+
 VIEWS = (
     _CHECK
     + """
@@ -89,20 +105,34 @@ end
 
 FLOWS = (
     _CHECK
+    + _FORGET
     + """
 -- Options: [how many are kept per profile, for how long (s), the clock (ms), [[resolution (ms), kept (s)], ...]].
 -- Entries: profile key, seq, at (ms), 'kind|name|detail', record, [name, expires (ms)] of what is offered or {};
--- what has expired is offered no longer, nor are the steps of a journey of that name.
+-- what has expired is offered no longer, nor are the steps of a journey of that name. What is 'erased' goes, with all of its
+-- identifiers (the record: their keys), unless a view is of a later life; of what is 'withdrawn' nothing is shown any more.
 local kept, keep_s, now, resolutions = unpack(cmsgpack.unpack(ARGV[9]))
 local counted = {}
 for _, entry in ipairs(cmsgpack.unpack(ARGV[8])) do
   local key, seq, at, what, record, offer = entry[1], entry[2], entry[3], entry[4], entry[5], entry[6]
   local tenant = string.match(key, '^[^/]*')
   local recent = prefix .. 'recent:' .. key
-  redis.call('ZADD', recent, string.format('%.0f', seq), record)
-  redis.call('ZREMRANGEBYRANK', recent, 0, -kept - 1)
-  redis.call('EXPIRE', recent, keep_s)
-  for _, resolution in ipairs(resolutions) do
+  if what == 'erased' then
+    local view = redis.call('GET', prefix .. 'profile:' .. key)
+    if not view or cjson.decode(view).seq <= seq then forget(prefix, tenant, key) end
+    for _, other in ipairs(cjson.decode(record)) do
+      if redis.call('EXISTS', prefix .. 'profile:' .. other) == 0 then forget(prefix, tenant, other) end
+    end
+    what = 'erased|erased'
+  elseif what == 'withdrawn' then
+    redis.call('DEL', recent, prefix .. 'offers:' .. key)
+    what = nil
+  else
+    redis.call('ZADD', recent, string.format('%.0f', seq), record)
+    redis.call('ZREMRANGEBYRANK', recent, 0, -kept - 1)
+    redis.call('EXPIRE', recent, keep_s)
+  end
+  for _, resolution in ipairs(what and resolutions or {}) do
     local name = prefix .. 'flow:' .. tenant .. ':' .. string.format('%.0f:%.0f', resolution[1], math.floor(at / resolution[1]))
     local counts = counted[name]
     if counts == nil then counts = {resolution[2], {}} counted[name] = counts end

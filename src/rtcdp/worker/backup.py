@@ -34,7 +34,7 @@ from rtcdp.transport.transactions import TransactionalProducer
 from rtcdp.worker.changelog import Changelog, check_profiles
 from rtcdp.worker.offline import CHUNK, CURRENT_KEYS, Offline
 from rtcdp.worker.progress import ProgressTable
-from rtcdp.worker.versions import CURRENT, Layout, check_keys, record_layout
+from rtcdp.worker.versions import CURRENT, Layout, check_keys, layout_of, record_layout
 
 FORMAT = 1
 SEND_S = 60.0
@@ -45,12 +45,14 @@ class Header(msgspec.Struct, array_like=True, tag="backup"):
     """The first entry. partitions: of `profile-events`, since a key's partition follows from their number.
 
     keys: id of the key store that profiles and the log's rest are sealed with here too; empty: they are not.
+    secret: of the deployment's marks of erasures (`Layout`).
     """
 
     format: int
     app: str
     partitions: int
     keys: str = ""
+    secret: str = ""
 
 
 class Definition(msgspec.Struct, array_like=True, tag="definition"):
@@ -191,7 +193,9 @@ def backup(settings: Settings, path: Path) -> Summary:
 
 def _entries(offline: Offline) -> Iterator[Entry]:
     settings = offline.settings
-    yield Header(FORMAT, settings.app, offline.partitions, "" if offline.sealer is None else offline.sealer.id)
+    layout = layout_of(offline.topic, settings.app)
+    secret = "" if layout is None else layout.secret or layout.topic_id.encode().hex()
+    yield Header(FORMAT, settings.app, offline.partitions, "" if offline.sealer is None else offline.sealer.id, secret)
     for key, value in offline.topic.entries.items():
         if not key.startswith(CURRENT_KEYS) or key == CURRENT:
             yield Definition(key, value)
@@ -328,12 +332,14 @@ def _put_back(
 ) -> Summary:
     """Write all of it. sealer: seals what is not sealed in the file, where that is wanted."""
     settings, summary = offline.settings, Summary()
-    keys = "" if offline.sealer is None else offline.sealer.id
+    keys, secret = "" if offline.sealer is None else offline.sealer.id, ""
     definitions: dict[str, bytes] = {}
     while chunk := list(islice(entries, CHUNK)):
         for entry in chunk:
             summary.count(entry)
-            if isinstance(entry, Definition):
+            if isinstance(entry, Header):
+                secret = entry.secret
+            elif isinstance(entry, Definition):
                 definitions[entry.key] = entry.value
             elif isinstance(entry, Stored):
                 stored = sealed(((entry.key, entry.value),), sealer)
@@ -351,7 +357,9 @@ def _put_back(
     if CURRENT in definitions:  # last: from then on the versions are there
         definitions[CURRENT] = definitions.pop(CURRENT)
     offline.topic.write(definitions)
-    record_layout(offline.topic, settings.app, Layout(offline.log_id, offline.partitions, restored=True, keys=keys))
+    record_layout(
+        offline.topic, settings.app, Layout(offline.log_id, offline.partitions, restored=True, keys=keys, secret=secret)
+    )
     for number, part in enumerate(parts):
         if part.position.switches:
             part.position.topic_id, part.position.offset = offline.log_id, -1

@@ -45,7 +45,17 @@ from rtcdp.worker.progress import ProgressTable
 from rtcdp.worker.runners import new_runner
 from rtcdp.worker.standby import Standby
 from rtcdp.worker.stores import RocksStore, Store
-from rtcdp.worker.versions import CURRENT, DefinitionsTopic, Told, Versions, check_layout, named, propose, sealer_for
+from rtcdp.worker.versions import (
+    CURRENT,
+    DefinitionsTopic,
+    Told,
+    Versions,
+    check_layout,
+    marking_of,
+    named,
+    propose,
+    sealer_for,
+)
 from rtcdp.worker.watermark import Ends, Watermark, expected_sources
 
 logger = logging.getLogger(__name__)
@@ -74,6 +84,7 @@ class Assembly:
         self.metrics = Metrics()
         self.health = Health(settings.stall_s)
         self._border = None if sealer is None else Border(sealer, self.health, (SWITCH_KEY, NOTHING))
+        self._name = marking_of(topic, settings.app, sealer)
         self._topic = topic
         self._versions = versions
         self._fatal = fatal
@@ -151,7 +162,7 @@ class Assembly:
     def _new_runner(self, number: int, state: MutableMapping[bytes, bytes], position: Position) -> Runner:
         if not position.switches:  # nobody has owned the partition before: it begins under what is current
             position.switches = [SwitchPoint(0, self._versions.current, 0)]
-        return new_runner(self.settings, self.cluster, self._versions, number, state, position)
+        return new_runner(self.settings, self.cluster, self._versions, number, state, position, self._name)
 
     def _new_ingest(self, app: App) -> Ingest:
         definitions = self._versions.definitions(self._versions.current)

@@ -11,12 +11,13 @@ from confluent_kafka.admin import AdminClient
 
 from rtcdp.cluster import REQUEST_S, Cluster, cause
 from rtcdp.config import Settings
+from rtcdp.erasing import Marking
 from rtcdp.errors import ClusterError
 from rtcdp.preflight import preflight
 from rtcdp.sealing.sealer import opened
 from rtcdp.transport.bounds import partition_bounds
 from rtcdp.transport.settings import restore_conf
-from rtcdp.worker.versions import DefinitionsTopic, Versions, check_layout, first_version, sealer_for
+from rtcdp.worker.versions import DefinitionsTopic, Versions, check_layout, first_version, marking_of, sealer_for
 
 CHUNK = 5_000
 COMING = (
@@ -63,6 +64,10 @@ class Offline:
     def partitions(self) -> int:
         """How many partitions `profile-events` has."""
         return self.cluster.partitions[self.settings.profile_events]
+
+    def name(self) -> Marking:
+        """The keyed hash for the marks of erasures."""
+        return marking_of(self.topic, self.settings.app, self.sealer)
 
     def versions(self) -> Versions:
         """Every version of the definitions. Raises SettingError where none is current."""

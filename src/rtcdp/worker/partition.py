@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
@@ -52,6 +52,8 @@ NOTHING = encode(Switch(number=0, version="", time=0))
 
 Entry = tuple[bytes, bytes]
 Record = tuple[int, bytes | None, bytes | None]
+Renewal = tuple[list[bytes], Callable[[], None]]
+"""Profile keys to be written again, and what is called when they are."""
 
 
 class Folded(Protocol):
@@ -65,6 +67,7 @@ class Folded(Protocol):
     position: bytes
     counts: Counter[str]
     appended: list[int]
+    erased: list[bytes]
 
 
 class Runner(Protocol):
@@ -112,6 +115,7 @@ class Work:
     version:       the version of the definitions that is `current`; None where it is not known: no switch is proposed.
     shadow:        the version that is evaluated beside it; empty: none.
     border:        seals and opens, where personal data is encrypted.
+    erased:        told which profile keys of a partition were erased, once that is committed.
     changelog_end: asks where a changelog partition ends, blocking; None where stores need not know.
     done:          told the offset up to which a partition is done, and the epoch of that.
     """
@@ -127,6 +131,7 @@ class Work:
     size: int = 8 << 20
     limits: Mapping[str, int] = field(default_factory=dict)
     changelog_end: Callable[[int], int] | None = None
+    erased: Callable[[int, list[bytes]], None] | None = None
     border: Border | None = None
 
 
@@ -165,11 +170,16 @@ class ProfilePartition:
         self._tick_out = False
         self._switch_out: tuple[int, str, str] | None = None
         self._switch_made: tuple[int, str, str] | None = None
+        self._renewals: deque[Renewal] = deque()
 
     def deliver(self, batch: Batch) -> None:
         """A turn: there are records."""
         self._batch = batch
         self._wake()
+
+    def renew(self, keys: Iterable[bytes], done: Callable[[], None]) -> None:
+        """Write these profiles to the changelog again with the next transaction, soon; then tell `done`. Thread-safe."""
+        self._renewals.append((list(keys), done))
 
     def poke(self) -> None:
         """Look whether a tick or a switch is to be appended, also without records."""
@@ -180,6 +190,28 @@ class ProfilePartition:
         """Finish what is in flight, then let `run` return."""
         self._stopping = True
         self._wake()
+
+    async def _outgoing(
+        self, fold: Folded, renewals: Sequence[Renewal]
+    ) -> tuple[Sequence[tuple[int | None, bytes, bytes]], Iterable[tuple[bytes, bytes | None]]]:
+        """Records for other profiles and entries of the changelog, as they are to lie in Kafka. Raises Stopping."""
+        border = self._work.border
+        if border is None:
+            return fold.appends, fold.state.items()
+        state = dict(fold.state)
+        for key in [key for keys, _ in renewals for key in keys if key not in state]:
+            if (value := self.store.entries.get(key)) is not None:
+                state[key] = value
+        appends = await border.sealed_log(fold.appends, self._is_stopping)
+        return appends, await border.sealed_state(state.items(), self._is_stopping)
+
+    def _erased(self, fold: Folded, renewals: Sequence[Renewal]) -> None:
+        """After a commit: say who was erased, and what was written again."""
+        for _, done in renewals:
+            self._renewals.popleft()
+            done()
+        if fold.erased and self._work.erased is not None:
+            self._work.erased(self.number, fold.erased)
 
     def _is_stopping(self) -> bool:
         return self._stopping
@@ -201,7 +233,7 @@ class ProfilePartition:
         # 1. Take what has been fetched; nothing fetched is a batch too when a tick or switch is to be appended.
         records = _records(batch.take(work.records, work.size)) if batch is not None else []
         proposals = self._proposals()
-        if not records and not proposals:
+        if not records and not proposals and not self._renewals:
             return
         if work.border is not None:
             try:
@@ -235,15 +267,12 @@ class ProfilePartition:
                 fold.counts[f"{DEAD}{PROFILE_TOO_LARGE}"] += 1
             self._fit(fold, records)
             folded, folded_at = perf_counter(), now_ms()
-            appends: Sequence[tuple[int | None, bytes, bytes]] = fold.appends
-            state: Iterable[tuple[bytes, bytes | None]] = fold.state.items()
-            if work.border is not None:
-                try:
-                    appends = await work.border.sealed_log(appends, self._is_stopping)
-                    state = await work.border.sealed_state(state, self._is_stopping)
-                except Stopping:
-                    runner.discard(fold)
-                    return False
+            renewals = list(self._renewals)
+            try:
+                appends, state = await self._outgoing(fold, renewals)
+            except Stopping:
+                runner.discard(fold)
+                return False
             # 3. Begin; produce outputs, dead letters, records for the log, state and position; commit.
             try:
                 producer.begin()
@@ -268,6 +297,7 @@ class ProfilePartition:
             self.store.adopted(self._mark)
             self._mark = None
             self._adopted(records, proposals, batch)
+            self._erased(fold, renewals)
             self._observe(fold, len(records), folded - started, perf_counter() - folded, folded_at)
             return True
 

@@ -16,7 +16,7 @@ from typing import Any, cast
 from confluent_kafka import Consumer
 from faust.types import TP, EventT
 
-from rtcdp.errors import ClusterError
+from rtcdp.errors import ClusterError, RtcdpError
 from rtcdp.metrics import Metrics
 from rtcdp.position import POSITION_KEY, Position, SwitchPoint
 from rtcdp.transport.app import App
@@ -27,6 +27,7 @@ from rtcdp.transport.settings import restore_conf
 from rtcdp.transport.transactions import TransactionalProducer
 from rtcdp.worker.border import Border, Stopping
 from rtcdp.worker.changelog import REBUILD, Changelog
+from rtcdp.worker.key_erasure import LOOK_S, KeyErasure
 from rtcdp.worker.partition import NewRunner, ProfilePartition, Topics, Work
 from rtcdp.worker.standby import Standby
 from rtcdp.worker.stores import MemoryStore, Store
@@ -101,7 +102,12 @@ class ProfileAgent:
             limits=limits or {},
             changelog_end=None if new_store is None else self._changelog_end,
             border=border,
+            erased=self._erased,
         )
+        self._key_erasure = None
+        if border is not None:
+            self._key_erasure = KeyErasure(border, app.kafka, topics.profile_events, app.conf.id, watermark)
+        self._erasing: asyncio.Task[None] | None = None
 
     @property
     def partitions(self) -> Mapping[int, ProfilePartition]:
@@ -138,6 +144,8 @@ class ProfileAgent:
             self._tasks[number] = asyncio.create_task(self._run(partition), name=f"partition-{number}")
         if self._looking is None:
             self._looking = asyncio.create_task(self._look(), name="ticks")
+            if self._key_erasure is not None:
+                self._erasing = asyncio.create_task(self._erase(self._key_erasure), name="erasures")
         return {number: partition.offset + 1 for number, partition in self._partitions.items()}
 
     async def let_go(self, leaving: bool) -> None:  # noqa: FBT001 # as `Owner` has it
@@ -151,6 +159,9 @@ class ProfileAgent:
             if self._looking is not None:
                 self._looking.cancel()
                 self._looking = None
+            if self._erasing is not None:
+                self._erasing.cancel()
+                self._erasing = None
             await asyncio.gather(*(self._drop(number) for number in list(self._partitions)))
             self._executor.shutdown(wait=False)
 
@@ -192,6 +203,8 @@ class ProfileAgent:
             position = self._checked(number, state, witness)
             runner = self._new_runner(number, state, position)
             runner.rebuild_timers()
+            if self._key_erasure is not None:
+                self._key_erasure.found(number, state)
         except BaseException as error:
             producer.close()
             if store is not None:
@@ -232,6 +245,8 @@ class ProfileAgent:
         """Forget a partition: its state, its producer, its gauges."""
         partition = self._partitions.pop(number)
         self._held().pop(number, None)
+        if self._key_erasure is not None:
+            self._key_erasure.drop(number)
         self._metrics.released(self._topics.profile_events, number)
         await asyncio.to_thread(partition.producer.close)
         partition.store.close()
@@ -259,6 +274,21 @@ class ProfileAgent:
             await asyncio.sleep(LOOK)
             for number in self._tasks:
                 self._partitions[number].poke()
+
+    async def _erase(self, erasure: KeyErasure) -> None:
+        """Destroy the keys of who was erased, when it is time."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            if erasure.idle:
+                continue
+            try:
+                await asyncio.to_thread(erasure.step, list(self._partitions.values()))
+            except RtcdpError as reason:
+                logger.warning("data keys of erased people wait to be destroyed: %s", reason)
+
+    def _erased(self, number: int, keys: list[bytes]) -> None:
+        if self._key_erasure is not None:
+            self._key_erasure.erased(number, keys)
 
     def _done(self, number: int, offset: int, epoch: int) -> None:
         self._app.members.done(TP(self._topics.profile_events, number), offset, epoch)

@@ -153,7 +153,7 @@ def _fold(offline: Offline, number: int, witness: int | None, say: Callable[[str
             version=lambda: None,
             limits=cluster.max_message_bytes,
         )
-        runner = new_runner(settings, cluster, offline.versions(), number, state, position)
+        runner = new_runner(settings, cluster, offline.versions(), number, state, position, offline.name())
         partition = ProfilePartition(number, runner, cast("TransactionalProducer", recorder), work, -1, 0)
         asyncio.run(_run(offline, partition, recorder, done))
     say(f"partition {number}: {len(state)} profiles at offset {runner.position.offset}, {done} records known as done")

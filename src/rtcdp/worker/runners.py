@@ -8,6 +8,7 @@ from typing import cast
 
 from rtcdp.cluster import Cluster
 from rtcdp.config import Settings
+from rtcdp.erasing import Marking
 from rtcdp.errors import Unfit
 from rtcdp.letters import dead_letter, record
 from rtcdp.outputs import Origin
@@ -25,11 +26,17 @@ def new_runner(
     number: int,
     state: MutableMapping[bytes, bytes],
     position: Position,
+    name: Marking,
 ) -> Runner:
-    """A runner over a partition's state. Raises ClusterError where an entry of the state is no profile of this release."""
+    """A runner over a partition's state. name: the keyed hash for the marks of erasures.
+
+    Raises ClusterError where an entry of the state is no profile of this release.
+    """
     check_profiles(settings.changelog, number, state)
     limit = cluster.max_message_bytes[settings.events_dlq]
-    runner = PartitionRunner(number, state, position, registry, topic=settings.profile_events, letter=partial(_letter, limit))
+    runner = PartitionRunner(
+        number, state, position, registry, topic=settings.profile_events, letter=partial(_letter, limit), name=name
+    )
     return cast("Runner", runner)  # its `Fold` says more than a `Folded` has to
 
 

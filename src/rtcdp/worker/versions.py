@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from secrets import token_hex
 from time import monotonic
 from typing import Any, Literal
 
@@ -17,6 +18,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 
 from rtcdp.cluster import Cluster, cause, first_offset
 from rtcdp.config import Settings
+from rtcdp.erasing import Marking, marking
 from rtcdp.errors import ClusterError, DefinitionErrors, SettingError
 from rtcdp.rules.compiler import Compiled, compile_definitions
 from rtcdp.rules.definitions import Definitions
@@ -51,6 +53,7 @@ class Layout(msgspec.Struct):
     version:  of the definitions under which the log begins; empty where an earlier release wrote it.
     restored: the log goes on from a backup: it is not all that the state is made of.
     keys:     id of the key store that personal data is sealed with; empty: it is not.
+    secret:   of the hashes that mark erasures, where there is no key store, in hex; empty: the topic's id.
     """
 
     topic_id: str
@@ -58,6 +61,7 @@ class Layout(msgspec.Struct):
     version: str = ""
     restored: bool = False
     keys: str = ""
+    secret: str = ""
 
 
 class DefinitionsTopic:
@@ -246,7 +250,7 @@ def check_layout(topic: DefinitionsTopic, settings: Settings, cluster: Cluster, 
     speak of other records; and where the key store is another one.
     """
     name = settings.profile_events
-    now = Layout(cluster.topic_ids[name], cluster.partitions[name], version, keys=keys)
+    now = Layout(cluster.topic_ids[name], cluster.partitions[name], version, keys=keys, secret=token_hex(32))
     then = layout_of(topic, settings.app)
     if then is None:
         record_layout(topic, settings.app, now)
@@ -275,6 +279,15 @@ def sealer_for(topic: DefinitionsTopic, settings: Settings, cluster: Cluster, *,
     if layout is not None and bool(layout.keys) != (settings.encryption != "off"):
         check_keys(layout, settings.app, "" if layout.keys else settings.encryption)
     return sealer_of(settings, cluster.partitions[settings.profile_events], create=layout is None)
+
+
+def marking_of(topic: DefinitionsTopic, app: str, sealer: Sealer | None) -> Marking:
+    """The keyed hash for the marks of erasures: that of the key store, else of a secret of the deployment's own."""
+    if sealer is not None:
+        return lambda key: sealer.name(key).name
+    layout = layout_of(topic, app)
+    secret = b"" if layout is None else bytes.fromhex(layout.secret) or layout.topic_id.encode()
+    return marking(secret[:64])
 
 
 def check_keys(layout: Layout, app: str, keys: str) -> None:
