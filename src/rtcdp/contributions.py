@@ -111,7 +111,7 @@ def take_apart(
     switch:  number of the switch to `compiled`.
     cut:     time (ms) before which the log is gone; 0: it is whole.
     """
-    records = _originals(logged)
+    records = [one for one in _originals(logged) if not person.erased or _occurred(one[1]) > person.erased]
     gone = _leaving(person, identifier, records)
     head = min(gone, key=Strength(compiled.definitions.identity).order)
     mine = [record for record in records if record[0] not in gone]
@@ -130,6 +130,10 @@ def take_apart(
 
 
 _Record = tuple[str, _Event | Consent]
+
+
+def _occurred(record: _Event | Consent) -> int:
+    return record.occurred if isinstance(record, _Event) else record.at or record.received
 
 
 def _originals(logged: Iterable[Logged]) -> list[_Record]:

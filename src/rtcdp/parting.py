@@ -68,6 +68,8 @@ def _tell(profile: Profile, command: Split, theirs: Profile, append: Callable[[s
 
 def take(profile: Profile, part: Part, engine: Engine, outbox: Outbox) -> None:
     """The identifier begins with what is its own, and is nobody's alias for good."""
+    if profile.erased and part.received <= profile.erased:
+        return
     outbox.begin("command", part.id, part.by)
     theirs = profiles.decode(profile.key, part.state)
     if profile.alias or profile.fresh:
