@@ -26,6 +26,7 @@ class ToyFold:
     position: bytes = b""
     counts: Counter[str] = field(default_factory=Counter)
     appended: list[int] = field(default_factory=list)
+    erased: list[bytes] = field(default_factory=list)
     offset: int = -1
 
 
