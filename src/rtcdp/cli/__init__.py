@@ -53,7 +53,6 @@ for group in (
     state,
     dead_letters,
     collecting,
-    consent,
     serving,
     delivering,
     auditing,
