@@ -17,7 +17,7 @@ from rtcdp.linking import Strength
 from rtcdp.parting import digest
 from rtcdp.position import Position, SwitchPoint
 from rtcdp.profile import Profile
-from rtcdp.records import Consent, Split, Tick, encode
+from rtcdp.records import Consent, Correct, Split, Tick, encode
 from rtcdp.rules.compiler import Compiled
 from rtcdp.runner import PartitionRunner
 
@@ -57,8 +57,8 @@ class _Event(msgspec.Struct, tag_field="kind", tag="event", kw_only=True):
     context: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
-_decode = msgspec.json.Decoder(_Event | Consent).decode
-_KINDS = frozenset({"event", "consent"})
+_decode = msgspec.json.Decoder(_Event | Consent | Correct).decode
+_KINDS = frozenset({"event", "consent", "correct"})
 
 
 class _Kind(msgspec.Struct):
@@ -111,7 +111,7 @@ def take_apart(
     switch:  number of the switch to `compiled`.
     cut:     time (ms) before which the log is gone; 0: it is whole.
     """
-    records = [one for one in _originals(logged) if not person.erased or _occurred(one[1]) > person.erased]
+    records = _corrected(_since_erased(person, _originals(logged)))
     gone = _leaving(person, identifier, records)
     head = min(gone, key=Strength(compiled.definitions.identity).order)
     mine = [record for record in records if record[0] not in gone]
@@ -119,26 +119,62 @@ def take_apart(
     kept = _refold(person.key, mine, person.now, compiled, switch)
     split = _refold(head, theirs, person.now, compiled, switch)
     split.links = {key: person.links[key] for key in sorted(gone - {head})}
+    approximate = _kept_where_cut(kept, person, compiled, cut)
+    return Parts(identifier, kept, split, tuple(split.links), (_events(mine), _events(theirs)), approximate)
+
+
+@dataclass(frozen=True)
+class Without:
+    """A person without some events.
+
+    state:       as had they never been. missing: those that the log does not hold as the person's.
+    approximate: features that are not exact, since the log no longer holds all that they are made of.
+    """
+
+    state: Profile
+    missing: tuple[str, ...]
+    approximate: tuple[str, ...]
+
+
+def without(
+    person: Profile, message_ids: Collection[str], logged: Iterable[Logged], compiled: Compiled, switch: int, cut: int = 0
+) -> Without:
+    """Fold a person anew without these events. The rest: see `take_apart`."""
+    records = _since_erased(person, _originals(logged))
+    there = {record.id for _, record in records if isinstance(record, _Event)}
+    kept = [(key, record) for key, record in _corrected(records) if not _is_event(record, message_ids)]
+    made = _refold(person.key, kept, person.now, compiled, switch)
+    return Without(made, tuple(sorted(set(message_ids) - there)), _kept_where_cut(made, person, compiled, cut))
+
+
+def _kept_where_cut(made: Profile, person: Profile, compiled: Compiled, cut: int) -> tuple[str, ...]:
+    """Keep as it is what the log can no longer tell; returns the features of which that is so."""
     approximate = _approximate(compiled, person.now, cut) if cut else ()
     for name in approximate:
         slot = compiled.features[name].key
         if slot in person.slots:
-            kept.slots[slot] = person.slots[slot]
+            made.slots[slot] = person.slots[slot]
     if cut:
-        kept.traits, kept.consent = {**person.traits, **kept.traits}, person.consent
-    return Parts(identifier, kept, split, tuple(split.links), (_events(mine), _events(theirs)), approximate)
+        made.traits, made.consent = {**person.traits, **made.traits}, person.consent
+    return approximate
 
 
-_Record = tuple[str, _Event | Consent]
+_Record = tuple[str, _Event | Consent | Correct]
 
 
-def _occurred(record: _Event | Consent) -> int:
+def _since_erased(person: Profile, records: Sequence[_Record]) -> list[_Record]:
+    """Without what occurred before the person was erased."""
+    return [one for one in records if not person.erased or _occurred(one[1]) > person.erased]
+
+
+def _occurred(record: _Event | Consent | Correct) -> int:
     return record.occurred if isinstance(record, _Event) else record.at or record.received
 
 
 def _originals(logged: Iterable[Logged]) -> list[_Record]:
     """Key and record of what came in from outside, each once, by the time it was received."""
     seen: set[tuple[str, int]] = set()
+    latest: dict[int, int] = {}
     found: list[tuple[tuple[int, int, int], _Record]] = []
     for one in logged:
         try:
@@ -151,8 +187,28 @@ def _originals(logged: Iterable[Logged]) -> list[_Record]:
             if (record.source, record.offset) in seen:
                 continue
             seen.add((record.source, record.offset))
-        found.append(((record.received, one.partition, one.offset), (one.key, record)))
+        # a command moves no simulated time: it came where it lies
+        at = latest[one.partition] = record.received or latest.get(one.partition, 0)
+        found.append(((at, one.partition, one.offset), (one.key, record)))
     return [record for _, record in sorted(found, key=lambda entry: entry[0])]
+
+
+def _corrected(records: Sequence[_Record]) -> list[_Record]:
+    """Without the events that were left out by hand; what set traits by hand does that again."""
+    gone = {message_id for _, record in records if isinstance(record, Correct) for message_id in record.without}
+    return [
+        (key, _traits_alone(record) if isinstance(record, Correct) else record)
+        for key, record in records
+        if not _is_event(record, gone)
+    ]
+
+
+def _is_event(record: _Event | Consent | Correct, message_ids: Collection[str]) -> bool:
+    return isinstance(record, _Event) and record.id in message_ids
+
+
+def _traits_alone(command: Correct) -> Correct:
+    return msgspec.structs.replace(command, without=[], state=b"", expected="")
 
 
 def _leaving(person: Profile, identifier: str, records: Sequence[_Record]) -> set[str]:

@@ -113,12 +113,21 @@ class Outbox:
         """Put out what became of an identifier: see `Change.reason`. other: the profile key of the other side."""
         self._reason(profile, "identity", other, reason)
 
+    def corrected(self, profile: Profile, name: str, what: str) -> None:
+        """Put out that a trait or an event was put right, or why not. what: `trait`, `event` or `outdated`."""
+        self._reason(profile, "corrected", name, what)
+
     def arm(self, profile: Profile, other: str, owner: str, arm: str, before: str) -> None:
         """Put out that what `other` brings was decided in another arm of a holdout. owner: the trigger's or group's name."""
         self._reason(profile, "identity", other, "arm", by=owner, arm=arm, old=before)
 
     def _reason(
-        self, profile: Profile, kind: Literal["not_sent", "identity", "erased"], name: str, reason: str, **rest: Any
+        self,
+        profile: Profile,
+        kind: Literal["not_sent", "identity", "corrected", "erased"],
+        name: str,
+        reason: str,
+        **rest: Any,
     ) -> None:
         """Put out a record of `profile-changes` that says why."""
         identity = self._identity(profile, name, kind)

@@ -18,7 +18,8 @@ class Change(msgspec.Struct, omit_defaults=True, gc=False):
                 `erased`: all that was known of the person is gone, and is to go wherever else it is.
     profile:    profile key.
     name:       the segment, tag or trigger; `stage` for a stage, `erased` for an erasure; for `identity` the profile key of
-                the other side; for `consent` the purpose, `@channel` or `purpose@channel`.
+                the other side; for `consent` the purpose, `@channel` or `purpose@channel`; for `corrected` the trait, or
+                the event's message id.
     at:         the instant it happened: the due instant for what time did.
     cause:      `event`, `time`, `definitions` or `command`; `merge`: two profiles became one.
     message_id: the event's message id where the cause is an event; of a merge: of the event that said so; the id of a command.
@@ -43,7 +44,7 @@ class Change(msgspec.Struct, omit_defaults=True, gc=False):
     """
 
     id: str
-    kind: Literal["entered", "exited", "tag", "stage", "not_sent", "identity", "consent", "shadow", "erased"]
+    kind: Literal["entered", "exited", "tag", "stage", "not_sent", "identity", "consent", "corrected", "shadow", "erased"]
     profile: str
     name: str
     at: str

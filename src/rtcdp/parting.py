@@ -44,7 +44,7 @@ def split(profile: Profile, command: Split, engine: Engine, outbox: Outbox, appe
     theirs.parted = dict.fromkeys((profile.key, *profile.links), said)
     waiting = profile.waiting
     theirs.waiting = {key: start for key, start in theirs.waiting.items() if key in waiting}
-    _hold(profile, profiles.decode(profile.key, command.mine))
+    hold(profile, profiles.decode(profile.key, command.mine))
     profile.waiting = {key: start for key, start in profile.waiting.items() if key in waiting}  # what was decided stays so
     _tell(profile, command, theirs, append)
     engine.look_again(profile, outbox, revealed=profile.now)
@@ -76,7 +76,7 @@ def take(profile: Profile, part: Part, engine: Engine, outbox: Outbox) -> None:
         now, seq = max(profile.now, part.received), profile.seq
         profile.begin_anew()
         profile.now, profile.seq, profile.fresh = now, seq, theirs.fresh
-        _hold(profile, theirs)
+        hold(profile, theirs)
         profile.triggers, profile.seen, profile.links = theirs.triggers, theirs.seen, theirs.links
         profile.parted = theirs.parted
         if not profile.fresh:
@@ -87,7 +87,7 @@ def take(profile: Profile, part: Part, engine: Engine, outbox: Outbox) -> None:
     outbox.identity(profile, part.by, "split")
 
 
-def _hold(profile: Profile, made: Profile) -> None:
+def hold(profile: Profile, made: Profile) -> None:
     """Hold what was made from the log. What was decided stays: memberships are looked at again, what was sent was sent."""
     profile.traits, profile.slots, profile.consent = made.traits, made.slots, made.consent
     profile.waiting, profile.schedules = made.waiting, made.schedules

@@ -151,6 +151,21 @@ class Split(Command, tag="split"):
     along: list[str] = []
 
 
+class Correct(Command, tag="correct"):
+    """Something about the person is wrong.
+
+    traits:   the right values by name; None removes one. They count from the command's time on.
+    without:  message ids of events that are as if they had never been.
+    state:    the person's state without them (`profile.encode`); empty where none are left out.
+    expected: of the state that it was made from (`parting.digest`): of any other, nothing is done.
+    """
+
+    traits: dict[str, Any] = {}
+    without: list[str] = []
+    state: bytes = b""
+    expected: str = ""
+
+
 class Erase(Command, tag="erase"):
     """Everything of the person goes, and of every identifier that was ever linked.
 
@@ -160,7 +175,7 @@ class Erase(Command, tag="erase"):
     people: list[str] = []
 
 
-PersonalCommand = Consent | Split | Erase
+PersonalCommand = Consent | Correct | Split | Erase
 """Every kind of command. Another kind joins this union and the table of `rtcdp.rights`."""
 
 

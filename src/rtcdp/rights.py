@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from rtcdp import consents, parting
+from rtcdp import consents, correction, parting
 from rtcdp.linking import one_more
 from rtcdp.profile import Answer, Profile
-from rtcdp.records import Command, Consent, Erase, Split, encode
+from rtcdp.records import Command, Consent, Correct, Erase, Split, encode
 
 if TYPE_CHECKING:
     from rtcdp.actors import Append
@@ -56,6 +56,10 @@ class Rights:
         revealed = profile.now if command.simulated else command.received
         self._engine.consent(profile, consents.Said(answers, at, command.id), self._outbox, revealed=revealed)
 
+    def correct(self, profile: Profile, command: Correct) -> None:
+        """Something about the person is put right."""
+        correction.correct(profile, command, self._engine, self._outbox)
+
     def split(self, profile: Profile, command: Split) -> None:
         """An identifier that is not theirs leaves the person."""
         parting.split(profile, command, self._engine, self._outbox, self._append)
@@ -67,6 +71,7 @@ class Rights:
 
 _KINDS: dict[type[Command], Callable[[Rights, Profile, Any], None]] = {
     Consent: Rights.consent,
+    Correct: Rights.correct,
     Split: Rights.split,
     Erase: Rights.erase,
 }

@@ -109,7 +109,7 @@ def _await(settings: Settings, key: str, wanted: str, expected: str, deadline: f
 def _made(settings: Settings, stored: Stored, wanted: str, request: str, by: str, reason: str) -> tuple[Apart, Split] | None:
     """The command, made from the log; None where some of it has still to be folded."""
     person, switch = stored.profile, stored.position.switches[-1]
-    log = _read(settings, [person.key, *person.links])
+    log = read_log(settings, [person.key, *person.links])
     if not log.folded:
         return None
     topic = DefinitionsTopic(settings.kafka(), settings.definitions_topic, f"{settings.app}-inspect")
@@ -124,7 +124,7 @@ def _made(settings: Settings, stored: Stored, wanted: str, request: str, by: str
 
 
 @dataclass(frozen=True)
-class _Log:
+class PersonLog:
     """Records of some profiles. folded: workers have folded all of them. cut: time (ms) before which it is gone, or 0."""
 
     records: list[Logged]
@@ -132,7 +132,8 @@ class _Log:
     cut: int
 
 
-def _read(settings: Settings, keys: list[str]) -> _Log:
+def read_log(settings: Settings, keys: list[str]) -> PersonLog:
+    """What the log holds of these profile keys, opened. Blocks. Raises ClusterError."""
     partitions = partitions_of(settings)
     sealer = sealer_of(settings, partitions)
     names = {key.encode() if sealer is None else sealer.name(key.encode()).name: key for key in keys}
@@ -148,7 +149,7 @@ def _read(settings: Settings, keys: list[str]) -> _Log:
             if one is not None:  # else its key is gone: nobody's any more
                 records.append(Logged(number, offset, names[name], one[1]))
         cut = max(cut, begins)
-    return _Log(records, all(one.offset <= folded[one.partition] for one in records), cut)
+    return PersonLog(records, all(one.offset <= folded[one.partition] for one in records), cut)
 
 
 def _position(settings: Settings, number: int) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rtcdp import commands
-from rtcdp.records import Consent
+from rtcdp.records import Consent, Correct
 from rtcdp.serving.api.tokens import TokenFile
 from rtcdp.transport.restore import restore
 from tests.projector.conftest import PARTITIONS
@@ -64,3 +64,14 @@ def test_only_who_may_sets_it_and_only_what_there_is(served: Served) -> None:
     assert "did you mean 'marketing'" in served.ask(path, {"answers": {"marketting": True}}).json["detail"]
     assert served.ask("/v1/profiles/nothing/bob/consent", {"answers": {"@sms": False}}).status == 404
     assert asked(served) == before
+
+
+def test_traits_are_put_right(served: Served) -> None:
+    path = "/v1/profiles/user_id/eve/correct"
+    request = served.ask(path, {"traits": {"city": "Hamburg", "age": None}, "reason": "letter"}).json
+    command = commands.decode(asked(served)[b"main/user_id:eve"])
+    assert isinstance(command, Correct)
+    assert (command.id, command.by, command.traits) == (request["id"], "all", {"city": "Hamburg", "age": None})
+    assert (command.without, command.state) == ([], b""), "events are left out by whoever can read the log"
+    for body in ({"traits": {}}, {"traits": {"\n": 1}}, {"traits": {"a": 1}, "without": ["m1"]}):
+        assert served.ask(path, body).status == 400, body

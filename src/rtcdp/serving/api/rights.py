@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from starlette.concurrency import run_in_threadpool
 
-from rtcdp import commands
+from rtcdp import commands, correcting
 from rtcdp.answering import LONGEST_REASON, MOST_ANSWERS, Standing, command_of
 from rtcdp.config import Settings
+from rtcdp.correcting import MOST_TRAITS
 from rtcdp.errors import ClusterError, SettingError
 from rtcdp.inspection import AnswerView
 from rtcdp.records import PersonalCommand
@@ -35,6 +36,13 @@ class Answers(msgspec.Struct, forbid_unknown_fields=True):
     answers: Annotated[dict[str, bool | None], msgspec.Meta(min_length=1, max_length=MOST_ANSWERS)]
     reason: Annotated[str, msgspec.Meta(max_length=LONGEST_REASON)] = ""
     until: Annotated[str, msgspec.Meta(max_length=64)] = ""
+
+
+class Correction(msgspec.Struct, forbid_unknown_fields=True):
+    """Right values of traits by name; null removes one. reason: why, for the record."""
+
+    traits: Annotated[dict[str, Any], msgspec.Meta(min_length=1, max_length=MOST_TRAITS)]
+    reason: Annotated[str, msgspec.Meta(max_length=LONGEST_REASON)] = ""
 
 
 class Request(msgspec.Struct):
@@ -72,6 +80,10 @@ class Rights:
                 "set-consent", "POST", f"{PROFILE}/consent", PRIVACY, "Set what a person agrees to", self.agree,
                 {JSON: Request}, TenantQuery, body=Answers,
             ),
+            Operation(
+                "correct", "POST", f"{PROFILE}/correct", PRIVACY, "Put right what is wrong about a person", self.correct,
+                {JSON: Request}, TenantQuery, body=Correction,
+            ),
         ]  # fmt: skip
 
     async def consent(self, call: Call) -> Answer:
@@ -90,6 +102,15 @@ class Rights:
         except SettingError as error:
             raise Problem(400, str(error)) from None
         return await self._send("set-consent", call, command)
+
+    async def correct(self, call: Call) -> Answer:
+        """`POST .../correct`."""
+        by = call.token.name if call.token is not None else ""
+        try:
+            command = correcting.command_of(call.body.traits, by=by, reason=call.body.reason)
+        except SettingError as error:
+            raise Problem(400, str(error)) from None
+        return await self._send("correct", call, command)
 
     async def _send(self, what: str, call: Call, command: PersonalCommand) -> Answer:
         identifier = self._catalogue.identifier(call.tenant, call.path["namespace"], call.path["value"])

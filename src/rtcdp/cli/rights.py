@@ -1,4 +1,4 @@
-"""Commands on what people agree to."""
+"""Commands on what people may ask for: what they agree to, and that what is wrong about them is put right."""
 
 from __future__ import annotations
 
@@ -18,8 +18,10 @@ from rtcdp.cli.options import (
     print_json,
     settings_of,
 )
+from rtcdp.cli.privacy import privacy
 
 commands = typer.Typer()
+_KEY = "NAMESPACE:VALUE, or the whole key TENANT/NAMESPACE:VALUE."
 consent = typer.Typer(no_args_is_help=True, help="What a person agrees to.", rich_markup_mode=None)
 commands.add_typer(consent, name="consent")
 
@@ -30,7 +32,7 @@ commands.add_typer(consent, name="consent")
 )
 def consent_show(
     *,
-    key: Annotated[str, typer.Argument(help="NAMESPACE:VALUE, or the whole key TENANT/NAMESPACE:VALUE.", metavar="KEY")],
+    key: Annotated[str, typer.Argument(help=_KEY, metavar="KEY")],
     bootstrap: BootstrapOption = None,
     app_name: AppOption = None,
     json: JsonOption = False,
@@ -63,7 +65,7 @@ def consent_show(
 )
 def consent_set(
     *,
-    key: Annotated[str, typer.Argument(help="NAMESPACE:VALUE, or the whole key TENANT/NAMESPACE:VALUE.", metavar="KEY")],
+    key: Annotated[str, typer.Argument(help=_KEY, metavar="KEY")],
     answers: Annotated[
         list[str],
         typer.Argument(
@@ -83,3 +85,45 @@ def consent_set(
     settings = settings_of(config, bootstrap=bootstrap, app=app_name)
     command = set_by_hand(settings, key, answers, by=login_name() if by is None else by, reason=reason, until=until)
     print(f"request {command.id} is in {settings.commands}")
+
+
+@privacy.command(
+    epilog=examples(
+        'rtcdp privacy correct user_id:u000042 --set city=Hamburg --remove birthday --reason "letter of 3 March"',
+        "rtcdp privacy correct user_id:u000042 --without 0c1f7a52-order -b localhost:9092 --json",
+    )
+)
+def correct(  # noqa: PLR0913 - one parameter an option
+    *,
+    key: Annotated[str, typer.Argument(help=_KEY, metavar="KEY")],
+    traits: Annotated[
+        list[str] | None, typer.Option("--set", help="A trait's right value: JSON, or else text.", metavar="NAME=VALUE")
+    ] = None,
+    removed: Annotated[list[str] | None, typer.Option("--remove", help="A trait that goes.", metavar="NAME")] = None,
+    without: Annotated[
+        list[str] | None, typer.Option(help="An event that is as if it had never been.", metavar="MESSAGE_ID")
+    ] = None,
+    reason: Annotated[str, typer.Option(help="Why, for the record.", metavar="TEXT")] = "",
+    by: Annotated[str | None, typer.Option(help="Who asks for it (default: your login name).", metavar="NAME")] = None,
+    bootstrap: BootstrapOption = None,
+    app_name: AppOption = None,
+    json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Put right what is wrong about a person. Exit code 1 if nothing is known of them.
+
+    Events are left out of everything that was computed; for that a worker has to run. What was sent stays sent.
+    """
+    from rtcdp.correcting import correct as put_right
+    from rtcdp.correcting import show, traits_of
+
+    settings = settings_of(config, bootstrap=bootstrap, app=app_name)
+    wanted = traits_of(traits or [], removed or [])
+    found = put_right(settings, key, wanted, without or [], by=login_name() if by is None else by, reason=reason)
+    if found is None:
+        print(f"rtcdp: nothing is known of {key}", file=sys.stderr)
+        raise typer.Exit(WRONG)
+    if json:
+        print_json(found.as_json())
+    else:
+        show(found)
