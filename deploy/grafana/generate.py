@@ -98,6 +98,11 @@ ROWS: dict[str, list[Panel]] = {
         Panel("Bytes in", {"bytes/s": "sum(rate(rtcdp_collector_body_bytes_total[$__rate_interval]))"}, "Bps"),
         Panel("Repairs by step", _rate("rtcdp_collector_repairs_total", "step"), "ops"),
     ],
+    "Tenants": [
+        Panel("Events that ingest took", _rate("rtcdp_tenant_events_total", "tenant"), "ops"),
+        Panel("Events of the collector", _rate("rtcdp_collector_tenant_events_total", "tenant"), "ops"),
+        Panel("Requests of the API", _rate("rtcdp_api_tenant_requests_total", "tenant"), "ops"),
+    ],
     "Serving view": [
         Panel("Age of the view", {"{{instance}}": "rtcdp_projection_behind_seconds"}, "s"),
         Panel("From append to view", _quantiles("rtcdp_projection_delay_seconds", 0.5, 0.99), "s"),

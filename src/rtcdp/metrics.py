@@ -140,6 +140,7 @@ class Metrics:
             return BatchHistogram(f"rtcdp_{name}", text, bounds, registry)
 
         self._in = counter("events_in", "Records taken by an agent.", "agent")
+        self._tenants = counter("tenant_events", "Raw events of a tenant that ingest has taken.", "tenant")
         self._out = counter("records_out", "Records written and acknowledged or committed, by topic role.", "to")
         self._dead = counter("events_dead", "Records refused, by stage and reason.", "stage", "reason")
         for stage in ("ingest", "profile"):  # from zero on, so that the first one is seen as a rise
@@ -174,6 +175,10 @@ class Metrics:
     def taken(self, agent: str, records: int) -> None:
         """`records` came in at `ingest` or `profile`."""
         self._in.labels(agent).inc(records)
+
+    def of_tenant(self, tenant: str, records: int) -> None:
+        """`records` raw events of a tenant's sources came in."""
+        self._tenants.labels(tenant).inc(records)
 
     def shadowed(self, differences: int, failed: int) -> None:
         """Count what definitions evaluated beside the current ones did differently, and where they failed."""

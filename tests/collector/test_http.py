@@ -246,7 +246,7 @@ def test_a_broken_file_of_keys_changes_nothing(collector: Collecting) -> None:
     text = collector.keys.path.read_bytes()
     try:
         collector.keys.path.write_bytes(b"{")
-        wait_for(lambda: "is no file of write keys" in collector.log.read_text(), 10, "the complaint")
+        wait_for(lambda: "is not what it should be" in collector.log.read_text(), 10, "the complaint")
         assert collector.post("track", named(event="A")).status == 200
     finally:
         collector.keys.path.write_bytes(text)

@@ -361,6 +361,8 @@ class Ingest:
         self._producer.poll(0)
         metrics = self._metrics
         metrics.taken("ingest", len(messages))
+        if (found := self._sources.get(tp.topic)) is not None:
+            metrics.of_tenant(found.tenant, len(messages))
         metrics.ingest_batch.observe(len(messages))
         metrics.ingest_time.observe(perf_counter() - started)
         if dead:

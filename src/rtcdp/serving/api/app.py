@@ -135,6 +135,8 @@ class _Resource:
         except Forbidden as forbidden:
             await self._audit.refused(operation.name, forbidden.token)
             raise
+        if call.tenant:
+            self._counts.of_tenant(call.tenant)
         answer = await operation.handler(call)
         if operation.audited:
             await self._audit.done(operation.name, call)

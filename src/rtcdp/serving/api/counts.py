@@ -17,6 +17,7 @@ class Counts:
         self._requests = Counter(
             "rtcdp_api_requests", "Requests answered, by operation and status.", ["operation", "status"], registry=registry
         )
+        self._tenants = Counter("rtcdp_api_tenant_requests", "Requests about a tenant.", ["tenant"], registry=registry)
         self._seconds = BatchHistogram(
             "rtcdp_api_seconds", "From a request to the beginning of its answer.", LATENCY_BOUNDS, registry
         )
@@ -28,6 +29,10 @@ class Counts:
         """One request was answered."""
         self._requests.labels(operation, str(status)).inc()
         self._seconds.observe(seconds)
+
+    def of_tenant(self, tenant: str) -> None:
+        """One request is about this tenant."""
+        self._tenants.labels(tenant).inc()
 
     def watch(self, name: str, text: str, value: Callable[[], float]) -> None:
         """A gauge that is read when asked for."""

@@ -41,10 +41,11 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Destination(msgspec.Struct, frozen=True):
-    """A topic of raw events. own_time: its events' time is their own, so none is put on them."""
+    """A topic of raw events. own_time: its events' time is their own, so none is put on them. tenant: whose they are."""
 
     topic: str
     own_time: bool = False
+    tenant: str = "main"
 
 
 class Collector:
@@ -174,6 +175,7 @@ class Collector:
                 self._rates.spend(key.id, self._rate(key), -len(events))  # sending them again must not count twice
                 raise
         self.counts.events[key.source] += len(events) - len(wrong)
+        self.counts.tenants[self._destinations[key.topic].tenant] += len(events) - len(wrong)
         self.counts.dead.update(unfit.reason for _, unfit in wrong)
         self.counts.batch.observe(len(events))
         if not wrong:

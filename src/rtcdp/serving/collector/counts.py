@@ -23,6 +23,7 @@ class Counts(Collector):
         self.requests: Tally[tuple[str, str]] = Tally()  # (call, status)
         self.refused: Tally[str] = Tally()  # requests by code
         self.events: Tally[str] = Tally()  # acknowledged events by source
+        self.tenants: Tally[str] = Tally()  # acknowledged events by tenant
         self.dead: Tally[str] = Tally()  # dead letters by reason
         self.repairs: Tally[str] = Tally()  # mistakes in JSON that ingest will repair, by step
         self.bytes = 0
@@ -42,6 +43,7 @@ class Counts(Collector):
         for name, text, label, tally in (
             ("refused", "Requests not taken, by the answer's code.", "code", self.refused),
             ("events", "Events acknowledged by Kafka, by source.", "source", self.events),
+            ("tenant_events", "Events acknowledged by Kafka, by tenant.", "tenant", self.tenants),
             ("repairs", "Mistakes in JSON that ingest repairs, by step.", "step", self.repairs),
             ("events_dead", "Events that became dead letters, by reason.", "reason", self.dead),
         ):

@@ -50,7 +50,7 @@ def _run(settings: Settings) -> None:
         settings,
         keys,
         sender,
-        {topic: Destination(topic, own_time=source.time == "event") for topic, source in sources.items()},
+        {topic: Destination(topic, own_time=source.time == "event", tenant=source.tenant) for topic, source in sources.items()},
         dead_letters=settings.events_dlq,
         letter_bytes=cluster.max_message_bytes[settings.events_dlq],
         beat=health.beat,
