@@ -77,7 +77,7 @@ class Engine:
     def make_apply(self, event: str, plan: Plan) -> Apply:
         """Make what folds events of this name."""
         if self.generator is not None:
-            return self.generator.apply(event, plan, self.advance, self.react, self.agree)
+            return self.generator.apply(event, plan, self.advance, self.react, self.agree, self.pass_over)
         updates, tables, consent = plan.updates, plan.tables, self.compiled.consent
 
         def apply(profile: Profile, event: Any, outbox: Outbox) -> None:
@@ -89,6 +89,9 @@ class Engine:
             if not profile.see(event.id):
                 return
             touched: Rules = () if consent is None else self.agree(profile, event, outbox)
+            if plan.purpose is not None and not plan.purpose.covers(profile, event.occurred):
+                self.pass_over(profile, event, touched, outbox)
+                return
             for update in updates:
                 touched += update(profile, event)
             for read, table in tables:
@@ -109,6 +112,12 @@ class Engine:
         outbox.begin("event", event.id, "consent", historical=event.historical)
         said = consents.Said(answers, event.occurred, event.id)
         return self.every if consents.take(profile, said, self.compiled, outbox) else ()
+
+    def pass_over(self, profile: Profile, event: Any, touched: Rules, outbox: Outbox) -> None:
+        """An event that consent does not cover: but what it said about consent may have touched rules."""
+        if touched and not profile.fresh:
+            outbox.begin("event", event.id, historical=event.historical)
+            self._settle(profile, touched, outbox, "event", event.received)
 
     def consent(self, profile: Profile, said: consents.Said, outbox: Outbox, *, revealed: int) -> None:
         """Take answers set by hand, and do what follows of them. revealed: as for `advance` (ms)."""

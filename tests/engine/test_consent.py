@@ -20,6 +20,7 @@ from rtcdp.outputs import Cancel, Change
 from rtcdp.profile import Answer, Profile
 from rtcdp.records import Consent, Event, Tick
 from rtcdp.rules.compiler import Compiled
+from rtcdp.rules.loading import definitions_from_normal
 from tests.identity.cluster import Cluster, anonymous, user
 
 ORDER = "Order Completed"
@@ -294,6 +295,44 @@ def test_a_no_outlives_the_profile() -> None:
     assert found.fresh
     assert [(name, answer.granted) for name, answer in found.consent.items()] == [("marketing", False)]
     assert log.profile(anonymous("a")) is None, "nobody to honour it for"
+
+
+def test_an_event_collected_for_a_purpose_counts_for_nothing_without_it() -> None:
+    plan = {"events": {ORDER: {"purpose": "marketing"}, "Page Seen": None}}
+    rules = compiled({**SHOP, "tracking": plan})
+    for generated in (True, False):
+        engine, box, profile = Engine(rules, generated=generated), Outbox(rules.version), Profile("main/user_id:ann")
+
+        def fold(
+            name: str, at: int, context: dict[str, Any], engine: Engine = engine, box: Any = box, one: Any = profile
+        ) -> None:
+            event = Event(
+                received=at, occurred=at, source="s/0", offset=at, id=f"m{at}", event=name, context=context, traits={"at": at}
+            )
+            engine.applies[name](one, rules.decode(records.encode(event)), box)
+
+        fold(ORDER, 1, {})
+        assert profile.fresh
+        assert not box.items
+        fold(ORDER, 2, YES)
+        assert rules.features["orders"].value(profile) == 1
+        assert profile.trait("at") == 2
+        fold(ORDER, 3, NO)
+        assert rules.features["orders"].value(profile) == 1, "what needed no consent stays"
+        assert profile.trait("at") == 2
+        assert {item.name for item in box.items if isinstance(item, Change) and item.kind == "exited"} == {"targets", "loved"}
+        fold("Page Seen", 4, {})
+        assert profile.trait("at") == 4
+
+
+def test_the_normal_form_holds_all_of_it() -> None:
+    purposes = {"marketing": {"default": "denied", "regions": {"US": "granted"}, "categories": ["Ads"]}, "analytics": "granted"}
+    plan = {"events": {ORDER: {"purpose": "marketing"}}}
+    rules = compiled({**SHOP, "consent": {"purposes": purposes, "region": "traits.country"}, "tracking": plan}).definitions
+    assert definitions_from_normal(rules.normal) == rules
+    channels_alone = definitions_from_normal('{"consent": {}}')
+    assert channels_alone.consent is not None
+    assert definitions_from_normal(channels_alone.normal) == channels_alone
 
 
 def test_why_names_the_consent(shop: Compiled) -> None:

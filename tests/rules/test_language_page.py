@@ -45,7 +45,21 @@ def test_every_section_is_on_the_page_as_it_is() -> None:
         assert f"| `{name}` | {about} |" in PAGE
 
 
-TABLES = ["FEATURE", "TAG", "SEGMENT", "TRIGGER", "TRACKING", "IDENTITY", "PROPERTY", "CAP", "UNLESS"]
+TABLES = [
+    "FEATURE",
+    "TAG",
+    "SEGMENT",
+    "TRIGGER",
+    "TRACKING",
+    "PLANNED_EVENT",
+    "CONSENT",
+    "PURPOSE",
+    "IDENTITY",
+    "PROPERTY",
+    "CAP",
+    "UNLESS",
+]
+TABLES += ["PLANNED_EVENT", "CONSENT"]
 TABLES += ["ON", "QUIET", "DEBOUNCE", "AGAIN", "GROUP", "CHANNEL", "JOURNEY_STEP", "WAY", "STAGE", "LIFECYCLE", "EXPIRE"]
 
 

@@ -93,7 +93,10 @@ class Rule:
 
 @dataclass
 class Plan:
-    """What events of one name do: update leaves; cancel, start and move on triggers (`triggers`: whether there are any)."""
+    """What events of one name do: update leaves; cancel, start and move on triggers (`triggers`: whether there are any).
+
+    purpose: without consent to it they do nothing.
+    """
 
     updates: list[Update] = field(default_factory=list)
     tables: list[tuple[Callable[[Any], Any], dict[str, list[Update]]]] = field(default_factory=list)
@@ -101,6 +104,7 @@ class Plan:
     starts: list[CompiledTrigger] = field(default_factory=list)
     awaits: list[CompiledTrigger] = field(default_factory=list)
     triggers: bool = False
+    purpose: CompiledPurpose | None = None
 
 
 @dataclass(frozen=True)
@@ -463,8 +467,9 @@ class _Compiler:
             names.update(trigger.unless.events if trigger.unless else ())
             names.update([trigger.on.name] if trigger.on.kind == "event" else ())
             names.update(triggers[trigger.name].awaits)
+        collected = {name: event.purpose for name, event in self.definitions.tracking.events.items() if event.purpose}
         if self.consent is not None:
-            names.update(SAYS)
+            names.update(SAYS, collected)
         plans = {name: Plan() for name in names if name != ANY_EVENT}
         features = {slot_key(feature.normal): feature for feature in self.definitions.features.values()}
         by_event: dict[str, list[tuple[int, Leaf]]] = defaultdict(list)
@@ -483,6 +488,8 @@ class _Compiler:
                 plans.get(name, rest).starts.append(compiled)
             for name in _concerned(compiled.awaits, plans):
                 plans.get(name, rest).awaits.append(compiled)
+        for name, purpose in collected.items():
+            plans[name].purpose = self._purpose(purpose)
         for _, plan in everything:
             plan.triggers = bool(plan.cancels or plan.starts or plan.awaits)
         return plans

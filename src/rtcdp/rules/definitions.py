@@ -188,11 +188,12 @@ class Property:
 
 @dataclass(frozen=True, slots=True)
 class PlannedEvent:
-    """The tracking plan of one event name."""
+    """The tracking plan of one event name. purpose: without that consent such an event counts for nothing."""
 
     event: str
     properties: Mapping[str, Property] = field(default_factory=dict)
     violation: Literal["warn", "drop", "dead-letter"] = "warn"
+    purpose: str = ""
 
 
 @dataclass(frozen=True, slots=True)

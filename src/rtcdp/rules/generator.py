@@ -57,11 +57,17 @@ class Generator:
         self.source: dict[str, str] = {}
 
     def apply(
-        self, event: str, plan: Plan, advance: Callable[..., None], react: Callable[..., None], agree: Callable[..., Rules]
+        self,
+        event: str,
+        plan: Plan,
+        advance: Callable[..., None],
+        react: Callable[..., None],
+        agree: Callable[..., Rules],
+        pass_over: Callable[..., None],
     ) -> Apply:
         """Make the function that folds events of this name: `(profile, event, outbox)`.
 
-        advance, react, agree: `Engine.advance`, `Engine.react`, `Engine.agree`.
+        advance, react, agree, pass_over: of the `Engine`.
         """
         writer = Writer()
         writer.objects |= {"hashed": xxh3_64_digest, "advance": advance, "react": react, "plan": plan}
@@ -71,6 +77,9 @@ class Generator:
         if consent is not None:
             given = "" if event in SAYS else f"if {writer.object(consent.given, 'given')}(event) is not None: "
             writer.add(1, f"{given}touched += {writer.object(agree, 'agree')}(profile, event, outbox)")
+        if plan.purpose is not None:
+            writer.add(1, f"if not {writer.object(plan.purpose.covers, 'covers')}(profile, at):")
+            writer.add(2, f"return {writer.object(pass_over, 'pass_over')}(profile, event, touched, outbox)")
         for update in plan.updates:
             self._leaf(writer, self._by_update[id(update)])
         _tables(writer, plan)

@@ -10,6 +10,7 @@ import orjson
 
 from rtcdp.errors import DefinitionError, DefinitionErrors
 from rtcdp.rules import normal, normal_reactions, plans
+from rtcdp.rules.consent_section import purposes
 from rtcdp.rules.definitions import Definitions, IdentityPlan, TrackingPlan
 from rtcdp.rules.documents import LARGEST_FILE, Entry, Mapping, Scalar, Value, from_plain, read_yaml
 from rtcdp.rules.names import BUILT_IN_FEATURES, did_you_mean, fault_of_event, fault_of_name, listed
@@ -217,8 +218,10 @@ def _merge_named(
 def _build_sections(reader: Reader, sections: dict[str, dict[str, Entry]], folder: Path | None) -> Definitions | None:
     """Read the sections in the order in which they may use each other; None where something is wrong."""
     tracking, identity = TrackingPlan(), IdentityPlan()
+    consent = sections["consent"].get("consent")
+    known = {} if consent is None else purposes(Reader(), consent.value)  # what is wrong with them is said where they are read
     if written := sections["tracking"].get("tracking"):
-        tracking = plans.tracking(reader, written.value)
+        tracking = plans.tracking(reader, written.value, known)
     if written := sections["identity"].get("identity"):
         identity = plans.identity(reader, written.value)
     lists = {name: plans.one_list(reader, entry, folder) for name, entry in sorted(sections["lists"].items())}

@@ -134,7 +134,8 @@ def _property(planned: Property) -> Document:
 
 def _planned_event(event: PlannedEvent) -> Document:
     properties = {path: _property(planned) for path, planned in event.properties.items()}
-    return _sparse({"properties": properties, "violation": event.violation if event.violation != "warn" else None})
+    violation = event.violation if event.violation != "warn" else None
+    return _sparse({"properties": properties, "violation": violation, "purpose": event.purpose})
 
 
 def _tracking(plan: TrackingPlan) -> Document:

@@ -317,6 +317,7 @@ PLANNED_EVENT: dict[str, Option] = {
         "what happens to an event that does not fit the plan; warn without it",
         choices=("warn", "drop", "dead-letter"),
     ),
+    "purpose": Option("text", "the purpose under `consent` that it is collected for: without it the event counts for nothing"),
 }
 PROPERTY_TYPES = ("number", "text", "boolean", "time", "list", "any")
 PROPERTY: dict[str, Option] = {

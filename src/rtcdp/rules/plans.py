@@ -12,7 +12,8 @@ from collections.abc import Mapping as AnyMapping
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from rtcdp.rules.definitions import MOST_IDENTIFIERS, IdentityPlan, Namespace, PlannedEvent, Property, TrackingPlan
+from rtcdp.rules.consent_section import known_purpose
+from rtcdp.rules.definitions import MOST_IDENTIFIERS, IdentityPlan, Namespace, PlannedEvent, Property, Purpose, TrackingPlan
 from rtcdp.rules.documents import Entry, Mapping, Scalar, Sequence, Value
 from rtcdp.rules.expressions import Literal as Constant
 from rtcdp.rules.expressions import Type
@@ -33,8 +34,8 @@ Entries = AnyMapping[str, Entry]
 _NOTHING = Scope("constants alone")
 
 
-def tracking(reader: Reader, value: Value) -> TrackingPlan:
-    """`tracking:`."""
+def tracking(reader: Reader, value: Value, purposes: AnyMapping[str, Purpose]) -> TrackingPlan:
+    """`tracking:`. purposes: those that `consent:` defines."""
     found = reader.options(value, TRACKING, "tracking") or {}
     events = {}
     for written, entry in _entries(reader, found.get("events"), "the planned events").items():
@@ -42,7 +43,7 @@ def tracking(reader: Reader, value: Value) -> TrackingPlan:
         if fault := fault_of_event(name):
             reader.fail(entry.key, f"the name of an event {fault}")
         else:
-            events[name] = _planned_event(reader, name, entry)
+            events[name] = _planned_event(reader, name, entry, purposes)
     unplanned = reader.choice(found.get("unplanned"), TRACKING["unplanned"], "accept")
     return TrackingPlan(
         events=dict(sorted(events.items())),
@@ -56,7 +57,7 @@ def _entries(reader: Reader, entry: Entry | None, what: str) -> Entries:
     return {} if entry is None else reader.mapping(entry.value, what)
 
 
-def _planned_event(reader: Reader, name: str, entry: Entry) -> PlannedEvent:
+def _planned_event(reader: Reader, name: str, entry: Entry, purposes: AnyMapping[str, Purpose]) -> PlannedEvent:
     if isinstance(entry.value, Scalar) and entry.value.empty:
         return PlannedEvent(name)
     found = reader.options(entry.value, PLANNED_EVENT, "a planned event") or {}
@@ -65,6 +66,7 @@ def _planned_event(reader: Reader, name: str, entry: Entry) -> PlannedEvent:
         name,
         _properties(reader, found.get("properties"), "the planned properties"),
         cast("Literal['warn', 'drop', 'dead-letter']", violation),
+        known_purpose(reader, found.get("purpose"), purposes),
     )
 
 
