@@ -126,7 +126,7 @@ class Settings(CollectorSettings, DeliverySettings, ApiSettings, PrivacySettings
     log_format: Literal["text", "json"] = "text"
 
     tick_grace_ms: int = Field(250, ge=0, le=60_000)
-    batch_records: int = Field(5_000, ge=1, le=100_000)
+    batch_records: int = Field(15_000, ge=1, le=100_000)
     batch_bytes: int = Field(8 << 20, ge=1 << 16, le=1 << 30)
     stall_s: int = Field(60, ge=5, le=3_600)
     store: Literal["memory", "rocksdb"] = "memory"

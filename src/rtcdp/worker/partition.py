@@ -127,7 +127,7 @@ class Work:
     watermark: Callable[[], int | None]
     version: Callable[[], str | None]
     shadow: Callable[[], str] = lambda: ""
-    records: int = 5_000
+    records: int = 15_000
     size: int = 8 << 20
     limits: Mapping[str, int] = field(default_factory=dict)
     changelog_end: Callable[[int], int] | None = None
