@@ -24,7 +24,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import aggregating, asking, clickstream, collecting, delivering, folding, projecting, readme, streaming
+from benchmarks import aggregating, asking, clickstream, collecting, delivering, folding, projecting, readme, streaming, timing
 from benchmarks.backtesting import backtest
 from benchmarks.peers import BOTH, PROFILE, STATE, TXN, Peer
 from benchmarks.restoring import restore
@@ -35,7 +35,7 @@ RESULTS = Path(__file__).parent / "results.json"
 RATE = 500
 ASKED = 1_000
 PARTS = (
-    "throughput", "latency", "engine", "aggregates", "rules", "state", "backtest", "restore", "memory", "projection",
+    "throughput", "latency", "engine", "aggregates", "rules", "state", "backtest", "restore", "memory", "timing", "projection",
     "api",
     "delivery", "collector",
 )  # fmt: skip
@@ -228,6 +228,24 @@ def _memory(options: argparse.Namespace, stage: Stage) -> tuple[dict[str, Any], 
     return result, [(f"memory with {options.held:,} profiles, restored", told, "")]
 
 
+def _timing(options: argparse.Namespace, stage: Stage) -> tuple[dict[str, Any], list[Row]]:
+    console.print(f"{options.held:,} exits within a minute ...", style="dim")
+    result = timing.measure(stage, options.held)
+    exits, minute, live = result["exits"], result["minute"], result["live"]
+    return result, [
+        (f"exits by time alone at {timing.RATE} events/s, late by p50 / p99", _late(exits), "p99 <= 1,000 ms"),
+        (f"{options.held:,} exits within a minute, late by p50 / p99", _late(minute), ""),
+        ("the last of them", f"{minute['max_ms'] / 1000:.1f} s", "<= 60 s"),
+        ("live events meanwhile, p50 / p99", _late(live["minute"]), "p99 <= 250 ms"),
+        (f"a segment edited over {options.held:,} profiles", f"{result['reevaluated_s']:.1f} s", "<= 60 s"),
+        ("live events meanwhile, p50 / p99", _late(live["edited"]), "p99 <= 250 ms"),
+    ]
+
+
+def _late(found: dict[str, float]) -> str:
+    return f"{found['p50_ms']:,.0f} / {found['p99_ms']:,.0f} ms"
+
+
 def _projection(options: argparse.Namespace, stage: Stage) -> tuple[dict[str, Any], list[Row]]:
     console.print(f"projecting {options.projected:,} profiles ...", style="dim")
     result = projecting.project(stage.bootstrap, options.projected, options.rounds)
@@ -334,6 +352,7 @@ _WITH_KAFKA: dict[str, Callable[[argparse.Namespace, Stage], Part]] = {
     "latency": _latency,
     "restore": _restore,
     "memory": _memory,
+    "timing": _timing,
     "projection": _projection,
     "api": _api,
     "delivery": _delivery,
