@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,6 +34,7 @@ PAGES = {
     "triggers/thanks": "Triggers",
     "definitions": "Definitions",
     "letters": "Dead letters",
+    "audit": "Audit",
 }
 RULES = "{runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa']}"
 
@@ -182,6 +184,42 @@ def test_a_draft_is_checked_before_it_can_be_put_in_force(page: Page, shop: Serv
     page.get_by_role("button", name="Check").click()
     expect(page.get_by_text(f"No errors · {shop.log.definitions.version}")).to_be_visible()
     expect(page.get_by_role("button", name="Put in force")).to_be_enabled()
+
+
+def test_a_draft_is_proposed_approved_and_put_in_force(page: Page, shop: Served) -> None:
+    page.goto(f"{shop.address}/#/definitions")
+    page.get_by_role("button", name="Edit these").click()
+    expect(page.get_by_role("button", name="Propose")).to_be_disabled()
+    page.get_by_role("button", name="Check").click()
+    page.get_by_label("Note").fill("春季活动 <b>")
+    page.get_by_role("button", name="Propose").click()
+    version = shop.log.definitions.version
+    row = page.get_by_role("row").filter(has=page.get_by_text(version, exact=True))
+    expect(row).to_contain_text("春季活动 <b>")
+    expect(row).to_contain_text("draft")
+    page.get_by_role("button", name=f"Approve: {version}").click()
+    expect(row).to_contain_text("all: Approve")
+    page.evaluate(AXE.read_text("utf-8"))
+    assert violations(page) == []
+    picture(page, "console-definitions")
+    page.once("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name=f"Put in force: {version}").click()
+    expect(row).to_contain_text("published")
+    page.get_by_role("button", name=f"Show: {version}").click()
+    expect(page.get_by_label("Draft", exact=True)).to_have_value(re.compile("buyers"))
+
+
+def test_who_read_whom_is_found_by_the_identifier(page: Page, shop: Served) -> None:
+    shop.client("profiles", name="inquisitive")("/v1/profiles/user_id/u3?tenant=eu")
+    page.goto(f"{shop.address}/#/profile/user_id/u3")
+    expect(page.get_by_text("user_id:u3").first).to_be_visible()
+    page.goto(f"{shop.address}/#/audit")
+    expect(page.get_by_text("inquisitive").first).to_be_visible()
+    page.get_by_label("Profile").fill("user_id:u3")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("inquisitive")).to_have_count(0)
+    expect(page.locator("tbody tr").first).to_contain_text("main/user_id:~")
+    picture(page, "console-audit")
 
 
 def test_pages_are_served_with_a_policy_and_nothing_else_is(shop: Served) -> None:

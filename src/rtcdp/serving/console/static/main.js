@@ -3,6 +3,7 @@
 import {Problem, token} from "./api.js";
 import {card, h} from "./dom.js";
 import {language, setLanguage, t} from "./text.js";
+import * as audit from "./pages/audit.js";
 import * as definitions from "./pages/definitions.js";
 import * as letters from "./pages/letters.js";
 import * as overview from "./pages/overview.js";
@@ -10,7 +11,7 @@ import * as profile from "./pages/profile.js";
 import * as segments from "./pages/segments.js";
 import * as triggers from "./pages/triggers.js";
 
-const PAGES = {overview, segments, profile, triggers, definitions, letters};
+const PAGES = {overview, segments, profile, triggers, definitions, letters, audit};
 let leaving = new AbortController();
 
 function theme(name) {

@@ -17,6 +17,12 @@ const WORDS = {
     warnings: "warnings", errors: "errors", reason: "Reason", origin: "Origin", detail: "Detail", time: "Time", replay: "Send again",
     replayAsk: "Send these through ingest again?", replayed: "Sent again", none: "Nothing here.", neededFor: "To change it",
     decisions: "Decided last", holds: "holds", holdsNot: "does not hold", loading: "Loading…", waits: "Waiting triggers", offers: "Open offers", count: "Count", field: "Field", edit: "Edit these",
+    drafts: "Drafts", version: "Version", state: "State", author: "By", note: "Note", reviews: "Reviews", show: "Show", approve: "Approve",
+    reject: "Reject", withdraw: "Withdraw", propose: "Propose", proposed: "Proposed", state_draft: "draft", state_reviewed: "reviewed",
+    state_rejected: "rejected", state_published: "published", review_none: "no review needed", review_one: "one review needed",
+    "review_four-eyes": "four eyes needed", audit: "Audit", who: "Who", what: "What", whom: "Whom", from: "From", tenant: "Tenant", done: "done",
+    refused: "refused", older: "There are older entries: narrow the search.",
+    auditHelp: "Who read whom and who changed what, newest first. People are pseudonyms; look for one by the identifier.",
   },
   zh: {
     skip: "跳到内容", overview: "概览", segments: "人群", profile: "用户画像", triggers: "触发器",
@@ -34,6 +40,12 @@ const WORDS = {
     warnings: "个警告", errors: "个错误", reason: "原因", origin: "来源", detail: "详情", time: "时间", replay: "重新发送",
     replayAsk: "重新送入处理？", replayed: "已重新发送", none: "这里还没有内容。", neededFor: "如何改变",
     decisions: "最近决策", holds: "成立", holdsNot: "不成立", loading: "加载中……", waits: "等待中的触发器", offers: "有效的推荐", count: "数量", field: "字段", edit: "编辑这些",
+    drafts: "草稿列表", version: "版本", state: "状态", author: "提交人", note: "备注", reviews: "评审", show: "查看", approve: "批准",
+    reject: "驳回", withdraw: "撤回", propose: "提交评审", proposed: "已提交", state_draft: "待评审", state_reviewed: "已评审",
+    state_rejected: "已驳回", state_published: "已发布", review_none: "无需评审", review_one: "需一人评审",
+    "review_four-eyes": "需他人评审", audit: "审计", who: "操作者", what: "操作", whom: "对象", from: "起始时间", tenant: "租户", done: "完成",
+    refused: "拒绝", older: "还有更早的记录，请缩小范围。",
+    auditHelp: "谁查看了谁，谁更改了什么，最新在前。人以假名显示，可按标识查找。",
   },
 };
 

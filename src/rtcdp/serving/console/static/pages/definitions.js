@@ -1,37 +1,51 @@
-// Definitions: those in force, and a draft that can be checked and put in force.
+// Definitions: those in force, drafts and their reviews, and a text that can be checked and proposed or put in force.
 
 import {get, post} from "../api.js";
 import {card, h, say, table} from "../dom.js";
 import {number, t} from "../text.js";
+import {drafts} from "./drafts.js";
 
 const DRAFT = "draft";
 const EXAMPLE = "features:\n  orders: {count: Order Completed}\nsegments:\n  buyers: orders >= 1\n";
 
 export async function show() {
-  const current = await get("/v1/definitions/current");
+  const [current, {review}] = await Promise.all([get("/v1/definitions/current"), get("/v1/definitions")]);
   const counts = Object.entries(current.definitions).filter(([, held]) => held && typeof held === "object")
     .map(([name, held]) => [name, number(Array.isArray(held) ? held.length : Object.keys(held).length)]);
   const text = h("textarea", {id: "draft", spellcheck: "false", value: sessionStorage.getItem(DRAFT) || EXAMPLE,
-    oninput: () => { sessionStorage.setItem(DRAFT, text.value); apply.disabled = true; }});
+    oninput: () => { sessionStorage.setItem(DRAFT, text.value); apply.disabled = propose.disabled = true; }});
   const found = h("div", {role: "status"});
   const files = () => ({files: {"draft.yaml": text.value}});
   const apply = h("button", {type: "button", disabled: true, onclick: () => putInForce(files(), found)}, t("apply"));
+  const note = h("input", {id: "note", maxlength: "2000", autocomplete: "off"});
+  const propose = h("button", {type: "button", disabled: true, onclick: async () => {
+    try {
+      say(`${t("proposed")}: ${(await post("/v1/drafts", {...files(), note: note.value})).version}`);
+      await list();
+    } catch (problem) { found.replaceChildren(h("p", {class: "bad"}, problem.message)); }
+  }}, t("propose"));
   const check = h("button", {type: "button", class: "main", onclick: async () => {
     try {
       const report = await post("/v1/definitions/check", files());
-      apply.disabled = !report.ok;
+      propose.disabled = !report.ok;
+      apply.disabled = !report.ok || review !== "none";
       found.replaceChildren(told(report));
     } catch (problem) { found.replaceChildren(h("p", {class: "bad"}, problem.message)); }
   }}, t("check"));
-  const edit = h("button", {type: "button", onclick: () => { // JSON is YAML
-    text.value = JSON.stringify(current.definitions, null, 2);
+  const write = (words) => {
+    text.value = words;
     text.dispatchEvent(new Event("input"));
     text.focus();
-  }}, t("edit"));
-  return [h("div", {class: "grid"},
+  };
+  const edit = h("button", {type: "button", onclick: () => write(JSON.stringify(current.definitions, null, 2))}, t("edit")); // JSON is YAML
+  const place = h("div", {class: "grid"});
+  const list = async () => place.replaceChildren(await drafts(write, list));
+  await list();
+  return [place, h("div", {class: "grid"},
     card(`${t("current")} · ${current.version}`, "half", table([t("definitions"), t("count")], counts, [1]), h("p", {}, edit),
       h("pre", {tabindex: "0", "aria-label": t("current")}, JSON.stringify(current.definitions, null, 2))),
-    card("", "half", h("h2", {}, h("label", {for: "draft"}, t("draft"))), text, h("p", {}, check, " ", apply), found))];
+    card("", "half", h("h2", {}, h("label", {for: "draft"}, t("draft"))), text, h("p", {}, check, " ", apply),
+      h("form", {onsubmit: (event) => event.preventDefault()}, h("label", {for: "note"}, t("note"), note), propose), found))];
 }
 
 function told(report) {
