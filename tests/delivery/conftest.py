@@ -126,10 +126,10 @@ def trigger(number: int, name: str = "cart", user: str | None = None, **data: An
             "time": at, "datacontenttype": "application/json", "seq": number + 1, "data": fields}  # fmt: skip
 
 
-def cancel(number: int, user: str, name: str = "") -> dict[str, Any]:
+def cancel(number: int, user: str, name: str = "", channel: str = "") -> dict[str, Any]:
     """A record of `triggers` that withdraws."""
     profile = f"main/user_id:{user}"
-    data = {"profile": profile, "trigger": name, "reason": "consent"}
+    data = {"profile": profile, "trigger": name, "channel": channel, "reason": "consent"}
     return {"id": f"c{number}", "type": "rtcdp.cancel", "subject": profile, "time": "2026-01-01T00:00:00.000Z",
             "seq": number, "data": data}  # fmt: skip
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 from standardwebhooks import Webhook
 
+from rtcdp import timestamps
 from rtcdp.delivery.dead import Choice, enable, list_dead, replay
 from rtcdp.timestamps import rfc3339
 from tests.delivery.conftest import Delivering, Receiver, Request, cancel, change, trigger
@@ -120,6 +121,20 @@ def test_what_waits_for_its_next_attempt_is_withdrawn(shop: Shop) -> None:
     wait_for(lambda: len(shop.told("waits")) == 2, what="two ends")
     assert set(shop.told("waits")) == {"id1_waits-cancelled", "id2_waits-expired"}
     assert not any("waits" in name for name in shop.pending())
+
+
+def test_only_what_goes_by_a_channel_is_withdrawn_and_within_a_second(shop: Shop) -> None:
+    waits = (trigger(number, "wait", user="zoe", channel=channel) for number, channel in ((61, "email"), (62, "push")))
+    shop.send(*waits)
+    wait_for(lambda: {"id61_waits", "id62_waits"} <= set(shop.ids("/500")), what="first attempts")
+    began = time.time() * 1_000
+    shop.send(cancel(99, "zoe", "wait", "email"))
+    told = wait_for(lambda: shop.told("waits").get("id61_waits-cancelled"), what="the end")
+    assert (timestamps.parse(told["timestamp"]) or 0) - began < 1_000
+    assert told["properties"]["channel"] == "email"
+    assert any("id62_waits" in name for name in shop.pending()), "what goes by another channel is still tried"
+    shop.send(cancel(100, "zoe"))
+    wait_for(lambda: "id62_waits-cancelled" in shop.told("waits"), what="the other end")
 
 
 def test_what_is_given_up_is_kept_and_can_be_made_again(shop: Shop) -> None:

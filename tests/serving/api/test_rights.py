@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from rtcdp import commands
+from rtcdp import commands, outputs
+from rtcdp.outputs import Cancel, CancelData
 from rtcdp.records import Consent, Correct
 from rtcdp.serving.api.tokens import TokenFile
+from rtcdp.simulate.oracle import Output
 from rtcdp.transport.restore import restore
 from tests.projector.conftest import PARTITIONS
 from tests.serving.api.conftest import Client, Served
@@ -75,3 +77,18 @@ def test_traits_are_put_right(served: Served) -> None:
     assert (command.without, command.state) == ([], b""), "events are left out by whoever can read the log"
     for body in ({"traits": {}}, {"traits": {"\n": 1}}, {"traits": {"a": 1}, "without": ["m1"]}):
         assert served.ask(path, body).status == 400, body
+
+
+def test_what_is_withdrawn_is_offered_no_longer(served: Served) -> None:
+    def offers() -> list[str]:
+        return [offer["trigger"] for offer in served.ask("/v1/profiles/user_id/fay/now").json.get("offers", [])]
+
+    served.log.orders("fay")
+    wait_for(lambda: offers() == ["thanks"], what="an offer")
+    key = "main/user_id:fay"
+    data = CancelData(profile=key, trigger="thanks", reason="consent")
+    cancel = Cancel(id="c1", subject=key, time="2025-05-01T10:00:00.000Z", seq=1 << 50, data=data)
+    served.log.commit([Output("triggers", key.encode(), outputs.encode(cancel))])
+    wait_for(lambda: offers() == [], what="no offer")
+    latest = served.ask("/v1/profiles/user_id/fay/timeline").json["records"][0]
+    assert latest["type"] == "rtcdp.cancel"

@@ -18,6 +18,7 @@ from starlette.concurrency import run_in_threadpool
 
 from rtcdp.config import Settings
 from rtcdp.errors import ClusterError
+from rtcdp.outputs import Cancel
 from rtcdp.projector.feed import Feed
 from rtcdp.serving.api import cursors
 from rtcdp.serving.api.counts import Counts
@@ -41,7 +42,7 @@ CATCHING_UP = 4
 class StreamQuery(TenantQuery, forbid_unknown_fields=True):
     """Which records; left out: all.
 
-    kinds:   of `entered,exited,tag,stage,not_sent,trigger`. names: of segments, tags, triggers, comma-separated.
+    kinds:   of `entered,exited,tag,stage,not_sent,consent,trigger,cancel`. names: of segments, tags, triggers, comma-separated.
     profile: one profile's, by its key without the tenant.
     """
 
@@ -56,6 +57,7 @@ class _Trigger(msgspec.Struct, frozen=True):
 
 class _Outline(msgspec.Struct):
     kind: str = "trigger"
+    type: str = ""
     name: str = ""
     profile: str = ""
     subject: str = ""
@@ -269,7 +271,8 @@ def _record(place: Place, message: Message) -> Record | None:
     key = outline.profile or outline.subject
     if body is None or b"\n" in body or not key:
         return None
-    return Record(place, message.offset() or 0, outline.kind, outline.name or outline.data.trigger, key, body)
+    kind = "cancel" if outline.type == Cancel.TYPE else outline.kind
+    return Record(place, message.offset() or 0, kind, outline.name or outline.data.trigger, key, body)
 
 
 def _filter(tenant: str, query: Any) -> Callable[[Record], bool]:
