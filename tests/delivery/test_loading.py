@@ -106,3 +106,14 @@ def test_the_examples_load() -> None:
     assert {"hubspot", "mailchimp", "slack", "feishu", "dingtalk", "wecom", "crm", "email", "bi"} <= set(outlets.destinations)
     assert {subscription.to for subscription in outlets.subscriptions} == set(outlets.destinations)
     assert outlets.destinations["crm"].retries == RETRIES
+
+
+def test_answers_are_selected_by_purpose_and_channel(tmp_path: Path) -> None:
+    (tmp_path / "d.yaml").write_text("""
+destinations: {broker: {url: https://broker.example.com}}
+subscriptions: {no_sale: {to: broker, consents: [sale, "@email"], where: new == false}}
+""")
+    found = load(tmp_path)
+    assert [one.name for one in found.selecting("consent", "sale")] == ["no_sale"]
+    assert [one.name for one in found.selecting("consent", "@email")] == ["no_sale"]
+    assert found.selecting("consent", "marketing") == []

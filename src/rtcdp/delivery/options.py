@@ -39,6 +39,7 @@ SELECTIONS: dict[str, tuple[str, ...]] = {
     "tags": ("tag",),
     "stages": ("stage",),
     "decisions": ("not_sent",),
+    "consents": ("consent",),
     "erasures": ("erased",),
 }
 """What a subscription can select, and the kinds of records that are meant."""
@@ -50,6 +51,7 @@ SUBSCRIPTION: dict[str, Option] = {
     "tags": Option("texts", 'tags that are set or cleared, by name; "*" for all'),
     "stages": Option("texts", 'changes to a stage, by name; "*" for all'),
     "decisions": Option("texts", 'triggers that were not sent, by name; "*" for all'),
+    "consents": Option("texts", 'answers that people gave, by purpose, @CHANNEL or PURPOSE@CHANNEL; "*" for all'),
     "erasures": Option("texts", 'people who were erased, to be erased elsewhere too: "*"'),
     "where": Option("condition", "which of these records are sent on"),
     "body": Option(
