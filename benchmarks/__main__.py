@@ -26,7 +26,7 @@ from rich.table import Table
 
 from benchmarks import aggregating, asking, clickstream, collecting, delivering, folding, projecting, readme, streaming, timing
 from benchmarks.backtesting import backtest
-from benchmarks.peers import BOTH, PROFILE, STATE, TXN, Peer
+from benchmarks.peers import BOTH, PROFILE, STATE, TXN, Keys, Peer
 from benchmarks.restoring import restore
 from benchmarks.streaming import Stage
 from rtcdp import brokers
@@ -37,7 +37,7 @@ ASKED = 1_000
 PARTS = (
     "throughput", "latency", "engine", "aggregates", "rules", "state", "backtest", "restore", "memory", "timing", "projection",
     "api",
-    "delivery", "collector",
+    "delivery", "collector", "encryption",
 )  # fmt: skip
 Row = tuple[str, str, str]  # what, figure, wanted
 
@@ -165,6 +165,38 @@ def _throughput(options: argparse.Namespace, stage: Stage) -> tuple[dict[str, An
         ("both agents / ceiling", f"{result['ratio_both']:.2f}", ">= 0.4"),
         ("missing, extra and repeated outputs", f"{result['wrong_outputs']}", "0"),
     ]
+    return result, rows
+
+
+def _encryption(options: argparse.Namespace, stage: Stage) -> tuple[dict[str, Any], list[Row]]:
+    """The same workers with and without encryption, in turn."""
+    expected = streaming.reference(clickstream.events(options.events), PROFILE.segments)
+    with tempfile.TemporaryDirectory(prefix="rtcdp-keys-") as folder:
+        keys = Keys(Path(folder))
+        pairs = [(PROFILE, keys.sealed(PROFILE)), (BOTH, keys.sealed(BOTH))]
+        runs: dict[str, list[streaming.Throughput]] = {peer.name: [] for pair in pairs for peer in pair}
+        for number in range(options.rounds):
+            for peer in (peer for pair in pairs for peer in pair):
+                run = streaming.throughput(stage, peer, options.events, expected)
+                runs[peer.name].append(run)
+                console.print(
+                    f"  {number + 1}: {run.peer:26} {run.events_per_s:9,.0f} events/s {run.cpu_us:6.1f} us", style="dim"
+                )
+    result: dict[str, Any] = {
+        "wrong_outputs": sum(run.missing + run.extra + run.repeated for some in runs.values() for run in some)
+    }
+    rows: list[Row] = []
+    for role, (plain, sealed) in zip(("profile", "both"), pairs, strict=True):
+        each = list(zip(runs[plain.name], runs[sealed.name], strict=True))
+        result[role] = {
+            "time": median(one.events_per_s / other.events_per_s for one, other in each),
+            "cpu": median(other.cpu_us / one.cpu_us for one, other in each),
+        }
+        figures = f"{result[role]['time']:.2f} time, {result[role]['cpu']:.2f} CPU"
+        rows.append(
+            (f"encryption, {'profile stage' if role == 'profile' else 'both agents'}: cost per event", figures, "<= 1.3")
+        )
+    rows.append(("encryption: missing, extra and repeated outputs", f"{result['wrong_outputs']}", "0"))
     return result, rows
 
 
@@ -357,6 +389,7 @@ _WITH_KAFKA: dict[str, Callable[[argparse.Namespace, Stage], Part]] = {
     "api": _api,
     "delivery": _delivery,
     "collector": _collector,
+    "encryption": _encryption,
 }
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import orjson
 
 from benchmarks import clickstream, job
+from rtcdp.config import Settings
+from rtcdp.sealing.master import make_key_file
+from rtcdp.sealing.opening import sealer_of
 
 PARTITIONS = 4
 DEFINITIONS = Path(__file__).parent / "rt_segments"
@@ -106,4 +109,37 @@ def worker(run: Run, agents: str, definitions: Path = DEFINITIONS) -> tuple[list
 PROFILE = Peer("rtcdp", clickstream.as_log, decode_change, lambda run: worker(run, "profile"), job.COMPARED)
 BOTH = Peer("rtcdp, both agents", clickstream.as_raw, decode_change, lambda run: worker(run, "ingest,profile"), job.COMPARED)
 STATE = ceiling("state")
+
+
+class Keys:
+    """A key store for workers with encryption, and a sealer over it to write their input with. folder: of its files."""
+
+    def __init__(self, folder: Path) -> None:
+        make_key_file(folder / "master.key")
+        self._environment = {
+            "RTCDP_ENCRYPTION": "sqlite",
+            "RTCDP_KEYS_FILE": str(folder / "keys.db"),
+            "RTCDP_MASTER_KEY_FILE": str(folder / "master.key"),
+        }
+        settings = Settings(encryption="sqlite", keys_file=folder / "keys.db", master_key_file=folder / "master.key")
+        sealer = sealer_of(settings, PARTITIONS, create=True)
+        if sealer is None:
+            raise AssertionError("encryption is on")
+        self._sealer = sealer
+
+    def sealed(self, peer: Peer) -> Peer:
+        """A peer with encryption; what is fed to the profile stage alone is sealed as ingest would do it."""
+
+        def start(run: Run) -> tuple[list[str], dict[str, str]]:
+            command, environment = peer.start(run)
+            return command, {**environment, **self._environment}
+
+        def encode(event: clickstream.Event) -> clickstream.Row:
+            key, value = peer.encode(event)
+            self._sealer.prepare((key,))
+            return self._sealer.seal(key, value)
+
+        return replace(peer, name=f"{peer.name}, sealed", start=start, encode=encode if peer is PROFILE else peer.encode)
+
+
 TXN = ceiling("txn")

@@ -27,14 +27,18 @@ SEALED = b"\xe5\x01"
 HALF = b"\xe5\x02"
 """No JSON begins with these bytes, and no profile: the formats of those count from 1."""
 NAME_BYTES = 16
+NOBODY = b""
+"""A name that nobody has."""
 ERASE = b'{"kind":"erase",'
 """How a record of an erasure begins."""
 RESERVED = b"~"
 """Keys that begin so belong to a partition and are not sealed: ticks, switches, positions, marks of erasures."""
 ERASED = b"~erased/"
 """Before the name of a person whose key is gone, in place of the profile key."""
-KEPT_S = 15.0
-"""How long a data key is used without asking the store again: within that time every process learns of an erasure."""
+POLL_S = 1.0
+"""So often the store is asked for erasures, while there is work."""
+KEPT_S = 5.0
+"""Within that time every process that writes has learned of an erasure, or waits for the store."""
 MOST = 200_000
 """Most people whose keys are held at once."""
 HEAD = 2 + ID_BYTES + NONCE_BYTES
@@ -43,27 +47,28 @@ OVERHEAD = HEAD + 2 + NAME_BYTES + 16
 
 
 class Name:
-    """What follows from a profile key alone. name: the keyed hash, the Kafka key; partition: murmur2 of the true key."""
+    """What follows from a profile key alone.
 
-    __slots__ = ("name", "partition")
+    name: the keyed hash, the Kafka key. partition: murmur2 of the true key. inner: how what is sealed begins.
+    """
 
-    def __init__(self, name: bytes, partition: int) -> None:
+    __slots__ = ("inner", "name", "partition")
+
+    def __init__(self, key: bytes, name: bytes, partition: int) -> None:
         self.name = name
         self.partition = partition
+        self.inner = len(key).to_bytes(2, "big") + key
 
 
 class _Ring:
-    """Opened keys of a person. keys: id -> cipher. current: id and cipher to seal with, or None. until: asked again then."""
+    """Opened keys of a person. keys: id -> cipher. current: id and cipher to seal with, or None."""
 
-    __slots__ = ("current", "gone", "keys", "until")
+    __slots__ = ("current", "gone", "keys")
 
-    def __init__(
-        self, current: tuple[bytes, AESGCM] | None, keys: dict[bytes, AESGCM], gone: frozenset[bytes], until: float
-    ) -> None:
+    def __init__(self, current: tuple[bytes, AESGCM] | None, keys: dict[bytes, AESGCM], gone: frozenset[bytes]) -> None:
         self.current = current
         self.keys = keys
         self.gone = gone
-        self.until = until
 
 
 class Root:
@@ -101,7 +106,7 @@ def rotate(store: KeyStore, old: Master, new: Master) -> None:
 
 
 class Sealer:
-    """Seals and opens. `prepare` and `open_all` ask the store, once a call; what they fetched is held for `KEPT_S`.
+    """Seals and opens. Keys are asked for once a batch, and held until an erasure; erasures are asked for every `POLL_S`.
 
     Thread-safe. partitions: of `profile-events` and the changelog.
     """
@@ -115,7 +120,9 @@ class Sealer:
         self._names: dict[bytes, Name] = {}
         self._rings: dict[bytes, _Ring] = {}
         self._lock = Lock()
-        self._swept = time.monotonic()
+        self._polled = 0.0
+        self._seen = -1
+        self._changes = 0
 
     # ---- names ----
 
@@ -126,7 +133,7 @@ class Sealer:
             if len(self._names) >= MOST:
                 self._names.clear()
             name = blake2b(key, key=self._naming, digest_size=NAME_BYTES).digest()
-            found = self._names[key] = Name(name, int(murmur2(key) & 0x7FFFFFFF) % self._partitions)
+            found = self._names[key] = Name(key, name, int(murmur2(key) & 0x7FFFFFFF) % self._partitions)
         return found
 
     # ---- sealing ----
@@ -138,33 +145,56 @@ class Sealer:
 
     def wanted(self, keys: Iterable[bytes]) -> list[bytes]:
         """The names that `fetch` has to be called for before these profile keys can be sealed for."""
-        now, rings, names = time.monotonic(), self._rings, self._names
+        rings, names = self._rings, self._names
         found = []
         for key in set(keys):
-            if not key.startswith(RESERVED):
-                name = (names.get(key) or self.name(key)).name
-                ring = rings.get(name)
-                if ring is None or ring.until < now or ring.current is None:
-                    found.append(name)
-        return found
+            name = (names.get(key) or self.name(key)).name
+            ring = rings.get(name)
+            if (ring is None or ring.current is None) and not key.startswith(RESERVED):
+                found.append(name)
+        return found or self.poll()
 
     def fetch(self, names: Sequence[bytes], *, make: bool = True) -> None:
         """Ask the store for people's keys; make them where there are none. Raises KeysAway."""
+        self._learn()
+        names = [name for name in names if name != NOBODY]
+        while names and not self._fetched(names, make=make):
+            pass  # somebody was erased meanwhile: what was found may be of before
+
+    def _fetched(self, names: Sequence[bytes], *, make: bool) -> bool:
+        changes = self._changes
         found = self.store.find(names)
         new = [name for name, ring in zip(names, found, strict=True) if ring.current is None] if make else []
         if new:
             self.store.add({name: self._new_key(name) for name in new})
             made = dict(zip(new, self.store.find(new), strict=True))
             found = [made.get(name, ring) for name, ring in zip(names, found, strict=True)]
-        self._hold(names, found)
+        opened = {name: self._opened(name, ring) for name, ring in zip(names, found, strict=True)}
+        with self._lock:
+            if changes != self._changes:
+                return False
+            if len(self._rings) + len(opened) > MOST:
+                self._rings = dict(list(self._rings.items())[len(opened) + MOST // 2 :])
+            self._rings.update(opened)
+        return True
 
     def seal(self, key: bytes, value: bytes) -> tuple[bytes, bytes]:
         """The outer key and the sealed value. `prepare` must have been called for this key, shortly before."""
-        name = (self._names.get(key) or self.name(key)).name
-        key_id, cipher = self._current(name, key)
-        nonce = os.urandom(NONCE_BYTES)
-        inner = len(key).to_bytes(2, "big") + key + value
-        return name, b"".join((SEALED, key_id, nonce, cipher.encrypt(nonce, inner, name)))
+        return self.seal_all(((key, value),))[0]
+
+    def seal_all(self, entries: Sequence[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+        """As `seal`, of many."""
+        names, rings = self._names, self._rings
+        nonces, at = os.urandom(NONCE_BYTES * len(entries)), 0
+        found = []
+        for key, value in entries:
+            who = names.get(key) or self.name(key)
+            ring = rings.get(who.name)
+            key_id, cipher = (ring and ring.current) or self._current(who.name, key)
+            nonce = nonces[at : at + NONCE_BYTES]
+            at += NONCE_BYTES
+            found.append((who.name, SEALED + key_id + nonce + cipher.encrypt(nonce, who.inner + value, who.name)))
+        return found
 
     def seal_record(self, key: bytes, value: bytes) -> tuple[bytes, bytes]:
         """As `seal`, for a record of the log: of an erasure stays readable when it was, and what was asked for."""
@@ -176,12 +206,11 @@ class Sealer:
 
     def seal_half(self, key: bytes, value: bytes, clear: bytes) -> tuple[bytes, bytes]:
         """As `seal`, with a value that stays readable when the data key is gone."""
-        name = self.name(key).name
-        key_id, cipher = self._current(name, key)
+        who = self.name(key)
+        key_id, cipher = self._current(who.name, key)
         nonce = os.urandom(NONCE_BYTES)
-        inner = len(key).to_bytes(2, "big") + key + value
-        sealed = cipher.encrypt(nonce, inner, name + clear)
-        return name, b"".join((HALF, key_id, nonce, len(sealed).to_bytes(4, "big"), sealed, clear))
+        sealed = cipher.encrypt(nonce, who.inner + value, who.name + clear)
+        return who.name, b"".join((HALF, key_id, nonce, len(sealed).to_bytes(4, "big"), sealed, clear))
 
     def _current(self, name: bytes, key: bytes) -> tuple[bytes, AESGCM]:
         """What to seal with. `prepare` has seen to it, unless an erasure has come in between."""
@@ -201,51 +230,64 @@ class Sealer:
 
         Raises KeysAway, and ClusterError where a record is damaged or the store has lost its key.
         """
-        if wanted := self.unknown(records):
-            self.fetch(wanted, make=False)
-        return [self._open(key, value) for key, value in records]
+        found, missing = self.open_held(records)
+        if missing or self.poll():
+            self.fetch(missing, make=False)
+        return self.open_held(records, asked=True)[0] if missing else found
 
-    def unknown(self, records: Iterable[tuple[bytes | None, bytes | None]]) -> list[bytes]:
-        """The names whose keys have to be asked for before these records can be opened."""
-        sealed = (SEALED, HALF)
-        now, rings = time.monotonic(), self._rings
-        found: dict[bytes, None] = {}
-        for key, value in records:
-            if value is not None and key is not None and value.startswith(sealed):
-                ring = rings.get(key)
-                if ring is None or ring.until < now or value[2 : 2 + ID_BYTES] not in ring.keys:
-                    found[key] = None
-        return list(found)
+    def open_held(
+        self, records: Sequence[tuple[bytes | None, bytes | None]], *, asked: bool = False
+    ) -> tuple[list[tuple[bytes, bytes] | None], list[bytes]]:
+        """As `open_all`, with the keys that are held; and the names that `fetch` has to be called for first (`make=False`).
 
-    def _open(self, name: bytes | None, value: bytes | None) -> tuple[bytes, bytes] | None:
-        if name is None or value is None:
-            return None
-        kind = value[:2]
-        if kind != SEALED and kind != HALF:  # noqa: PLR1714 # twice as fast as a set, once per record
-            return name, value
-        ring = self._rings.get(name)
-        if ring is None:
-            self._hold((name,), self.store.find((name,)))
-            return self._open(name, value)
-        key_id, nonce = value[2 : 2 + ID_BYTES], value[2 + ID_BYTES : HEAD]
-        cipher = ring.keys.get(key_id)
-        clear, body = b"", value[HEAD:]
-        if kind == HALF:
+        asked: they have been: what has no key now has none.
+        """
+        found: list[tuple[bytes, bytes] | None] = []
+        missing: dict[bytes, None] = {}
+        rings, add = self._rings, found.append
+        for name, value in records:
+            if name is None or value is None:
+                add(None)
+            elif value[:2] != SEALED and value[:2] != HALF:  # twice as fast as a set, once per record
+                add((name, value))
+            else:
+                ring = rings.get(name)
+                cipher = None if ring is None else ring.keys.get(value[2:10])
+                if cipher is None and not asked:
+                    missing[name] = None
+                elif cipher is None or value[:2] == HALF:
+                    add(self._open(name, value))
+                else:
+                    try:
+                        inner = cipher.decrypt(value[10:HEAD], value[HEAD:], name)
+                    except InvalidTag:
+                        raise _damaged(name) from None
+                    end = 2 + (inner[0] << 8 | inner[1])
+                    add((inner[2:end], inner[end:]))
+        return found, list(missing)
+
+    def _open(self, name: bytes, value: bytes) -> tuple[bytes, bytes] | None:
+        """One that is half sealed, or whose key is not there."""
+        key_id, nonce, body, clear = value[2:10], value[10:HEAD], value[HEAD:], b""
+        if half := value[:2] == HALF:
             length = int.from_bytes(body[:4], "big")
             body, clear = body[4 : 4 + length], body[4 + length :]
+        ring = self._rings.get(name)
+        while ring is None:
+            self.fetch((name,), make=False)
+            ring = self._rings.get(name)
+        cipher = ring.keys.get(key_id)
         if cipher is None:
             if key_id in ring.gone:
-                return (ERASED + name.hex().encode(), clear) if kind == HALF else None
+                return (ERASED + name.hex().encode(), clear) if half else None
             raise ClusterError(
                 f"the key store has no key {key_id.hex()} for {name.hex()}, and none was destroyed: "
                 "it has lost keys, or is another deployment's; put the right one back"
             )
         try:
-            inner = cipher.decrypt(nonce, body, name + clear if kind == HALF else name)
+            inner = cipher.decrypt(nonce, body, name + clear)
         except InvalidTag:
-            raise ClusterError(
-                f"a sealed record of {name.hex()} is damaged, or its key is not the one it was sealed with"
-            ) from None
+            raise _damaged(name) from None
         end = 2 + int.from_bytes(inner[:2], "big")
         return inner[2:end], inner[end:]
 
@@ -267,6 +309,7 @@ class Sealer:
         """Hold nothing of these people."""
         with self._lock:
             for name in names:
+                self._changes += 1
                 self._rings.pop(name, None)
 
     # ---- keys ----
@@ -275,31 +318,37 @@ class Sealer:
         nonce = os.urandom(NONCE_BYTES)
         return os.urandom(ID_BYTES), nonce + self._wrapping.encrypt(nonce, os.urandom(KEY_BYTES), name)
 
-    def _hold(self, names: Sequence[bytes], found: Iterable[Keyring]) -> None:
-        now = time.monotonic()
-        until = now + KEPT_S
-        opened = {name: self._opened(name, ring, until) for name, ring in zip(names, found, strict=True)}
-        with self._lock:
-            if now > self._swept + KEPT_S or len(self._rings) > MOST:
-                self._swept = now
-                kept = [(name, ring) for name, ring in self._rings.items() if ring.until > now]
-                self._rings = dict(kept[-MOST // 2 :])
-            self._rings.update(opened)
+    def poll(self) -> list[bytes]:
+        """What `fetch` is called with where it is time to ask for erasures, and for nothing else."""
+        return [NOBODY] if time.monotonic() > self._polled + POLL_S else []
 
-    def _opened(self, name: bytes, ring: Keyring, until: float) -> _Ring:
-        keys = {key_id: self._unwrapped(name, key) for key_id, key in ring.retired.items()}
+    def _learn(self) -> None:
+        """Ask for erasures, and hold nothing of these people."""
+        now = time.monotonic()
+        if now <= self._polled + POLL_S:
+            return
+        seen, names = self.store.changes(self._seen)
+        self.forget(names)
+        self._seen, self._polled = seen, now
+
+    def _opened(self, name: bytes, ring: Keyring) -> _Ring:
+        keys = {key_id: self._unwrapped(name, key) for key_id, key in ring.retired.items()} if ring.retired else {}
         current = None
         if ring.current is not None:
-            cipher = self._unwrapped(name, ring.current[1])
-            current = ring.current[0], cipher
-            keys[ring.current[0]] = cipher
-        return _Ring(current, keys, frozenset(ring.gone), until)
+            key_id, wrapped = ring.current
+            current = key_id, self._unwrapped(name, wrapped)
+            keys[key_id] = current[1]
+        return _Ring(current, keys, frozenset(ring.gone))
 
     def _unwrapped(self, name: bytes, wrapped: bytes) -> AESGCM:
         try:
             return AESGCM(self._wrapping.decrypt(wrapped[:NONCE_BYTES], wrapped[NONCE_BYTES:], name))
         except (InvalidTag, ValueError):
             raise ClusterError(f"the data key of {name.hex()} in the key store is damaged") from None
+
+
+def _damaged(name: bytes) -> ClusterError:
+    return ClusterError(f"a sealed record of {name.hex()} is damaged, or not sealed with the key that it names")
 
 
 def opened(records: Sequence[tuple[bytes | None, bytes | None]], sealer: Sealer | None) -> list[tuple[bytes, bytes] | None]:

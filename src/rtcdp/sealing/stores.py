@@ -62,6 +62,9 @@ class KeyStore(Protocol):
     def retire(self, names: Iterable[bytes]) -> None:
         """The current keys of these are for reading only from now on."""
 
+    def changes(self, since: int) -> tuple[int, list[bytes]]:
+        """Whose keys were retired or destroyed after a count of changes, and that count now. since: -1: only the count."""
+
     def destroy(self, keys: Iterable[tuple[bytes, bytes]], now: int) -> None:
         """Destroy retired keys, (name, id) each, for good; those that are gone already stay gone. now: ms."""
 
@@ -86,6 +89,7 @@ class SqliteKeys:
             for pragma in ("secure_delete=ON", "journal_mode=WAL", "synchronous=FULL"):
                 self._db.execute(f"PRAGMA {pragma}")
             for table in (
+                "changes (number INTEGER PRIMARY KEY AUTOINCREMENT, name BLOB NOT NULL)",
                 "root (one INTEGER PRIMARY KEY CHECK (one = 1), value BLOB NOT NULL)",
                 "current (name BLOB PRIMARY KEY, id BLOB NOT NULL, key BLOB NOT NULL) WITHOUT ROWID",
                 "retired (name BLOB, id BLOB, key BLOB NOT NULL, PRIMARY KEY (name, id)) WITHOUT ROWID",
@@ -113,11 +117,14 @@ class SqliteKeys:
         """As `KeyStore`."""
         rings = {name: Keyring(None, {}, {}) for name in names}
         with self._asking() as db:
+            erased = db.execute("SELECT EXISTS (SELECT 1 FROM changes)").fetchone()[0]
             rest = iter(rings)
             while some := tuple(islice(rest, MANY)):
                 marks = ",".join("?" * len(some))
                 for name, key_id, key in db.execute(f"SELECT name, id, key FROM current WHERE name IN ({marks})", some):  # noqa: S608 # marks only
                     rings[name].current = key_id, key
+                if not erased:
+                    continue
                 for name, key_id, key in db.execute(f"SELECT name, id, key FROM retired WHERE name IN ({marks})", some):  # noqa: S608
                     rings[name].retired[key_id] = key
                 for name, key_id, at in db.execute(f"SELECT name, id, at FROM gone WHERE name IN ({marks})", some):  # noqa: S608
@@ -135,12 +142,22 @@ class SqliteKeys:
             for name in names:
                 db.execute("INSERT OR IGNORE INTO retired SELECT name, id, key FROM current WHERE name = ?", (name,))
                 db.execute("DELETE FROM current WHERE name = ?", (name,))
+                db.execute("INSERT INTO changes (name) VALUES (?)", (name,))
+
+    def changes(self, since: int) -> tuple[int, list[bytes]]:
+        """As `KeyStore`."""
+        with self._asking() as db:
+            if since < 0:
+                return db.execute("SELECT COALESCE(MAX(number), 0) FROM changes").fetchone()[0], []
+            found = db.execute("SELECT number, name FROM changes WHERE number > ? ORDER BY number", (since,)).fetchall()
+        return (found[-1][0] if found else since), [name for _, name in found]
 
     def destroy(self, keys: Iterable[tuple[bytes, bytes]], now: int) -> None:
         """As `KeyStore`."""
         keys = list(keys)
         with self._writing() as db:
             db.executemany("INSERT OR IGNORE INTO gone VALUES (?, ?, ?)", ((*key, now) for key in keys))
+            db.executemany("INSERT INTO changes (name) VALUES (?)", ((name,) for name, _ in keys))
             for table in ("current", "retired"):
                 db.executemany(f"DELETE FROM {table} WHERE name = ? AND id = ?", keys)  # noqa: S608 # one of two names
         self._forget_pages()
@@ -181,12 +198,14 @@ if key then
   redis.call('HSET', KEYS[1], 'r' .. string.sub(key, 1, 8), string.sub(key, 9))
   redis.call('HDEL', KEYS[1], 'c')
 end
+redis.call('RPUSH', KEYS[2], ARGV[1])
 """
 _DESTROY = """
 local key = redis.call('HGET', KEYS[1], 'c')
 if key and string.sub(key, 1, 8) == ARGV[1] then redis.call('HDEL', KEYS[1], 'c') end
 redis.call('HDEL', KEYS[1], 'r' .. ARGV[1])
 redis.call('HSETNX', KEYS[1], 'g' .. ARGV[1], ARGV[2])
+redis.call('RPUSH', KEYS[2], ARGV[3])
 """
 
 
@@ -202,6 +221,7 @@ class RedisKeys:
         self._client = client
         self._prefix = prefix.encode() + b":key:"
         self._root = prefix.encode() + b":" + ROOT
+        self._changed = prefix.encode() + b":changes"
         self._retire = client.register_script(_RETIRE)
         self._destroy = client.register_script(_DESTROY)
 
@@ -249,14 +269,22 @@ class RedisKeys:
         """As `KeyStore`."""
         with _redis_errors():
             for name in names:
-                self._retire(keys=[self._prefix + name])
+                self._retire(keys=[self._prefix + name, self._changed], args=[name])
+
+    def changes(self, since: int) -> tuple[int, list[bytes]]:
+        """As `KeyStore`."""
+        with _redis_errors():
+            if since < 0:
+                return self._client.llen(self._changed), []
+            names: list[bytes] = self._client.lrange(self._changed, since, -1)
+        return since + len(names), names
 
     def destroy(self, keys: Iterable[tuple[bytes, bytes]], now: int) -> None:
         """As `KeyStore`. The append-only file is rewritten, so that what it had of these keys goes too."""
         done = False
         with _redis_errors():
             for name, key_id in keys:
-                self._destroy(keys=[self._prefix + name], args=[key_id, now])
+                self._destroy(keys=[self._prefix + name, self._changed], args=[key_id, now, name])
                 done = True
             if done:
                 with suppress(redis.ResponseError):  # one is under way; a later one, or the server's own, follows

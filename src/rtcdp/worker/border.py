@@ -49,11 +49,14 @@ class Border:
     async def opened(self, records: Sequence[Record], stopping: Callable[[], bool]) -> list[Record]:
         """Records of the log as they were before they were sealed. Raises Stopping, ClusterError."""
         pairs = [(key, value) for _, key, value in records]
-        if wanted := self.sealer.unknown(pairs):
-            await self._fetch(wanted, stopping)
-        return self.put(records, self.sealer.open_all(pairs))
+        found, missing = self.sealer.open_held(pairs)
+        if wanted := missing or self.sealer.poll():
+            await self._fetch(wanted, stopping, make=False)
+        if missing:
+            found, _ = self.sealer.open_held(pairs, asked=True)
+        return self._put(records, found)
 
-    def put(self, records: Sequence[Record], opened: Sequence[Entry | None]) -> list[Record]:
+    def _put(self, records: Sequence[Record], opened: Sequence[Entry | None]) -> list[Record]:
         """The same offsets with what was opened."""
         return [
             (record[0], *(one or (self._nothing if record[2] is not None else record[1:])))
@@ -72,10 +75,12 @@ class Border:
         self, state: Iterable[tuple[bytes, bytes | None]], stopping: Callable[[], bool]
     ) -> list[tuple[bytes, bytes]]:
         """Entries of the changelog. What has ended is a sealed nothing, so that readers learn whose it was. Raises Stopping."""
-        entries = list(state)
+        entries: list[Entry] = []
+        reserved: list[Entry] = []
+        for key, value in state:
+            (reserved if key.startswith(RESERVED) else entries).append((key, value or b""))
         await self.prepare((key for key, _ in entries), stopping)
-        seal = self.sealer.seal
-        return [(key, value or b"") if key.startswith(RESERVED) else seal(key, value or b"") for key, value in entries]
+        return self.sealer.seal_all(entries) + reserved
 
     def wait(self, call: Callable[[], T], stopping: Callable[[], bool]) -> T:
         """Do something that asks the key store, again until it answers. Blocks: for a thread. Raises Stopping."""
@@ -91,10 +96,10 @@ class Border:
             if stopping():
                 raise Stopping(KEYS)
 
-    async def _fetch(self, names: Sequence[bytes], stopping: Callable[[], bool]) -> None:
+    async def _fetch(self, names: Sequence[bytes], stopping: Callable[[], bool], *, make: bool = True) -> None:
         while True:
             try:
-                await asyncio.to_thread(self.sealer.fetch, names)
+                await asyncio.to_thread(self.sealer.fetch, names, make=make)
             except KeysAway as error:
                 self._away(error)
                 await asyncio.sleep(AGAIN_S)

@@ -377,19 +377,23 @@ class Ingest:
         messages: Iterator[Message],
         dead: Counter[str],
     ) -> None:
-        produce = self._producer.produce if self._border is None else self._produce_sealed
-        skip, target, source, room = self._producer.skip, self._target, lane.source, self._room
+        produce, skip = self._producer.produce, self._producer.skip
+        target, source, room = self._target, lane.source, self._room
+        sealed = None if self._border is None else self._sealed(self._border, results, room)
         made = 0
+        options: dict[str, Any] = {}
         for result, message in zip(results, messages, strict=False):
             offset: int = message.offset()  # type: ignore[assignment] # a fetched message has one
             if isinstance(result, Accepted):
                 key, value = result.key, result.value
                 if len(key) + len(value) <= room:
+                    if sealed is not None:
+                        options["partition"], key, value = next(sealed)
                     try:
-                        produce(target, key, value, source=source, offset=offset)
+                        produce(target, key, value, source=source, offset=offset, **options)
                     except BufferError:
                         self._wait_for_room()
-                        produce(target, key, value, source=source, offset=offset)
+                        produce(target, key, value, source=source, offset=offset, **options)
                     made += 1
                     continue
                 unfit = Unfit("too_large", f"{len(value)} bytes once cleaned, {target} takes {room}")
@@ -406,10 +410,20 @@ class Ingest:
             self._metrics.fixed(ingestor.counts)
             ingestor.counts.clear()
 
+    @staticmethod
+    def _sealed(border: Border, results: Sequence[Accepted | Refused], room: int) -> Iterator[tuple[int, bytes, bytes]]:
+        """Partition, outer key and sealed value of each event that fits, in order."""
+        entries = [
+            (one.key, one.value) for one in results if isinstance(one, Accepted) and len(one.key) + len(one.value) <= room
+        ]
+        name = border.sealer.name
+        sealed = zip(entries, border.sealer.seal_all(entries), strict=True)
+        return ((name(key).partition, *record) for (key, _), record in sealed)
+
     def _produce_sealed(
         self, topic: str, key: bytes | None, value: bytes | None, *, source: str, offset: int, partition: int | None = None
     ) -> None:
-        """As `GaplessProducer.produce`; what is about a person is sealed. Its keys were asked for before, as a rule."""
+        """As `GaplessProducer.produce`; what is about a person is sealed."""
         if partition is None and key is not None and value is not None and self._border is not None:
             sealer = self._border.sealer
             partition = sealer.name(key).partition
