@@ -50,6 +50,8 @@ def joined(one: Answer | None, other: Answer) -> Answer:
 
 def take(profile: Profile, said: Said, compiled: Compiled, outbox: Outbox) -> bool:
     """Take answers, and do what follows of them; whether any purpose holds now that did not, or the other way round."""
+    if _again(profile, said):
+        return False
     purposes = compiled.consent.purposes if compiled.consent is not None else {}
     held = {name: purpose.holds(profile) for name, purpose in purposes.items()}
     lapsed: set[str] = set()
@@ -75,6 +77,21 @@ def take(profile: Profile, said: Said, compiled: Compiled, outbox: Outbox) -> bo
         if name in lapsed or held[name]:
             withdraw(profile, purposes[name], compiled, outbox)
     return bool(moved or lapsed)
+
+
+def _again(profile: Profile, said: Said) -> bool:
+    """Whether all of it was said before: most events repeat what the first one said. Then only the times move on."""
+    consent, repeated = profile.consent, {}
+    for name, given in said.answers.items():
+        old = consent.get(name)
+        if old is None or given is None or old.granted is not given.granted or given.at <= old.at:
+            return False
+        granted, since, denied = given.granted, given.since, given.at
+        if granted:
+            since, denied = old.since, old.denied
+        repeated[name] = Answer(granted, given.at, given.id, given.by, since, given.until, denied)
+    consent.update(repeated)
+    return True
 
 
 def enforce(profile: Profile, compiled: Compiled, outbox: Outbox) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from rtcdp import profile as profiles
 from rtcdp import records
-from rtcdp.consents import joined
+from rtcdp.consents import Said, joined, take
 from rtcdp.engine import Engine
 from rtcdp.explanation import explain
 from rtcdp.outbox import Outbox
@@ -373,6 +373,16 @@ def test_the_last_answer_is_the_same_in_any_order(answers: list[Answer], dice: A
     if found.granted:
         assert straight.since <= found.since, "what comes late never covers more than it would have in order"
         assert found.since >= found.denied
+
+
+@given(st.lists(ANSWERS, min_size=1, max_size=8, unique_by=lambda answer: (answer.at, answer.id)))
+def test_what_is_said_again_is_joined_as_everything_else(answers: list[Answer]) -> None:
+    rules = compiled(SHOP)
+    profile, found = Profile("main/user_id:ann"), None
+    for answer in answers:
+        found = joined(found, answer)
+        take(profile, Said({"marketing": answer}, answer.at, answer.id), rules, Outbox(rules.version))
+    assert profile.consent["marketing"] == found
 
 
 @given(st.lists(st.tuples(st.sampled_from(["order", "yes", "no", "order yes", "order no"]), st.integers(0, 2)), max_size=25))

@@ -76,11 +76,13 @@ class CompiledConsent:
     """`consent:`, ready to be run.
 
     purposes: by name. given: reads `context.consent` of an event; spoken: reads one of SPOKEN.
+    named:    folded category of a consent manager -> the purposes that it is about.
     """
 
     purposes: Mapping[str, CompiledPurpose]
     given: Callable[[Any], Any]
     spoken: Mapping[str, Callable[[Any], Any]]
+    named: Mapping[str, tuple[str, ...]]
 
     def said(self, event: Any) -> dict[str, Answer]:
         """The answers that an event gives, by the name of what they are about."""
@@ -99,12 +101,11 @@ class CompiledConsent:
         preferences = given.get(CATEGORIES)
         if type(preferences) is not dict:
             return {name: yes for name, yes in given.items() if type(yes) is bool and self.knows(name)}
-        folded = {name.casefold(): yes for name, yes in preferences.items() if type(yes) is bool}
-        found = {}
-        for name, purpose in self.purposes.items():
-            about = [folded[text] for each in purpose.plan.categories or (name,) if (text := each.casefold()) in folded]
-            if about:
-                found[name] = all(about)
+        found: dict[str, bool] = {}
+        for category, yes in preferences.items():
+            if type(yes) is bool:
+                for name in self.named.get(category) or self.named.get(category.casefold(), ()):
+                    found[name] = yes and found.get(name, True)
         return found
 
     def knows(self, name: str) -> bool:
@@ -133,7 +134,12 @@ def compile_consent(
         return None
     region = None if plan.region is None else region_of(plan.region)
     purposes = {name: CompiledPurpose(one, region if one.regions else None) for name, one in plan.purposes.items()}
-    return CompiledConsent(purposes, getter("context", ("consent",)), {name: getter("properties", (name,)) for name in SPOKEN})
+    named: dict[str, tuple[str, ...]] = {}
+    for name, one in plan.purposes.items():
+        for category in {each.casefold() for each in one.categories or (name,)}:
+            named[category] = (*named.get(category, ()), name)
+    spoken = {name: getter("properties", (name,)) for name in SPOKEN}
+    return CompiledConsent(purposes, getter("context", ("consent",)), spoken, named)
 
 
 def consent_paths(plan: ConsentPlan | None) -> list[tuple[str, tuple[str, ...]]]:
