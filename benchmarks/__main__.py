@@ -24,7 +24,19 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import aggregating, asking, clickstream, collecting, delivering, folding, projecting, readme, streaming, timing
+from benchmarks import (
+    aggregating,
+    asking,
+    clickstream,
+    collecting,
+    delivering,
+    folding,
+    identifying,
+    projecting,
+    readme,
+    streaming,
+    timing,
+)
 from benchmarks.backtesting import backtest
 from benchmarks.peers import BOTH, PROFILE, STATE, TXN, Keys, Peer
 from benchmarks.restoring import restore
@@ -35,9 +47,8 @@ RESULTS = Path(__file__).parent / "results.json"
 RATE = 500
 ASKED = 1_000
 PARTS = (
-    "throughput", "latency", "engine", "aggregates", "rules", "state", "backtest", "restore", "memory", "timing", "projection",
-    "api",
-    "delivery", "collector", "encryption",
+    "throughput", "latency", "engine", "aggregates", "rules", "identity", "state", "backtest", "restore", "memory", "timing",
+    "projection", "api", "delivery", "collector", "encryption",
 )  # fmt: skip
 Row = tuple[str, str, str]  # what, figure, wanted
 
@@ -64,10 +75,10 @@ def main() -> None:
         rows.extend(found[1])
         options.results.write_text(json.dumps(results, indent=2, default=str) + "\n")
 
-    for part in ("engine", "aggregates", "rules", "state", "backtest"):
+    for part, measure in _WITHOUT_KAFKA.items():
         if part in options.only:
             console.print(f"{part} ...", style="dim")
-            keep(part, _WITHOUT_KAFKA[part](options))
+            keep(part, measure(options))
     if _WITH_KAFKA.keys() & set(options.only):
         with brokers.find(options.bootstrap) as broker, tempfile.TemporaryDirectory(prefix="rtcdp-bench-") as logs:
             console.print(f"Kafka: {broker.kind}, {broker.bootstrap}", style="dim")
@@ -352,6 +363,15 @@ def _rules(options: argparse.Namespace) -> tuple[dict[str, Any], list[Row]]:
     return result, [(f"{options.rules:,} rules / 20 rules, events that touch the same", f"{result['ratio']:.2f}", "<= 1.5")]
 
 
+def _identity(options: argparse.Namespace) -> tuple[dict[str, Any], list[Row]]:
+    found = identifying.identity(options.folded, options.rounds)
+    return found, [
+        ("ingesting and folding, user ids alone", f"{found['plain_us']:.1f} us", ""),
+        ("30 % anonymous, later linked / user ids alone", f"{found['ratio']:.2f}", "<= 1.5"),
+        ("two full profiles become one", f"{found['merge_ms']:.1f} ms ({found['merge_p95_ms']:.1f} p95)", "< 5 ms"),
+    ]
+
+
 def _backtest(options: argparse.Namespace) -> tuple[dict[str, Any], list[Row]]:
     result = backtest(options.folded, options.rounds)
     return result, [
@@ -376,6 +396,7 @@ _WITHOUT_KAFKA: dict[str, Callable[[argparse.Namespace], Part]] = {
     "engine": _engine,
     "aggregates": _aggregates,
     "rules": _rules,
+    "identity": _identity,
     "state": _state,
     "backtest": _backtest,
 }

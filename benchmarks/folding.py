@@ -37,7 +37,7 @@ def by_hand(events: Sequence[dict[str, Any]]) -> tuple[float, int]:
     states: dict[str, dict[str, Any]] = {}
     changes: list[dict[str, Any]] = []
     process = job.process
-    with _quiet():
+    with quiet():
         began = time.process_time()
         for event in events:
             state = states.get(event["user_id"])
@@ -52,7 +52,7 @@ def by_engine(compiled: Compiled, events: Sequence[tuple[str, Any]], *, generate
     profiles: dict[str, Profile] = {}
     outbox = Outbox("v")
     applies = Engine(compiled, generated=generated).applies
-    with _quiet():
+    with quiet():
         began = time.process_time()
         for key, event in events:
             profile = profiles.get(key)
@@ -66,7 +66,7 @@ def by_hand_whole(rows: Sequence[clickstream.Row]) -> float:
     """CPU seconds of decoding, the hand-written job and encoding outputs and the states touched by each batch."""
     states: dict[bytes, dict[str, Any]] = {}
     dumps, loads, process = orjson.dumps, orjson.loads, job.process
-    with _quiet():
+    with quiet():
         began = time.process_time()
         for start in range(0, len(rows), BATCH):
             touched: dict[bytes, dict[str, Any]] = {}
@@ -88,7 +88,7 @@ def by_runner(definitions: Definitions, rows: Sequence[clickstream.Row]) -> floa
     batches = [
         [(start + place, *row) for place, row in enumerate(rows[start : start + BATCH])] for start in range(0, len(rows), BATCH)
     ]
-    with _quiet():
+    with quiet():
         began = time.process_time()
         for batch in batches:
             runner.adopt(runner.fold(batch))
@@ -204,7 +204,7 @@ def _write(runner: PartitionRunner, batch: list[tuple[int, bytes, bytes]]) -> li
 
 
 @contextmanager
-def _quiet() -> Any:
+def quiet() -> Any:
     """Leave what was made before out of the garbage collector's sight while something is measured."""
     gc.collect()
     gc.freeze()

@@ -46,9 +46,7 @@ class Actors:
             said = {"id": event.id, "received": event.received, "simulated": event.simulated}
             gone = self._strength.too_many(profile, other)
             if gone:
-                del profile.links[gone]
-                self._put_out(profile, gone, "released", event.id)
-                self._append(gone, encode(Release(by=profile.key, **said)))
+                self._let_go(profile, gone, said)
             profile.links[other] = [event.received, event.id]
             self._append(other, encode(Link(to=profile.key, **said)))
 
@@ -98,11 +96,19 @@ class Actors:
         profile.links.setdefault(merge.of, [merge.received, merge.id])
         self._engine.merge(profile, other, merge.id, self._outbox, revealed=merge.received, simulated=merge.simulated)
         self._put_out(profile, merge.of, "merged", merge.id)
+        for gone in self._strength.beyond(profile):
+            self._let_go(profile, gone, {"id": merge.id, "received": merge.received, "simulated": merge.simulated})
 
     def pass_on(self, profile: Profile, event: bytes, of: str = "", hops: int = 0) -> None:
         """An event has reached an alias, or a person of whom the identifier `of` was split off: then it goes back there."""
         forward = Forward(of=of or profile.key, event=msgspec.Raw(event), hops=one_more(hops))
         self._append(profile.alias or of, encode(forward))
+
+    def _let_go(self, profile: Profile, gone: str, said: dict[str, Any]) -> None:
+        """One too many of its kind."""
+        del profile.links[gone]
+        self._put_out(profile, gone, "released", said["id"])
+        self._append(gone, encode(Release(by=profile.key, **said)))
 
     def _give(self, profile: Profile, link: Link) -> None:
         """Hand everything over, and be an alias from here on."""

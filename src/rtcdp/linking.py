@@ -9,7 +9,7 @@ detached for good, and what it does from then on stays its own. No table of iden
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from rtcdp.identity import NAMESPACES
 
@@ -79,6 +79,18 @@ class Strength:
         space = namespace(key)
         same = [(said, other) for other, said in profile.links.items() if namespace(other) == space]
         return min(same)[1] if len(same) >= self.limit(space) else ""
+
+    def beyond(self, profile: Profile) -> list[str]:
+        """Identifiers that a profile lets go once another's have joined its own: the oldest of each kind that is too many."""
+        kinds: dict[str, list[tuple[list[Any], str]]] = {}
+        for key, said in profile.links.items():
+            kinds.setdefault(namespace(key), []).append((said, key))
+        return [
+            key
+            for space, found in kinds.items()
+            if len(found) > self.limit(space)
+            for _, key in sorted(found)[: len(found) - self.limit(space)]
+        ]
 
 
 def one_more(hops: int) -> int:

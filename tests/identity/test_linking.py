@@ -14,6 +14,7 @@ from identity.cluster import Cluster, anonymous, device, email, user
 from identity.histories import FEATURES, Sets, histories
 
 from rtcdp import records
+from rtcdp.linking import namespace
 from rtcdp.rules.compiler import Compiled
 
 DAY = 86_400_000
@@ -144,6 +145,25 @@ def test_of_too_many_the_oldest_lets_go(definitions: Compiled) -> None:
         assert len(person.links) == held
         assert cluster.person(device("d0")) == (device("d0") if held == 2 else user("u"))
         assert cluster.person(device("d2")) == user("u")
+
+
+def test_of_too_many_after_a_merge_the_oldest_let_go(definitions: Compiled) -> None:
+    spaces = [
+        {"name": "user_id", "paths": ["userId"]},
+        {"name": "email", "paths": ["traits.email"]},
+        {"name": "device", "paths": ["context.device.id"], "limit": 2},
+    ]
+    few = compiled({"features": FEATURES, "identity": {"namespaces": spaces}})
+    for limited, held in ((few, {device("d2"), device("d3")}), (definitions, {device(f"d{number}") for number in range(4)})):
+        cluster = Cluster(limited)
+        for place in range(4):
+            cluster.send([email("e") if place % 2 else user("u"), device(f"d{place}")], "identify", 1000 + place)
+        cluster.send([user("u"), email("e")], "identify", 2000)
+        cluster.settle()
+        person = cluster.profile(user("u"))
+        assert person is not None
+        assert {key for key in person.links if namespace(key) == "device"} == held
+        assert cluster.person(device("d0")) == (user("u") if device("d0") in held else device("d0"))
 
 
 def test_a_detached_identifier_begins_as_one_never_seen(definitions: Compiled) -> None:

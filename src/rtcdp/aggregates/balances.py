@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rtcdp.aggregates.base import MAX_ENTRIES, NEVER, Slot, unscaled
-from rtcdp.aggregates.times import pack, packed_at
+from rtcdp.aggregates.times import pack, packed, packed_at
 
 _TIMES, _AMOUNTS, _LOTS, _BASE, _DOUBT = range(5)
 
@@ -122,13 +122,17 @@ class Balance:
             return one or other
         doubt = max(one[_DOUBT], other[_DOUBT])  # what was spent before may have been of the other
         merged: Slot = [b"", [], [], sorted([*one[_BASE], *other[_BASE]]), 2 if doubt else 0]
-        entries = sorted(
-            (packed_at(slot[_TIMES], place), -amount) for slot in (one, other) for place, amount in enumerate(slot[_AMOUNTS])
-        )
-        merged[_TIMES] = b"".join(pack(at) for at, _ in entries)
-        merged[_AMOUNTS] = [-amount for _, amount in entries]
-        while len(merged[_AMOUNTS]) > MAX_ENTRIES:
-            self._settle(merged)
+        entries = [
+            (at, -amount) for slot in (one, other) for at, amount in zip(packed(slot[_TIMES]), slot[_AMOUNTS], strict=True)
+        ]
+        entries.sort()
+        settled = max(0, len(entries) - MAX_ENTRIES)
+        for at, negative in entries[:settled]:
+            self._apply(merged[_BASE], packed_at(at, 0), -negative)
+            self._bound(merged, merged[_BASE])
+            merged[_DOUBT] = merged[_DOUBT] or 1
+        merged[_TIMES] = b"".join([at for at, _ in entries[settled:]])
+        merged[_AMOUNTS] = [-negative for _, negative in entries[settled:]]
         merged[_LOTS] = self._replay(merged)
         self._bound(merged, merged[_LOTS])
         return merged

@@ -31,6 +31,8 @@ class Keyed:
 
     def update(self, slot: Slot, at: int, tie: str, value: Any, now: int) -> Slot:
         """Fold one event in. value: (text of the key, what is aggregated)."""
+        if self.within and at <= now - self.within:
+            return slot  # it counts for no rank either, whether the key is known or not
         key, item = value
         if slot is None:
             slot = [{}, False]

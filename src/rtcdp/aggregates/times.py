@@ -37,3 +37,13 @@ def packed_insert(times: bytes, at: int) -> bytes:
 def packed_at(times: bytes, place: int) -> int:
     """The time at `place`."""
     return int.from_bytes(times[place * 6 : place * 6 + 6], "big")
+
+
+def packed(times: bytes) -> list[bytes]:
+    """Each of them, packed."""
+    return [times[place : place + 6] for place in range(0, len(times), 6)]
+
+
+def united(one: bytes, other: bytes) -> bytes:
+    """All times of both."""
+    return b"".join(sorted(packed(one) + packed(other)))

@@ -6,11 +6,12 @@ Buckets are two lists, ascending: [number of each bucket, what it holds].
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
+from collections import Counter
 from typing import Any, Literal
 
 from rtcdp.aggregates.base import MAX_ENTRIES, NEVER, SCALE, Aggregate, Slot, plain, scaled, unscaled
 from rtcdp.aggregates.lifetime import Edge, ExtremeTime
-from rtcdp.aggregates.times import pack, packed_at, packed_insert, packed_up_to
+from rtcdp.aggregates.times import pack, packed, packed_at, packed_insert, packed_up_to, united
 
 Buckets = list[list[Any]]
 
@@ -113,8 +114,7 @@ class WindowAtLeast:
     def merge(self, one: Slot, other: Slot, now: int) -> Slot:
         if one is None or other is None:
             return one or other
-        both = sorted(whole[place : place + 6] for whole in (one, other) for place in range(0, len(whole), 6))
-        return b"".join(both[-self.keep :])
+        return united(one, other)[-self.keep * 6 :]
 
     def exact(self, slot: Slot) -> bool:
         return True
@@ -166,14 +166,17 @@ class WindowCount(Window):
     def merge(self, one: Slot, other: Slot, now: int) -> Slot:
         if one is None or other is None:
             return one or other
-        buckets: Buckets = [[], []]
-        for slot in (one, other):
-            for number, count in zip(*slot[1], strict=True):
-                buckets[1][self._place(buckets, number * self._bucket, 0)] += count
-        merged: Slot = [b"", buckets]
-        for at in sorted(packed_at(whole[0], place) for whole in (one, other) for place in range(len(whole[0]) // 6)):
-            merged = self.update(merged, at, "", None, now)
-        return merged
+        counts: Counter[int] = Counter(dict(zip(*one[1], strict=True)))
+        counts.update(dict(zip(*other[1], strict=True)))
+        times = united(one[0], other[0])
+        times = times[packed_up_to(times, now - self.within) * 6 :]
+        spilled = max(0, len(times) - self._most * 6)
+        counts.update(int.from_bytes(at, "big") // self._bucket for at in packed(times[:spilled]))
+        numbers = sorted(counts)
+        buckets: Buckets = [numbers, [counts[number] for number in numbers]]
+        if times and numbers:
+            self._drop_left(buckets, now)
+        return [times[spilled:], buckets]
 
     def exact(self, slot: Slot) -> bool:
         return slot is None or not slot[1][0]
@@ -262,15 +265,24 @@ class WindowNumbers(Window):
     def merge(self, one: Slot, other: Slot, now: int) -> Slot:
         if one is None or other is None:
             return one or other
-        merged: Slot = [b"", [], [[], []]]
-        entries = []
-        for slot in (one, other):
-            for number, part in zip(*slot[2], strict=True):
-                self._spill(merged[2], number * self._bucket, *(part if self._sums else (part,)))
-            entries += [(packed_at(slot[0], place), number) for place, number in enumerate(slot[1])]
-        for at, number in sorted(entries):
-            self._add(merged, at, number, now)
-        return merged
+        buckets: Buckets = [[], []]
+        entries: list[tuple[bytes, Any]] = []
+        for times, numbers, (held, parts) in (one, other):
+            if buckets[0]:
+                for number, part in zip(held, parts, strict=True):
+                    self._spill(buckets, number * self._bucket, *(part if self._sums else (part,)))
+            else:
+                buckets = [[*held], [[*part] for part in parts] if self._sums else [*parts]]
+            left = packed_up_to(times, now - self.within)
+            entries += zip(packed(times)[left:], numbers[left:], strict=True)
+        entries.sort()
+        spilled = max(0, len(entries) - self._most)
+        for at, number in entries[:spilled]:
+            self._spill(buckets, packed_at(at, 0), number)
+        if entries and buckets[0]:
+            self._drop_left(buckets, now)
+        kept = entries[spilled:]
+        return [b"".join([at for at, _ in kept]), [number for _, number in kept], buckets]
 
     def exact(self, slot: Slot) -> bool:
         return slot is None or not slot[2][0]
