@@ -129,7 +129,8 @@ class Balance:
         settled = max(0, len(entries) - MAX_ENTRIES)
         for at, negative in entries[:settled]:
             self._apply(merged[_BASE], packed_at(at, 0), -negative)
-            self._bound(merged, merged[_BASE])
+            if len(merged[_BASE]) > MAX_ENTRIES:
+                self._bound(merged, merged[_BASE])
             merged[_DOUBT] = merged[_DOUBT] or 1
         merged[_TIMES] = b"".join([at for at, _ in entries[settled:]])
         merged[_AMOUNTS] = [-negative for _, negative in entries[settled:]]
