@@ -73,7 +73,8 @@ class Changelog:
         names = ("bootstrap", "app", "profile_changes", "triggers", "definitions_topic")
         text = "".join(f'{name} = "{getattr(self.settings, name)}"\n' for name in names)
         path = folder / "rtcdp.toml"
-        path.write_text(f'{text}redis = "{redis_url}"\nmetrics_port = -1\napi_tokens = "{folder}/tokens.json"\n', "utf-8")
+        files = f'api_tokens = "{folder}/tokens.json"\nstate_dir = "{folder}"\n'
+        path.write_text(f'{text}redis = "{redis_url}"\nmetrics_port = -1\n{files}', "utf-8")
         return path
 
     def close(self) -> None:

@@ -68,6 +68,7 @@ class Settings(CollectorSettings, DeliverySettings, ApiSettings, PrivacySettings
                      3 s instead of 10 s); empty: dynamic membership. Two running processes must not share one.
     definitions_review: whether definitions have to be reviewed before they are put in force: by anybody, or, with
                      `four-eyes`, by somebody else than who proposed them.
+    audit_wait:      whether the API's fastest question (`now`) too waits until the audit log holds its entry.
     audit_days:      how long the audit log is kept, where preflight creates its topic.
     partitions:      partitions of the topics that preflight creates.
     replication:     replicas of the topics that preflight creates; 0: three, or as many as there are brokers.
@@ -114,6 +115,7 @@ class Settings(CollectorSettings, DeliverySettings, ApiSettings, PrivacySettings
     audit: TopicName = "audit"
     releases: TopicName = "releases"
     definitions_review: Literal["none", "one", "four-eyes"] = "none"
+    audit_wait: bool = False
     audit_days: int = Field(366, ge=1, le=36_500)
 
     partitions: int = Field(4, ge=1, le=10_000)

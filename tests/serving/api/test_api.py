@@ -98,6 +98,13 @@ def test_members_page_by_page_and_everybody(served: Served) -> None:
     assert ask("/v1/segments/nobody/members").status == 404
 
 
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@x", "\t=1", "\r=1"])
+def test_what_a_spreadsheet_would_run_is_text_in_a_csv(text: str) -> None:
+    from rtcdp.serving.api.members import _line
+
+    assert next(csv.reader(io.StringIO(_line([text, "a,b"]).decode(), newline=""))) == [f"'{text}", "a,b"]
+
+
 def test_a_cursor_of_somebody_who_has_left_goes_on_behind_him(served: Served) -> None:
     """Ties are many: a switch of definitions lets everybody enter at the same instant."""
     import asyncio

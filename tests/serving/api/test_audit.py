@@ -34,10 +34,11 @@ def test_every_read_of_a_person_is_there_before_the_answer(still: Served, shop: 
         assert shop(f"/v1/profiles/user_id/ann{path}").status == 200
     assert shop("/v1/segments/buyers/members").status == 200
     assert shop("/v1/segments/buyers/members?format=ndjson").status == 200
+    wait_for(lambda: written(still, who="audited", what="now"), what="what need not be there at once")
     found = written(still, who="audited", profile="main/user_id:ann")
-    assert [entry.what for entry in found] == ["members", "members", "why", "timeline", "now", "profile"]
+    assert sorted(entry.what for entry in found) == ["members", "members", "now", "profile", "timeline", "why"]
     assert {(entry.who.name, entry.tenant, entry.outcome) for entry in found} == {("audited", "main", "done")}
-    assert found[2].about == {"name": "loyal"}
+    assert [entry.about for entry in found if entry.what == "why"] == [{"name": "loyal"}]
     assert written(still, who="audited", profile="main/user_id:cat") == [], "nobody asked for her"
 
 
@@ -96,6 +97,35 @@ def test_without_the_log_nothing_is_told(still: Served, shop: Client, monkeypatc
     assert shop("/v1/segments").status == 200, "it is about nobody"
     with pytest.raises(Problem):
         asyncio.run(still.server.auditor.watch([]))  # type: ignore[arg-type]
+
+
+def test_what_pages_wait_for_does_not_wait_until_an_entry_is_lost(
+    still: Served, shop: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rtcdp.serving.collector.refusals import Refusal
+
+    lost = asyncio.Event()
+
+    async def away(records: object, headers: object) -> None:
+        await asyncio.sleep(0)
+        lost.set()
+        raise Refusal("broker_away", "away")
+
+    sender = still.server.auditor._sender
+    path = "/v1/profiles/user_id/ann/now"
+    assert shop("/v1/profiles/user_id/ann").status == 200, "entries arrive"
+    with monkeypatch.context() as patch:
+        patch.setattr(sender, "send", away)
+        assert shop(path).status == 200, "its entry was on the way"
+        wait_for(lost.is_set, what="the loss")
+        assert shop(path).status == 503
+    assert shop(path).status == 200
+    assert still.server.auditor._well
+    monkeypatch.setattr(sender, "send", away)
+    strict = still.settings.model_copy(update={"audit_wait": True})
+    monkeypatch.setattr(still.server.auditor, "_settings", strict)
+    assert shop(path).status == 503
+    monkeypatch.setattr(still.server.auditor, "_well", True)
 
 
 def test_the_command_lists_what_commands_do(still: Served, tmp_path: Any) -> None:

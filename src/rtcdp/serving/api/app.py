@@ -38,8 +38,8 @@ class Forbidden(Problem):
 class Audit(Protocol):
     """Where it is written down, before an answer leaves, who did what. Both raise Problem where that cannot be."""
 
-    async def done(self, what: str, call: Call) -> None:
-        """A request is about to be answered."""
+    async def done(self, what: str, call: Call, *, beside: bool = False) -> None:
+        """A request is about to be answered. beside: the answer may leave before its entry has arrived."""
 
     async def refused(self, what: str, token: Token) -> None:
         """A token asked for what it is not for."""
@@ -139,7 +139,7 @@ class _Resource:
             self._counts.of_tenant(call.tenant)
         answer = await operation.handler(call)
         if operation.audited:
-            await self._audit.done(operation.name, call)
+            await self._audit.done(operation.name, call, beside=operation.beside)
         return answer
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterable, Sequence
 from time import monotonic
 from typing import Annotated
@@ -20,6 +21,8 @@ from rtcdp.serving.api.problems import Problem
 from rtcdp.serving.api.tokens import Token, Tokens
 from rtcdp.serving.collector.refusals import Refusal
 from rtcdp.serving.collector.sender import Record, Sender, producer_conf
+
+logger = logging.getLogger(__name__)
 
 BUFFER_BYTES = 64 << 20
 PATIENCE_S = 10
@@ -59,6 +62,8 @@ class Auditor:
         self._trail = Trail(settings, Actor("process", f"serve {settings.instance}".strip()))
         options = producer_conf(settings.kafka(), buffer_bytes=BUFFER_BYTES, ack_s=PATIENCE_S)
         self._sender = Sender(options, lambda _: None, monotonic)
+        self._well = True
+        self._under_way: set[asyncio.Task[None]] = set()
         self._known: frozenset[tuple[str, str]] | None = None
         self._tenants = frozenset(source.tenant for source in settings.sources)
 
@@ -70,14 +75,22 @@ class Auditor:
         """Wait for what is under way."""
         await self._sender.close(PATIENCE_S)
 
-    async def done(self, what: str, call: Call, profiles: Iterable[str] | None = None) -> None:
+    async def done(self, what: str, call: Call, profiles: Iterable[str] | None = None, *, beside: bool = False) -> None:
         """Write down what a request does. profiles: keys of whom it is about; None: those that the call names.
+
+        beside: return while the entry is on its way, as long as those before have arrived (and `audit_wait` is off).
 
         Raises Problem where Kafka does not take it: then nothing may be told.
         """
         about = {name: str(value) for name, value in call.about.items() if value}
         read = call.profiles if profiles is None else profiles
-        await self._send(self._trail.entry(what, who=actor(call.token), tenant=call.tenant, profiles=read, about=about))
+        entry = self._trail.entry(what, who=actor(call.token), tenant=call.tenant, profiles=read, about=about)
+        if beside and self._well and not self._settings.audit_wait:
+            sending = asyncio.create_task(self._follow(entry))
+            self._under_way.add(sending)
+            sending.add_done_callback(self._under_way.discard)
+        else:
+            await self._send(entry)
 
     async def refused(self, what: str, token: Token) -> None:
         """Write down that a token asked for what it is not for. Raises Problem as `done`."""
@@ -118,12 +131,20 @@ class Auditor:
             call.profiles.append(key)
         return as_json(Audited(found, more))
 
+    async def _follow(self, entry: Entry) -> None:
+        try:
+            await self._send(entry)
+        except Problem as problem:
+            logger.warning("an answer left whose entry did not arrive, until one does all wait: %s", problem)
+
     async def _send(self, entry: Entry) -> None:
         record = Record(self._settings.audit, entry.tenant.encode(), encoded(entry))
         try:
             await asyncio.shield(self._sender.send([record], []))
         except Refusal as refusal:
+            self._well = False
             raise Problem(503, f"the audit log cannot be written: {refusal.message}", retry_s=2) from None
+        self._well = True
 
 
 def actor(token: Token | None) -> Actor:

@@ -76,7 +76,8 @@ class Operation:
     scope:   that a token needs; "" where anybody may ask.
     answers: content type to what a 200 holds; None for what has no schema.
     problems: other statuses, beside those that every operation may have.
-    audited: whether the audit log has to hold it before it is answered.
+    audited: whether the audit log has to hold it before it is answered. beside: the answer may leave while its entry is on the
+             way there, as long as entries arrive.
     tenant:  whether it is about one tenant's profiles: `query` is then a TenantQuery.
     """
 
@@ -91,6 +92,7 @@ class Operation:
     body: type[msgspec.Struct] | None = None
     problems: tuple[int, ...] = ()
     audited: bool = False
+    beside: bool = False
 
     @property
     def tenant(self) -> bool:

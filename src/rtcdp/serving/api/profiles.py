@@ -129,6 +129,7 @@ def operations(view: View, catalogue: Catalogue, why: Why, masker: Masker) -> li
             {JSON: Now},
             TenantQuery,
             audited=True,
+            beside=True,
         ),
         Operation(
             "timeline",
