@@ -158,6 +158,7 @@ def test_in_chinese(page: Page, shop: Served) -> None:
 
 def test_why_a_membership_holds(page: Page, shop: Served) -> None:
     page.goto(f"{shop.address}/#/profile/user_id/u3")
+    expect(page.get_by_text("by default").first).to_be_visible()
     why = page.get_by_role("button", name="Why?").first
     why.click()
     expect(why).to_have_attribute("aria-expanded", "true")

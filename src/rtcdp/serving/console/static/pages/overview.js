@@ -49,8 +49,8 @@ export function entry(kind, record, whose = true) {
   const key = record.profile || record.subject;
   const [, namespace, value] = key.match(/^[^/]*\/([^:]*):(.*)$/) || [];
   const name = record.name || record.data.trigger;
-  const what = {entered: "→", exited: "←", trigger: "★", not_sent: "✕", tag: "#", stage: "◆"}[kind] || "·";
-  const detail = record.reason || (kind === "tag" || kind === "stage" ? `${record.old ?? "–"} → ${record.new ?? "–"}` : "");
+  const what = {entered: "→", exited: "←", trigger: "★", not_sent: "✕", tag: "#", stage: "◆", cancel: "↩", consent: "§"}[kind] || "·";
+  const detail = record.reason || (kind === "cancel" && record.data.reason) || (kind === "tag" || kind === "stage" || kind === "consent" ? `${record.old ?? "–"} → ${record.new ?? "–"}` : "");
   const at = record.at || record.time;
   return h("li", {}, h("time", {datetime: at}, whose ? clock(at) : when(at)), h("span", {class: kind === "trigger" ? "good" : ""}, `${what} ${name}`),
     detail && h("span", {class: "dim"}, detail),

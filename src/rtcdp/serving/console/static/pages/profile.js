@@ -32,9 +32,12 @@ async function one(path) {
     card(t("traits"), "third", shown(view.traits)),
     card(t("tags"), "third", h("p", {}, Object.entries(view.tags).map(([name, held]) => h("span", {class: "chip"}, `${name}: ${held}`))),
       view.waiting.length > 0 && [h("h2", {}, t("waits")), h("p", {}, view.waiting.map((name) => h("span", {class: "chip"}, name)))],
-      now.offers.length > 0 && [h("h2", {}, t("offers")), h("p", {}, now.offers.map((offer) => h("span", {class: "chip"}, `${offer.trigger} · ${offer.channel}`)))]),
+      now.offers.length > 0 && [h("h2", {}, t("offers")), h("p", {}, now.offers.map((offer) => h("span", {class: "chip"}, `${offer.trigger} · ${offer.channel}`)))],
+      Object.keys(view.consent || {}).length > 0 && [h("h2", {}, t("consent")), h("dl", {}, Object.entries(view.consent).map(([name, answer]) =>
+        [h("dt", {}, name), h("dd", {}, h("span", {class: answer.granted ? "good" : "bad"}, t(answer.granted ? "granted" : "denied")), " ",
+          h("span", {class: "dim"}, answer.at ? `${t("since")} ${when(answer.at)}` : t("byDefault")))]))]),
     card(t("segments"), "half", segments.length ? segments : h("p", {class: "dim"}, t("none"))),
-    card(t("timeline"), "half", h("ul", {class: "live", tabindex: "0", "aria-label": t("timeline")}, timeline.records.map((record) => entry(record.kind || "trigger", record, false)))),
+    card(t("timeline"), "half", h("ul", {class: "live", tabindex: "0", "aria-label": t("timeline")}, timeline.records.map((record) => entry(record.kind || (record.type === "rtcdp.cancel" ? "cancel" : "trigger"), record, false)))),
     card(t("features"), "", shown(view.features)))];
 }
 
