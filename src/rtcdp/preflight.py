@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicCollection
-from confluent_kafka.admin import AclOperation, AdminClient, ConfigResource, NewTopic
+from confluent_kafka.admin import AclOperation, AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic
 
 from rtcdp.cluster import REQUEST_S, Cluster, cause, ends, is_embedded, topic_id
 from rtcdp.config import Settings
@@ -33,7 +33,10 @@ LOG_APPEND = {"message.timestamp.type": "LogAppendTime"}
 COMPACT = {"cleanup.policy": "compact"}
 DELETE = {"cleanup.policy": "delete"}
 DAY = 86_400_000
+HOUR = 3_600_000
+SHORTEST_SEGMENT = 600_000
 
+logger = logging.getLogger(__name__)
 _SILENT = logging.getLogger("rtcdp.preflight.client")
 _SILENT.disabled = True
 
@@ -87,6 +90,26 @@ def wanted_topics(settings: Settings) -> dict[str, Wanted]:
     return found
 
 
+def retention(settings: Settings) -> dict[str, dict[str, str]]:
+    """Options of the topics whose retention the settings tell, by name.
+
+    Only closed segments are removed: a record stays for its retention and one segment more, so segments are a quarter of it.
+    """
+    hours = {
+        **{source.topic: settings.keep_events_hours for source in settings.sources},
+        settings.commands: settings.keep_commands_hours,
+        settings.events_dlq: settings.keep_letters_hours,
+        settings.profile_changes: settings.keep_outputs_hours,
+        settings.triggers: settings.keep_outputs_hours,
+        settings.profile_events: settings.keep_log_days * 24,
+    }
+    return {
+        name: {"retention.ms": f"{kept * HOUR}", "segment.ms": f"{min(DAY, max(SHORTEST_SEGMENT, kept * HOUR // 4))}"}
+        for name, kept in hours.items()
+        if kept
+    }
+
+
 def preflight(settings: Settings) -> Cluster:
     """Check everything that a worker needs of the cluster; create what is missing and may be created, and check again.
 
@@ -124,6 +147,8 @@ def examine(settings: Settings, wanted: Mapping[str, Wanted], *, worker: bool = 
     topic_ids = _check_access(admin, wanted)
     if worker:
         _check_group(admin, settings)
+    if worker:
+        _keep(admin, settings)
     largest = _check_options(admin, settings, wanted, metadata)
     return Cluster(topic_ids, partitions, largest, len(metadata.brokers))
 
@@ -272,6 +297,31 @@ def _check_options(admin: AdminClient, settings: Settings, wanted: Mapping[str, 
         largest[name] = int(options["max.message.bytes"])
         _check_replicas(settings, name, int(options["min.insync.replicas"]), metadata)
     return largest
+
+
+def _keep(admin: AdminClient, settings: Settings) -> None:
+    """Set the retention that the settings tell, where topics have another one."""
+    told = retention(settings)
+    if not told:
+        return
+    resources = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in told]
+    for resource, future in admin.describe_configs(resources, request_timeout=REQUEST_S).items():
+        name = resource.name
+        entries = _ask(future, "DescribeConfigs", name)
+        other = {option: value for option, value in told[name].items() if entries[option].value != value}
+        if not other:
+            continue
+        changes = [ConfigEntry(option, value, incremental_operation=AlterConfigOpType.SET) for option, value in other.items()]
+        changed = ConfigResource(ConfigResource.Type.TOPIC, name, incremental_configs=changes)
+        altered: Any = admin.incremental_alter_configs([changed], request_timeout=REQUEST_S)
+        error = _failure(next(iter(altered.values())))
+        if error is not None:
+            wanted = ", ".join(f"{option}={value}" for option, value in other.items())
+            raise ClusterError(
+                f"topic {name} keeps its records otherwise than the settings say, and that could not be changed "
+                f"({error.str()}): set {wanted}, or grant the ACL AlterConfigs on it"
+            )
+        logger.info("%s: %s", name, other)
 
 
 def _check_values(settings: Settings, name: str, one: Wanted, options: Mapping[str, str]) -> None:

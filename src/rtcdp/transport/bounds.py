@@ -7,6 +7,7 @@ from time import monotonic, sleep
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
 from faust.types import TP
 
 from rtcdp.errors import ClusterError
@@ -41,3 +42,14 @@ def bounds(kafka: Mapping[str, Any], group: str, partitions: Iterable[TP]) -> di
         return {tp: partition_bounds(consumer, tp.topic, tp.partition) for tp in asked}
     finally:
         consumer.close()
+
+
+def delete_before(kafka: Mapping[str, Any], offsets: Mapping[TP, int]) -> None:
+    """Delete the records of partitions before these offsets. Blocks; raises ClusterError where one cannot be."""
+    admin = AdminClient({**kafka, "log_level": 0})
+    asked = admin.delete_records([TopicPartition(tp.topic, tp.partition, offset) for tp, offset in offsets.items()])
+    for place, future in asked.items():
+        try:
+            future.result(TIMEOUT)
+        except KafkaException as error:
+            raise ClusterError(f"{place.topic}/{place.partition}: records cannot be deleted: {cause(error).str()}") from error

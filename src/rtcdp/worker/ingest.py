@@ -19,7 +19,7 @@ from faust.types import TP, EventT
 
 from rtcdp.cluster import Cluster, source_name
 from rtcdp.config import Settings
-from rtcdp.errors import Stalled, Unfit
+from rtcdp.errors import ClusterError, Stalled, Unfit
 from rtcdp.health import Health
 from rtcdp.ingestion import Accepted, Ingestor, Refused
 from rtcdp.letters import RECORD_OVERHEAD, dead_letter, record
@@ -28,7 +28,7 @@ from rtcdp.outputs import Origin
 from rtcdp.sealing.sealer import OVERHEAD as SEALING_OVERHEAD
 from rtcdp.sealing.stores import KeysAway
 from rtcdp.transport.app import App
-from rtcdp.transport.bounds import bounds
+from rtcdp.transport.bounds import bounds, delete_before
 from rtcdp.transport.gapless import GaplessProducer
 from rtcdp.transport.owner import Batch, Owner
 from rtcdp.worker.border import Border
@@ -49,6 +49,8 @@ SERVE_S = 0.05
 REPORT_S = 0.2
 ANNOUNCE_S = 30.0
 LEAVE_S = 5.0
+CLEAR_S = 10.0
+"""How often what was taken in is deleted from its topic, where that is wanted."""
 ACKNOWLEDGEMENTS = "acknowledgements of ingest"
 
 
@@ -137,6 +139,8 @@ class Ingest:
         self._settled.set()
         self._moving = False
         self._done = 0
+        self._cleared: dict[TP, int] = {}
+        self._clearing: asyncio.Task[None] | None = None
         self._warned = 0.0
 
     def owner(self, topic: str) -> Owner:
@@ -162,6 +166,8 @@ class Ingest:
         self._ends.watch((tp.topic, tp.partition) for tp in self._lanes)
         if self._serving is None:
             self._serving = asyncio.create_task(self._serve_forever(), name="ingest")
+            if self._settings.delete_taken:
+                self._clearing = asyncio.create_task(self._clear_forever(), name="clearing")
         return {tp.partition: starts.get(tp, lane.position) for tp, lane in self._lanes.items() if tp.topic == topic}
 
     async def _open(self, opened: list[TP]) -> dict[TP, int | None]:
@@ -262,6 +268,9 @@ class Ingest:
             if self._serving is not None:
                 self._serving.cancel()
                 self._serving = None
+                if self._clearing is not None:
+                    self._clearing.cancel()
+                    self._clearing = None
                 await asyncio.to_thread(self._ends.close)
             for tp in mine:
                 self._forget(tp)
@@ -544,6 +553,22 @@ class Ingest:
                 difference,
                 grace,
             )
+
+    async def _clear_forever(self) -> None:
+        """Delete what the sources hold and the log has. What was done a round ago has been recorded meanwhile."""
+        while True:
+            due = {tp: lane.done for tp, lane in self._lanes.items() if tp.topic in self._sources}
+            await asyncio.sleep(CLEAR_S)
+            for tp in [tp for tp, done in due.items() if tp not in self._lanes or done <= self._cleared.get(tp, 0)]:
+                del due[tp]
+            if not due:
+                continue
+            try:
+                await asyncio.to_thread(delete_before, self._app.kafka, due)
+            except ClusterError as error:
+                logger.warning("what has been taken in stays in its topics: %s", error)
+            else:
+                self._cleared.update(due)
 
     def _watch_acknowledgements(self) -> None:
         """Tell the health check whether what is in flight gets acknowledged."""
