@@ -81,13 +81,16 @@ def export(
     config: ConfigOption = None,
 ) -> None:
     """Everything that is held about a person. Exit code 1 if that is nothing."""
+    from rtcdp.audit import note
     from rtcdp.export import export as make
     from rtcdp.export import show
 
-    found = make(settings_of(config, bootstrap=bootstrap, definitions=definitions, app=app_name), key)
+    settings = settings_of(config, bootstrap=bootstrap, definitions=definitions, app=app_name)
+    found = make(settings, key)
     if found is None:
         print(f"rtcdp: nothing is held about {key}", file=sys.stderr)
         raise typer.Exit(WRONG)
+    note(settings, "export", profiles=list(dict.fromkeys((found["asked"], found["profile"]["key"]))))
     if json:
         print_json(found)
     else:
@@ -117,8 +120,11 @@ def erase(  # noqa: PLR0913 # options
 ) -> None:
     """Erase a person and every identifier that was ever linked, and print the receipt. Exit code 1 where it is not complete."""
     from rtcdp import erasure
+    from rtcdp.audit import note
+    from rtcdp.inspection import full_key
 
     settings = settings_of(config, bootstrap=bootstrap, app=app_name, sources=sources)
+    note(settings, "erase", profiles=[full_key(key)], about={"reason": reason} if reason else None)
     identity, partitions = erasure.erase(settings, key, by=by, reason=reason, request=request)
     if wait <= 0:
         print_json({"request": identity}) if json else print(f"asked for: `rtcdp privacy receipt {identity}`")

@@ -37,7 +37,7 @@ class Master(Protocol):
 
 
 class FileMaster:
-    """A key in a file: 32 bytes in base64, readable by its owner alone.
+    """A key in a file: 32 bytes in base64, readable by its owner alone; one of root's also by the process's group.
 
     Raises SettingError where the file is missing, holds no key, or others may read it.
     """
@@ -45,12 +45,14 @@ class FileMaster:
     def __init__(self, path: Path) -> None:
         self._path = path
         try:
-            mode = path.stat().st_mode
+            status = path.stat()
             text = path.read_text("ascii").strip()
         except (OSError, UnicodeDecodeError) as error:
             reason = (error.strerror if isinstance(error, OSError) else None) or "no text"
             raise SettingError(f"master_key_file: {path} cannot be read ({reason}); `rtcdp privacy keygen` makes one") from None
-        if mode & (stat.S_IRWXG | stat.S_IRWXO):
+        # A secret that a cluster mounts belongs to root and is readable by the process's group.
+        mounted = status.st_uid == 0 and os.geteuid() != 0
+        if status.st_mode & (stat.S_IRWXO | (stat.S_IWGRP | stat.S_IXGRP if mounted else stat.S_IRWXG)):
             raise SettingError(f"master_key_file: others may read {path}: chmod 600 {path}")
         try:
             key = b64decode(text, validate=True)
