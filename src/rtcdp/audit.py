@@ -143,7 +143,8 @@ class Trail:
             if error is not None:
                 failures.append(error)
 
-        options = {"acks": "all", "enable.idempotence": True, "message.timeout.ms": int(WRITE_S * 1_000), "log_level": 0}
+        # Not idempotent: its first record would wait half a second, and an entry that is there twice has one id.
+        options = {"acks": "all", "message.timeout.ms": int(WRITE_S * 1_000), "log_level": 0}
         producer = Producer({**self._settings.kafka(), **options})
         try:
             producer.produce(self._settings.audit, _encode(entry), tenant.encode(), PARTITION, on_delivery=delivered)

@@ -55,7 +55,7 @@ TokensOption = Annotated[Path | None, typer.Option("--tokens", help="File of tok
 @commands.command(
     epilog=examples(
         "rtcdp serve -b localhost:9092 --redis redis://localhost:6379/0 --link",
-        "rtcdp tokens add shop --scope profiles && RTCDP_API_HOST=0.0.0.0 rtcdp serve --config rtcdp.toml",
+        "rtcdp tokens add shop --role read-masked && RTCDP_API_HOST=0.0.0.0 rtcdp serve --config rtcdp.toml",
     )
 )
 def serve(  # noqa: PLR0913 - one parameter an option

@@ -182,3 +182,16 @@ def test_members_of_a_large_segment_are_pseudonyms(still: Served, masked: Client
     assert [row[2:] for row in rows[1:]] == [[MASK, "gold"], ["", "new"]]
     lines = masked("/v1/segments/buyers/members?format=ndjson").body.splitlines()
     assert all(json.loads(line)["profile"].startswith("main/user_id:~") for line in lines)
+
+
+def test_every_question_about_a_person_is_masked_and_audited(still: Served, masked: Client) -> None:
+    """Whatever is added: what a masked token may ask names nobody, and no question about somebody stays unaudited."""
+    asked = [one for one in still.server.operations if one.method == "GET" and one.path.startswith("/v1/profiles/")]
+    assert len(asked) >= 5
+    for operation in asked:
+        assert operation.audited, operation.name
+        path = operation.path.format(namespace="user_id", value="ann", name="loyal", id="x", message_id="x")
+        reply = masked(path)
+        assert reply.status in {200, 403, 404}, (operation.name, reply.body)
+        assert b"user_id:ann" not in reply.body, operation.name
+        assert b"xample.com" not in reply.body, operation.name

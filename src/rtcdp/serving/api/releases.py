@@ -127,7 +127,7 @@ class Ledger:
             if error is not None:
                 failures.append(error)
 
-        options = {"acks": "all", "enable.idempotence": True, "message.timeout.ms": int(WAIT_S * 1_000), "log_level": 0}
+        options = {"acks": "all", "message.timeout.ms": int(WAIT_S * 1_000), "log_level": 0}
         producer = Producer({**self._settings.kafka(), **options})
         key = f"{release.tenant}/{release.period}".encode()
         try:
