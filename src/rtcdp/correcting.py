@@ -99,7 +99,7 @@ def correct(
     key:    of the person, by any of their identifiers.
     traits: right values by name; None removes one. events: message ids of those that are as if they had never been.
 
-    Returns None where events are named and nothing is known of the person.
+    Returns None where nothing is known of the person.
 
     Raises SettingError for what cannot be used, or is no event of theirs; ClusterError where the cluster cannot be read, no
     worker answers, the person never holds still, or the state is too large for a command.
@@ -111,6 +111,8 @@ def correct(
     command, whose = command_of(traits, by=by, reason=reason), normal_key(key, in_force(settings))
     about = {"request": command.id, **({"reason": reason} if reason else {})}
     note(settings, "correct", profiles=[whose.decode()], about=about)
+    if stored_at(settings, whose.decode()) is None:
+        return None
     if not events:
         commands.send(settings, whose, command)
         return Corrected(whose.decode(), command.id, sorted(traits), [], [])

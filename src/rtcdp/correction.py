@@ -19,11 +19,15 @@ if TYPE_CHECKING:
     from rtcdp.profile import Profile
     from rtcdp.records import Correct
 
-OUTDATED = "outdated"
+OUTDATED, UNKNOWN = "outdated", "unknown"
 
 
 def correct(profile: Profile, command: Correct, engine: Engine, outbox: Outbox) -> None:
-    """Put it right, or say that the command is outdated: a record of the kind `corrected` for each trait and event."""
+    """Put it right, or say that the command is outdated, or the person unknown: a record for each trait and event."""
+    if profile.fresh:
+        for name in (*command.traits, *command.without):
+            outbox.corrected(profile, name, UNKNOWN)
+        return
     if command.without and digest(profile) != command.expected:
         for message_id in command.without:
             outbox.corrected(profile, message_id, OUTDATED)
@@ -42,5 +46,4 @@ def correct(profile: Profile, command: Correct, engine: Engine, outbox: Outbox) 
         if before is not None or value is not None:
             profile.traits[name] = [at, value]
             outbox.corrected(profile, name, "trait")
-    if not profile.fresh:
-        engine.look_again(profile, outbox, revealed=profile.now if command.simulated else command.received)
+    engine.look_again(profile, outbox, revealed=profile.now if command.simulated else command.received)

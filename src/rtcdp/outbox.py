@@ -114,7 +114,7 @@ class Outbox:
         self._reason(profile, "identity", other, reason)
 
     def corrected(self, profile: Profile, name: str, what: str) -> None:
-        """Put out that a trait or an event was put right, or why not. what: `trait`, `event` or `outdated`."""
+        """Put out that a trait or an event was put right, or why not. what: `trait`, `event`, `outdated`, `unknown`."""
         self._reason(profile, "corrected", name, what)
 
     def arm(self, profile: Profile, other: str, owner: str, arm: str, before: str) -> None:

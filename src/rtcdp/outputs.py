@@ -32,7 +32,8 @@ class Change(msgspec.Struct, omit_defaults=True, gc=False):
                 kind), freed (the other let this one go, which begins anew), arm (the other was in the arm `old` of the
                 holdout of `by`, this one is in `arm`), split
                 (the other was split off, by a command), outdated (it was not: this one had changed meanwhile).
-                Of `shadow`: what was done: entered, sent, ...
+                Of `shadow`: what was done: entered, sent, ... Of
+                `corrected`: trait, event, or why not: outdated, unknown.
     by:         whose limit it was: empty for the trigger's own, else `group marketing`, `channel push`, `purpose marketing`. Of
                 `shadow`: the version that did it and the other did not: `live` or `shadow`.
     step:       the step of a journey that was not sent.

@@ -335,6 +335,26 @@ def test_the_normal_form_holds_all_of_it() -> None:
     assert definitions_from_normal(channels_alone.normal) == channels_alone
 
 
+def test_a_no_that_comes_late_ends_what_was_gathered_before_it(shop: Compiled) -> None:
+    log = Cluster(shop, cold=True)
+    order(log, user("ann"), 1_000, **YES)
+    order(log, user("ann"), 9_000, **YES)
+    log.send([user("ann")], "Page Seen", 10_000, occurred=5_000, context=NO)
+    log.settle()
+    found = log.profile(user("ann"))
+    assert values(shop, found)["wanted"] == 0, "what was gathered between is not told apart: all of it goes"
+    assert answered(found) is True, "the later answer counts"
+    log.send([user("ann")], ORDER, 11_000, occurred=6_000)
+    order(log, user("ann"), 12_000)
+    log.settle()
+    assert values(shop, log.profile(user("ann")))["wanted"] == 1, "nor does what occurred before the yes count again"
+
+
+def answered(profile: Profile | None) -> bool:
+    assert profile is not None
+    return profile.consent["marketing"].granted
+
+
 def test_why_names_the_consent(shop: Compiled) -> None:
     profile, box = Profile("main/user_id:ann"), Outbox(shop.version)
     engine = Engine(shop)

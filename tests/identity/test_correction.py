@@ -120,6 +120,13 @@ def test_traits_are_set_and_removed(rules: Compiled) -> None:
     assert profile(log, user("ann")).trait("city") == "Hamburg", "what was said before it does not undo it"
 
 
+def test_nobody_begins_by_a_correction(rules: Compiled) -> None:
+    log = Cluster(rules, cold=True)
+    put(log, user("ann"), Correct(id="c1", traits={"city": "Hamburg"}), 2_000)
+    assert log.profile(user("ann")) is None
+    assert told(log) == [("city", "unknown")]
+
+
 def test_a_later_split_leaves_it_out_again(rules: Compiled) -> None:
     log = Cluster(rules, cold=True)
     buy(log, user("ann"), 1_000, 30)
