@@ -51,7 +51,7 @@ def unite(profile: Profile, other: Profile, compiled: Compiled) -> None:
         profile.links.setdefault(key, said)
     for key, said in other.parted.items():
         profile.parted.setdefault(key, said)
-    profile.seen, profile.known = united_ids(profile.seen, other.seen), None
+    profile.seen = united_ids(profile.seen, other.seen)
     profile.owed += other.owed
 
 

@@ -166,7 +166,6 @@ class Profile:
     waiting:  key of a trigger's instance (see `rtcdp.triggers`) -> the start that waits.
     consent:  purpose, `@channel` or `purpose@channel` -> answer.
     seen:     message ids: `_SEEN_ENTRY` bytes each, oldest first.
-    known:    hashes of these, and of a few forgotten ones: made when first needed, never written.
     failures: how often in a row waking it has raised.
     born:     number of the switch under which it began: it has seen all that features kept since then should have.
     schedules: slot key of a trigger that the calendar starts -> when it is due next (ms).
@@ -190,7 +189,6 @@ class Profile:
         "failures",
         "fresh",
         "key",
-        "known",
         "links",
         "now",
         "owed",
@@ -235,7 +233,6 @@ class Profile:
         self.shadow: Profile | None = None
         self.erased = 0
         self.fresh = True
-        self.known: set[bytes] | None = None
 
     def begin_anew(self) -> None:
         """Be as one never seen before, except that an erasure stays one."""
@@ -259,16 +256,13 @@ class Profile:
 
     def note(self, digest: bytes) -> bool:
         """As `see`, by the hash of the id."""
-        seen, known, now = self.seen, self.known, self.now
-        if known is None or len(known) > 4 * SEEN_MOST:
-            known = self.known = {seen[place : place + 8] for place in range(0, len(seen), _SEEN_ENTRY)}
+        seen, now = self.seen, self.now
         oldest = (now - SEEN_FOR_MS).to_bytes(6, "big") if now > SEEN_FOR_MS else b""
-        if digest in known and _holds(seen, digest, oldest):
+        if _holds(seen, digest, oldest):
             return False
         if not len(seen) % SEEN_LOOK and (seen[8:14] <= oldest or len(seen) > _SEEN_LEAST):
             seen = _recent(seen, oldest)
         self.seen = seen + digest + now.to_bytes(6, "big")
-        known.add(digest)
         return True
 
 

@@ -34,11 +34,11 @@ def apply(profile, event, outbox):
     if received > now:
         if profile.wake_at <= received: advance(profile, received, outbox, simulated=event.simulated)
         profile.now = now = received
-    digest = hashed(event.id.encode()); known = profile.known; seen = profile.seen
-    if known is None or digest in known or not len(seen) % {SEEN_LOOK}:
+    digest = hashed(event.id.encode()); seen = profile.seen
+    if seen.find(digest) >= 0 or not len(seen) % {SEEN_LOOK}:
         if not profile.note(digest): return
     else:
-        profile.seen = seen + digest + now.to_bytes(6, 'big'); known.add(digest)
+        profile.seen = seen + digest + now.to_bytes(6, 'big')
     slots = profile.slots; at = event.occurred; touched = ()"""
 
 
