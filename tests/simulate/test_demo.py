@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import io
 import os
+import pty
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from urllib.request import urlopen
 
 import orjson
 import pytest
@@ -40,6 +43,27 @@ def test_a_whole_demo_loses_nothing() -> None:
     assert report["triggers"] > 100
     assert 0 < report["latency_ms"]["p50"] <= report["latency_ms"]["p99"]
     assert report["events_per_s"] > 0
+
+
+@pytest.mark.timeout(120)
+def test_the_console_stays_open_until_ctrl_c() -> None:
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "rtcdp.cli", "demo", "--events", "200", "--rate", "0"]
+    shown = b""
+    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs) as process:
+        os.close(theirs)
+        try:
+            while b"Ctrl-C ends the demo" not in shown:
+                shown += os.read(ours, 65_536)  # raises at the end
+            address = re.search(rb"Look around in the console: (http://[^\s#]+)#token=", shown)
+            assert address is not None
+            with urlopen(address[1].decode(), timeout=10) as answer:
+                assert b"<title>rtcdp</title>" in answer.read()
+            process.send_signal(signal.SIGINT)
+            assert process.wait(30) == 0
+        finally:
+            process.kill()
+            os.close(ours)
 
 
 def test_lost_outputs_are_exit_code_one(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -30,16 +30,21 @@ def demo(
     rate: Annotated[float, typer.Option(help="Records per second; 0 for as fast as they are taken.", min=0)] = 1_500,
     seed: Annotated[int, typer.Option(help="Another seed is another shop.")] = 1,
     json: JsonOption = False,
+    console: Annotated[bool, typer.Option(help="With the console in a browser, where there is a Redis.")] = True,
     picture: Annotated[Path | None, typer.Option(help="Save the last screen as SVG.", metavar="FILE")] = None,
 ) -> None:
     """Watch a shop's clickstream turn into profiles, segments and triggers.
 
     Starts an embedded broker and a real worker, sends the events of a generated shop, and compares everything
     that was published with an offline replay of the same events. Exit code 1 if anything is missing or too much.
+    The console stays open until Ctrl-C. With --json, or for a picture, there is none.
     """
     from rtcdp.simulate.demo import DemoOptions, run
 
-    report = run(DemoOptions(events=events, rate=rate, seed=seed, live=not json, picture=picture))
+    options = DemoOptions(
+        events=events, rate=rate, seed=seed, live=not json, picture=picture, console=console and not json and picture is None
+    )
+    report = run(options)
     if json:
         print_json(report.as_json())
     raise typer.Exit(WRONG if report.lost else WELL)

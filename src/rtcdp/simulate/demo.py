@@ -5,12 +5,10 @@ What the worker publishes is compared with an offline replay of the shop's own l
 
 from __future__ import annotations
 
-import os
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -32,7 +30,9 @@ from rtcdp.simulate.replay import replay
 from rtcdp.simulate.screen import draw, save_picture
 from rtcdp.simulate.shop import DAY_MS, Shop
 from rtcdp.simulate.traffic import Feeder, Reader, Timed
+from rtcdp.simulate.window import Window, child, opened
 
+CONFIG = "demo.toml"
 PARTITIONS = 8
 UNREAD_BYTES = 2 << 20  # a partition of the embedded broker keeps 5 MiB: never let more than this wait in one
 AFTERWARDS_MS = 40 * DAY_MS  # how far time runs on after the last event: far enough for "30 days without an order"
@@ -42,20 +42,25 @@ READY_S = 60.0
 SILENCE_S = 15.0  # outputs that are expected and do not come within this are lost
 SETTLE_S = 0.7  # outputs that are not expected would come within this
 
+SHOWN = 5
 Judge = Callable[[Sequence[Output]], Differences]
 """Compares what was found with what should have been."""
-SHOWN = 5
 
 
 @dataclass(frozen=True)
 class DemoOptions:
-    """What `rtcdp demo` was asked for. events: records sent; rate: per second, 0 for no limit; picture: an SVG to save."""
+    """What `rtcdp demo` was asked for.
+
+    events: records sent; rate: per second, 0 for no limit; live: drawn in the terminal; picture: an SVG to save.
+    console: with the console in a browser.
+    """
 
     events: int = 20_000
     rate: float = 1_500
     seed: int = 1
     live: bool = True
     picture: Path | None = None
+    console: bool = False
 
 
 @dataclass(frozen=True)
@@ -94,18 +99,22 @@ def run(options: DemoOptions) -> Report:
     shop = Shop(options.seed)
     records = [Timed(key, value, shop.now) for key, value in shop.records(options.events)]
     until = shop.now + AFTERWARDS_MS
-    with EmbeddedKafka(quiet=options.live) as broker, tempfile.TemporaryDirectory(prefix="rtcdp-demo-") as scratch:
-        settings = _settings(broker, folder, Path(scratch))
-        with _worker(settings, Path(scratch)) as process:
-            expected = list(replay((record.value for record in records), definitions, until))
-            _await_ready(process, settings.metrics_port)
-            judge = partial(compare, expected, order_free=order_free(definitions))
-            found = _play(options, settings, records, until, judge, process)
-    differences = judge(found.board.outputs)
-    report = _report(found, differences)
-    if options.live:
-        _print(report)
-    _explain(differences, found.failures)
+    with ExitStack() as stack:
+        broker = stack.enter_context(EmbeddedKafka(quiet=options.live))
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rtcdp-demo-")))
+        settings = _settings(broker, folder, scratch)
+        process = stack.enter_context(_worker(settings, scratch))
+        window = stack.enter_context(opened(scratch / CONFIG, scratch)) if options.console else Window()
+        expected = list(replay((record.value for record in records), definitions, until))
+        _await_ready(process, settings.metrics_port)
+        judge = partial(compare, expected, order_free=order_free(definitions))
+        found = _play(options, settings, records, until, judge, process, window)
+        differences = judge(found.board.outputs)
+        report = _report(found, differences)
+        if options.live:
+            _print(report)
+        _explain(differences, found.failures)
+        window.keep_open()
     return report
 
 
@@ -138,12 +147,10 @@ def _settings(broker: EmbeddedKafka, folder: Path, scratch: Path) -> Settings:
 
 @contextmanager
 def _worker(settings: Settings, scratch: Path) -> Iterator[LocalProcess]:
-    inherited = [f"--unset={name}" for name in os.environ if name.startswith("RTCDP_")]
-    command = ["env", *inherited, sys.executable, "-m", "rtcdp.cli", "worker", "--config", str(scratch / "worker.toml")]
     given = ("bootstrap", "app", "definitions", "partitions", "metrics_port", "log_level", "state_dir")
     lines = [f'{name} = "{getattr(settings, name)}"' for name in given]
-    (scratch / "worker.toml").write_text("\n".join([*lines, 'sources = "events:event"', ""]))
-    process = LocalProcess(command, scratch / "worker.log")
+    (scratch / CONFIG).write_text("\n".join([*lines, 'sources = "events:event"', ""]))
+    process = LocalProcess(child(scratch / CONFIG, "worker"), scratch / "worker.log")
     try:
         yield process
     finally:
@@ -165,7 +172,13 @@ def _check(process: LocalProcess) -> None:
 
 
 def _play(
-    options: DemoOptions, settings: Settings, records: Sequence[Timed], until: int, judge: Judge, process: LocalProcess
+    options: DemoOptions,
+    settings: Settings,
+    records: Sequence[Timed],
+    until: int,
+    judge: Judge,
+    process: LocalProcess,
+    window: Window,
 ) -> _Found:
     """Send everything, let time run on, and read until all has come or nothing comes any more."""
     topics = {
@@ -174,11 +187,11 @@ def _play(
         settings.events_dlq: "events-dlq",
     }
     mean = max(1, sum(len(record.value or b"") for record in records) // len(records))
-    window = UNREAD_BYTES * PARTITIONS // mean
+    unread = UNREAD_BYTES * PARTITIONS // mean
     board = Board(total=len(records))
 
     def allowed() -> int:
-        return board.gauges.folded + board.counts["events-dlq"] + window
+        return board.gauges.folded + board.counts["events-dlq"] + unread
 
     feeder = Feeder(settings.bootstrap, settings.sources[0].topic, records, options.rate, board, allowed)
     reader = Reader(settings.bootstrap, topics, board)
@@ -189,11 +202,12 @@ def _play(
         feeder.start()
         while feeder.is_alive():
             look()
+            board.note = _of_console(window)
             clock.strike()
         look()
         if options.picture:
             save_picture(board, options.picture)
-        board.note = "The shop has closed; its time runs on for another 40 days."
+        board.note = "The shop has closed; its time runs on for another 40 days. " + _of_console(window)
         end = _End(board, judge)
         tick(settings, str(until))
         while not end.has_come():
@@ -201,6 +215,12 @@ def _play(
     feeder.stop()
     reader.stop()
     return _Found(board, board.last_event_at - feeder.began, feeder.failed + reader.failed)
+
+
+def _of_console(window: Window) -> str:
+    if window.missing:
+        return f"No console: {window.missing}"
+    return f"Console: {window.link}" if window.link else ""
 
 
 class _ShopClock:
