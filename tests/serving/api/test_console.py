@@ -22,6 +22,7 @@ from rtcdp.errors import Unfit
 from rtcdp.letters import dead_letter, record
 from rtcdp.metrics import now_ms
 from rtcdp.outputs import Origin
+from rtcdp.serving.api.tokens import ROLES
 from tests.serving.api.conftest import Served
 from tests.worker.conftest import wait_for
 
@@ -221,6 +222,23 @@ def test_who_read_whom_is_found_by_the_identifier(page: Page, shop: Served) -> N
     expect(page.get_by_text("inquisitive")).to_have_count(0)
     expect(page.locator("tbody tr").first).to_contain_text("main/user_id:~")
     picture(page, "console-audit")
+
+
+def test_whoever_may_not_see_people_sees_the_rest(page: Page, shop: Served) -> None:
+    token = shop.client(*ROLES["read-masked"], name="analyst").token
+    page.evaluate("token => sessionStorage.setItem('token', token)", token)
+    page.goto(f"{shop.address}/#/profile/email/wang@example.com")
+    expect(page.get_by_text("***").first).to_be_visible()
+    expect(page.get_by_text("王小明")).to_have_count(0)
+    expect(page.get_by_text("main/user_id:~").first).to_be_visible()
+    page.goto(f"{shop.address}/#/segments/buyers")
+    expect(page.get_by_text("user_id:~").first).to_be_visible()
+    expect(page.get_by_text("user_id:u")).to_have_count(0)
+    picture(page, "console-segments-masked")
+    page.goto(f"{shop.address}/#/overview")
+    expect(page.locator("main .card").first).to_be_visible()
+    expect(page.get_by_text("≥").first).to_be_visible()
+    picture(page, "console-overview-masked")
 
 
 def test_pages_are_served_with_a_policy_and_nothing_else_is(shop: Served) -> None:

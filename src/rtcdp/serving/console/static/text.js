@@ -54,6 +54,8 @@ export const setLanguage = (name) => localStorage.setItem("language", name);
 /** The word in the language of this browser. */
 export const t = (key) => WORDS[language()][key] ?? key;
 export const number = (value) => value === null ? "–" : new Intl.NumberFormat(language()).format(value);
+/** A sum; where something of it is withheld, what it is at least. */
+export const summed = (values) => `${values.includes(null) ? "≥ " : ""}${number(values.reduce((sum, value) => sum + value, 0))}`;
 export const when = (text) => new Intl.DateTimeFormat(language(), {dateStyle: "medium", timeStyle: "medium"}).format(new Date(text));
 export const clock = (text) => new Intl.DateTimeFormat(language(), {timeStyle: "medium"}).format(new Date(text));
 export const keys = {en: Object.keys(WORDS.en), zh: Object.keys(WORDS.zh)};

@@ -3,7 +3,8 @@
 import {follow, get, part} from "../api.js";
 import {grouped, lines} from "../charts.js";
 import {bar, card, h, table} from "../dom.js";
-import {clock, number, t, when} from "../text.js";
+import {profileLink} from "./segments.js";
+import {clock, number, summed, t, when} from "../text.js";
 
 const KINDS = {entered: "entries", exited: "exits", sent: "sent", not_sent: "notSent"};
 const MOST = 40;
@@ -14,11 +15,11 @@ export async function show(_, signal) {
   const [fresh, flows, found] = await Promise.all([get("/v1/freshness"), get("/v1/flows"), get("/v1/segments")]);
   const series = Object.entries(KINDS).map(([kind, label]) => {
     const counts = Object.entries(flows.counts).filter(([what]) => what.split("|")[0] === kind).map(([, values]) => values);
-    return {label: t(label), values: flows.at.map((_at, place) => counts.reduce((sum, values) => sum + values[place], 0))};
+    return {label: t(label), all: counts.flat(), values: flows.at.map((_at, place) => counts.reduce((sum, values) => sum + values[place], 0))};
   });
   const [at, ...sums] = grouped(HALF_HOUR, flows.at, ...series.map((one) => one.values));
   const largest = found.segments.toSorted((a, b) => b.size - a.size).slice(0, SHOWN);
-  const total = (place) => number(series[place].values.reduce((sum, value) => sum + value, 0));
+  const total = (place) => summed(series[place].all);
   const lag = Object.values(fresh.partitions).reduce((sum, one) => sum + one.lag, 0);
   const tile = (label, value, note, kind = "") => h("section", {class: "card quarter tile"}, h("p", {}, label),
     h("div", {class: `number ${kind}`}, value), h("p", {}, note));
@@ -47,12 +48,11 @@ export async function show(_, signal) {
 /** A record as a line: when, what, and (`whose`) of which profile. */
 export function entry(kind, record, whose = true) {
   const key = record.profile || record.subject;
-  const [, namespace, value] = key.match(/^[^/]*\/([^:]*):(.*)$/) || [];
   const name = record.name || record.data.trigger;
   const what = {entered: "→", exited: "←", trigger: "★", not_sent: "✕", tag: "#", stage: "◆", cancel: "↩", consent: "§"}[kind] || "·";
   const detail = record.reason || (kind === "cancel" && record.data.reason) || (kind === "tag" || kind === "stage" || kind === "consent" ? `${record.old ?? "–"} → ${record.new ?? "–"}` : "");
   const at = record.at || record.time;
   return h("li", {}, h("time", {datetime: at}, whose ? clock(at) : when(at)), h("span", {class: kind === "trigger" ? "good" : ""}, `${what} ${name}`),
     detail && h("span", {class: "dim"}, detail),
-    whose && h("a", {href: `#/profile/${encodeURIComponent(namespace)}/${encodeURIComponent(decodeURIComponent(value))}`}, `${namespace}:${decodeURIComponent(value)}`));
+    whose && profileLink(key));
 }

@@ -45,9 +45,10 @@ async function one(segment, name) {
   ];
 }
 
-/** A link to a profile, by its key. */
+/** A link to a profile, by its key; of a pseudonym, which leads to nobody, its text. */
 export function profileLink(key) {
   const [, namespace, value] = key.match(/^[^/]*\/([^:]*):(.*)$/) || [null, "", key];
   const text = decodeURIComponent(value);
+  if (text.startsWith("~")) return h("code", {}, `${namespace}:${text}`);
   return h("a", {href: `#/profile/${part(namespace)}/${part(text)}`}, `${namespace}:${text}`);
 }

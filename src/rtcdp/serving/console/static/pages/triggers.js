@@ -3,7 +3,7 @@
 import {get, part} from "../api.js";
 import {grouped, lines} from "../charts.js";
 import {bar, card, h, table} from "../dom.js";
-import {number, t} from "../text.js";
+import {number, summed, t} from "../text.js";
 
 export async function show([chosen]) {
   const [found, flows] = await Promise.all([get("/v1/triggers"), get("/v1/flows")]);
@@ -11,7 +11,7 @@ export async function show([chosen]) {
     const not = Object.values(one.not_sent).reduce((sum, count) => sum + count, 0);
     const reasons = Object.entries(one.not_sent).sort(([, a], [, b]) => b - a);
     return [h("a", {href: `#/triggers/${part(one.name)}`, "aria-current": one.name === chosen ? "true" : null}, one.name), one.channel,
-      number(one.sent + not), number(one.sent), bar(one.sent / Math.max(1, one.sent + not)),
+      summed([one.sent, ...Object.values(one.not_sent)]), number(one.sent), bar(one.sent / Math.max(1, one.sent + not)),
       reasons.map(([reason, count]) => h("span", {class: "chip"}, `${reason} ${number(count)}`)), one.description];
   });
   const all = card(t("perDay"), "", table([t("name"), t("channel"), t("considered"), t("sent"), t("rate"), t("reasons"), t("description")], rows, [2, 3]));
