@@ -170,3 +170,15 @@ def test_keys_are_completed_and_placed_as_java_places_them() -> None:
         (-790_332_482 & 0x7FFFFFFF) % 1_000,
         (-985_981_536 & 0x7FFFFFFF) % 1_000,
     ]
+
+
+def test_the_generated_functions_can_be_read(rtcdp: Rtcdp) -> None:
+    shop = str(EXAMPLES / "shop")
+    event = rtcdp("check", shop, "--show-code", "Product Viewed")
+    assert event.returncode == 0
+    assert b"def apply(profile, event, outbox):" in event.stdout
+    assert b"# dear_views_7d" in event.stdout
+    other = rtcdp("check", shop, "--show-code", "an event that no definition names").stdout
+    assert b"def apply(" in other
+    assert b"# dear_views_7d" not in other
+    assert b"'entered', 'buyers'" in rtcdp("check", shop, "--show-code", "buyers").stdout

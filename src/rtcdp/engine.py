@@ -194,6 +194,20 @@ class Engine:
         self._looks[index] = look
         return look
 
+    def code(self, name: str) -> str:
+        """Text of the function that looks at the segment of this name, else of the one that folds events of this name.
+
+        A segment with a purpose, and what no function is written for, has none: the interpreter's closures do it.
+        """
+        if self.generator is None:
+            return ""
+        for rule in self._rules:
+            if rule.is_segment and rule.name == name:
+                self._make_look(rule.index)
+                return self.generator.source.get(f"segment {name}", "")
+        self.applies[name]
+        return self.generator.source[f"event {name if name in self.compiled.plans else ''}"]
+
     def _trigger(self, profile: Profile, event: Any, plan: Plan, starts: Starts, outbox: Outbox) -> None:
         """Cancel, start and decide triggers after an event."""
         for trigger in plan.cancels:

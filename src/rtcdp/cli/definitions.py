@@ -23,17 +23,32 @@ from rtcdp.cli.options import (
 commands = typer.Typer()
 
 
-@commands.command(epilog=examples("rtcdp check examples/shop", "rtcdp check examples/shop --json"))
+@commands.command(
+    epilog=examples(
+        "rtcdp check examples/shop",
+        "rtcdp check examples/shop --json",
+        "rtcdp check examples/shop --show-code 'Product Viewed'",
+    )
+)
 def check(
     *,
     folder: Annotated[Path, typer.Argument(help="Folder of YAML definitions.", metavar="DIR", show_default=False)],
+    show_code: Annotated[
+        str | None, typer.Option(help="Print the function made for this event, or this segment.", metavar="NAME")
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Check definitions; every error with file, line and column. Exit code 1 if there is one."""
     from rtcdp.rules.check import check as examine
 
     report = examine(folder)
-    if json:
+    if report.ok and show_code is not None:
+        from rtcdp.engine import Engine
+        from rtcdp.rules.compiler import compile_definitions
+        from rtcdp.rules.loading import load
+
+        print(Engine(compile_definitions(load(folder))).code(show_code), end="")
+    elif json:
         print_json(report.as_json())
     else:
         print(report)
