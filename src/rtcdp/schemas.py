@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from rtcdp import events, outputs, records
+from rtcdp import audit, events, outputs, records
 from rtcdp.delivery import deliveries
 from rtcdp.delivery.schema import destinations_schema
 from rtcdp.rules.schema import definitions_schema
@@ -28,6 +28,7 @@ SCHEMAS: dict[str, tuple[str, Any]] = {
     "triggers": ("A record of `triggers`: a CloudEvent", outputs.TriggerEvent),
     "cancellations": ("A record of `triggers` that withdraws others: a CloudEvent", outputs.Cancel),
     "deliveries-dlq": ("A record of `deliveries-dlq`: a delivery that was given up", deliveries.DeadDelivery),
+    "audit": ("A record of `audit`: who read whom, or changed what", audit.Entry),
     "events-dlq": ("A record of `events-dlq`", outputs.DeadLetter),
 }
 """File name (without `.schema.json`) to title and type."""
