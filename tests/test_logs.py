@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from rtcdp.errors import Stalled
-from rtcdp.logs import LONGEST, JsonFormatter, LineFormatter, sentence
+from rtcdp.logs import LONGEST, SPARED_S, JsonFormatter, LineFormatter, Sparing, sentence
 
 CANARY = "canary-7f3a"
 
@@ -64,3 +64,21 @@ def test_json_is_json_and_bounded() -> None:
     assert (found["app"], found["partition"], found["level"], found["logger"]) == ("shop", 3, "warning", "rtcdp.x")
     assert len(found["message"]) == LONGEST + 3
     assert set(found) == {"at", "level", "logger", "message", "app", "partition"}
+
+
+def test_what_libraries_repeat_is_written_once_in_a_while() -> None:
+    sparing = Sparing()
+
+    def said(name: str, node: int, at: float) -> str | None:
+        one = logging.LogRecord(name, logging.ERROR, "x.py", 1, "no connection to node %s", (node,), None)
+        one.created = at
+        return one.getMessage() if sparing.filter(one) else None
+
+    assert said("aiokafka.client", 1, 100.0) == "no connection to node 1"
+    assert [said("aiokafka.client", node, 100.0 + node / 10) for node in range(3)] == [None] * 3
+    assert said("aiokafka.conn", 1, 101.0) == "no connection to node 1", "another logger"
+    assert said("rtcdp.worker", 1, 100.0) == said("rtcdp.worker", 1, 100.1) == "no connection to node 1", (
+        "ours are never spared"
+    )
+    assert said("aiokafka.client", 7, 100.0 + SPARED_S) == "no connection to node 7 (3 more of these were not written)"
+    assert said("aiokafka.client", 7, 100.0 + 2 * SPARED_S) == "no connection to node 7"

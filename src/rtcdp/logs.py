@@ -30,6 +30,8 @@ FIELDS = frozenset(
 LONGEST = 2_000
 """Characters of a message, except the settings at the start: the rest is cut."""
 NOISY = ("faust", "mode", "aiokafka", "asyncio")
+SPARED_S = 10.0
+"""A sentence of these is written once in this time (s): while a broker is away they say the same forty times a second."""
 TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 _OURS = (RtcdpError, OSError, KafkaException)
@@ -68,6 +70,30 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(found, ensure_ascii=False, default=str)
 
 
+class Sparing(logging.Filter):
+    """Lets a sentence of NOISY through once in SPARED_S, then with how often it was said in between."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lock = threading.Lock()
+        self._said: dict[tuple[str, str], tuple[float, int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the record is written; records alike but for their arguments are one sentence."""
+        if record.name.partition(".")[0] not in NOISY:
+            return True
+        sentence = record.name, str(record.msg)
+        with self._lock:
+            since, spared = self._said.get(sentence, (0.0, 0))
+            if record.created < since + SPARED_S:
+                self._said[sentence] = since, spared + 1
+                return False
+            self._said[sentence] = record.created, 0
+        if spared:
+            record.msg, record.args = f"{_one_line(record.getMessage())} ({spared} more of these were not written)", ()
+        return True
+
+
 def configure(level: str, form: Form = "text", **always: str) -> None:
     """Write the log to stderr, from `level` on; what nobody catches is written the same way.
 
@@ -77,6 +103,7 @@ def configure(level: str, form: Form = "text", **always: str) -> None:
     handler.setFormatter(
         JsonFormatter({name: value for name, value in always.items() if value}) if form == "json" else LineFormatter()
     )
+    handler.addFilter(Sparing())
     logging.basicConfig(level=level.upper(), handlers=[handler])
     if level in ("debug", "info"):
         for name in NOISY:  # a line per partition and rebalance tells operators nothing
