@@ -148,3 +148,27 @@ def test_the_command_lists_what_commands_do(still: Served, tmp_path: Any) -> Non
     assert token["scopes"] == ["counts"]
     newest = json.loads(rtcdp("audit", "list", "--what", "tokens.add", "--json"))["entries"][0]
     assert newest["about"] == {"name": "x", "scopes": "counts"}
+
+
+def test_an_export_ends_where_its_entries_do(still: Served, shop: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Page by page: what could not be written down is not told."""
+    from http.client import IncompleteRead
+
+    from rtcdp.serving.api import members
+
+    path = "/v1/segments/buyers/members?format=ndjson"
+    monkeypatch.setattr(members, "EXPORTED", 1)
+    assert len(shop(path).body.splitlines()) == 2
+    told: list[str] = []
+    done = still.server.auditor.done
+
+    async def second_fails(what: str, call: Any, profiles: Any = None, **more: Any) -> None:
+        if profiles and told:
+            raise Problem(503, "away")
+        told.extend(profiles or ())
+        await done(what, call, profiles, **more)
+
+    monkeypatch.setattr(still.server.auditor, "done", second_fails)
+    with pytest.raises(IncompleteRead) as cut:
+        shop(path)
+    assert cut.value.partial.count(b"\n") == 1

@@ -16,7 +16,7 @@ from schemathesis import GenerationMode
 
 from tests.serving.api.conftest import Served
 
-TRIES = 5
+TRIES = 3
 LOOSE = settings(deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck), database=None)
 FREE = [
     schemathesis.checks.positive_data_acceptance,  # a name may keep to the schema and name nothing, a cursor be no cursor
