@@ -84,12 +84,15 @@ def keys_add(  # noqa: PLR0913 - one parameter an option
     config: ConfigOption = None,
 ) -> None:
     """Make a write key. It is shown once; the file keeps its hash. A source has at most two."""
+    from rtcdp.audit import note
     from rtcdp.serving.collector.commands import add
 
     given = sys.stdin.readline().strip() if known else ""
     if known and not given:
         raise SettingError("key: there is none on standard input")
     settings = settings_of(config, collector_keys=keys, sources=sources)
+    if settings.bootstrap:
+        note(settings, "keys.add", about={"source": source})
     made, text = add(settings, source, topic=topic, server=server, rate=rate, known=given)
     if json:
         print_json({**made, "key": text})
@@ -121,6 +124,10 @@ def keys_revoke(
     config: ConfigOption = None,
 ) -> None:
     """End a write key. A running collector refuses it within two seconds."""
+    from rtcdp.audit import note
     from rtcdp.serving.collector.commands import revoke
 
-    print(f"revoked: a key of {revoke(settings_of(config, collector_keys=keys), key_id)['source']}")
+    settings = settings_of(config, collector_keys=keys)
+    if settings.bootstrap:
+        note(settings, "keys.revoke", about={"key": key_id})
+    print(f"revoked: a key of {revoke(settings, key_id)['source']}")

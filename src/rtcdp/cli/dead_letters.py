@@ -42,9 +42,12 @@ def dlq_list(
     config: ConfigOption = None,
 ) -> None:
     """List dead letters, one line per origin: origin, reason, field, time, size, detail."""
+    from rtcdp.audit import note
     from rtcdp.dlq import list_letters
 
-    for letter in list_letters(settings_of(config, bootstrap=bootstrap, app=app_name), reason=reason, origin=origin):
+    settings = settings_of(config, bootstrap=bootstrap, app=app_name)
+    note(settings, "letters", about=_chosen(reason, origin))
+    for letter in list_letters(settings, reason=reason, origin=origin):
         print(letter.as_json() if json else letter)
 
 
@@ -66,11 +69,18 @@ def dlq_replay(
     config: ConfigOption = None,
 ) -> None:
     """Send dead letters through ingest again, as they came. Exit code 1 if one cannot be."""
+    from rtcdp.audit import note
     from rtcdp.dlq import replay as send_again
 
     if everything == bool(reason or origin):
         raise SettingError("dlq replay: say which letters with --reason or --origin, or --all for every one of them")
     settings = settings_of(config, bootstrap=bootstrap, app=app_name, sources=sources)
+    note(settings, "replay", about={**_chosen(reason, origin), **({"dry_run": "true"} if dry_run else {})})
     done = send_again(settings, reason=reason, origin=origin, dry_run=dry_run)
     print(f"{'would send' if dry_run else 'sent'} again: {done}")
     raise typer.Exit(WRONG if done.refused else WELL)
+
+
+def _chosen(reason: str | None, origin: str | None) -> dict[str, str]:
+    """Which letters, for the audit log."""
+    return {name: value for name, value in (("reason", reason), ("origin", origin)) if value}
