@@ -17,8 +17,12 @@ if TYPE_CHECKING:
 
 
 def due(profile: Profile, ending: Ending) -> int:
-    """When a profile ends by itself (ms), or NEVER: so long after its last event occurred; not in the instant of an event."""
-    last = profile.slots.get(ending.last_seen)
+    """When a profile ends by itself (ms), or NEVER: so long after its person was last active; not in the instant of an event.
+
+    Where it has only been told of, by events of what the person did not do, it is so long after the first of these.
+    """
+    slots = profile.slots
+    last = slots.get(ending.last_seen, slots.get(ending.first_seen))
     after = ending.anonymous if is_anonymous(profile, ending) else ending.known
     return NEVER if last is None or after is None else int(last + after)
 

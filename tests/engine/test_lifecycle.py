@@ -8,7 +8,7 @@ import pytest
 from engine.harness import Engine, Partition, record
 from engine.reactions import T, event, partition, tick, told
 
-from rtcdp.records import Switch, encode
+from rtcdp.records import Event, Switch, encode
 
 H = 3600
 D = 24 * H
@@ -185,6 +185,35 @@ def test_devices_end_earlier_and_late_events_do_not_bring_an_end_back() -> None:
     assert b"main/user_id:2" in found.runner.state
     found.feed([tick(4 * D + 1)])
     assert b"main/user_id:2" not in found.runner.state
+
+
+def _told_of(at: float) -> bytes:
+    """An event of what the person did not do."""
+    one = Event(
+        received=T + round(at * 1000), occurred=T + round(at * 1000), source="outcomes/0", offset=round(at), id=str(at),
+        event="Message Delivered", context={"active": False},
+    )  # fmt: skip
+    return encode(one)
+
+
+def test_what_the_person_did_not_do_keeps_nobody_awake() -> None:
+    lifecycle = {"stages": [{"asleep": "since(last_seen) > 1d"}, {"new": "true"}], "stay": "0s"}
+    found = expiring(lifecycle=lifecycle, tags={"visits": "sessions"})
+    found.feed([event("Order", 0)])
+    found.feed_records([(1, b"main/user_id:1", _told_of(12 * 3600))])
+    found.offset = 2
+    found.feed([tick(9 * D)])
+    assert stages(found) == [(None, "new", 0), ("new", "asleep", D + 0.001), ("asleep", None, 5 * D)]
+    assert [item["new"] for item in found.outputs["1"] if item["kind"] == "tag" and "new" in item] == [1]
+    assert not found.runner.state
+
+
+def test_who_was_only_told_of_ends_too() -> None:
+    found = expiring()
+    found.feed_records([(0, b"main/user_id:1", _told_of(0))])
+    found.offset = 1
+    found.feed([tick(5 * D)])
+    assert not found.runner.state
 
 
 def _encoded(item: Any, offset: int = 0) -> bytes:

@@ -41,9 +41,10 @@ def _as_it_is(value: Any) -> Any:
 class Ending:
     """When profiles end by themselves: so long (ms) after their last event.
 
-    last_seen:  slot key of its time. namespaces: of keys that tell nobody who it is.
+    first_seen, last_seen: slot keys of these times. namespaces: of keys that tell nobody who it is.
     """
 
+    first_seen: str
     last_seen: str
     anonymous: int | None
     known: int | None
@@ -451,8 +452,8 @@ class _Compiler:
         if expire.anonymous is None and expire.known is None:
             return None
         spaces = {space.name for space in self.definitions.identity.namespaces if space.paths == ("anonymousId",)}
-        last_seen = slot_key(self.definitions.features["last_seen"].normal)
-        return Ending(last_seen, expire.anonymous, expire.known, frozenset({"device", "anonymous_id"} | spaces))
+        first, last = (slot_key(self.definitions.features[name].normal) for name in ("first_seen", "last_seen"))
+        return Ending(first, last, expire.anonymous, expire.known, frozenset({"device", "anonymous_id"} | spaces))
 
     def _trigger(self, index: int, trigger: Trigger) -> CompiledTrigger:
         payload, profile, event = _PayloadReader(self), _ProfileReader(self), _EventReader(self)

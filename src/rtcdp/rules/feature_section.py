@@ -24,6 +24,7 @@ from rtcdp.rules.options import (
     SEQUENCE_STEP,
     SPEND,
 )
+from rtcdp.rules.parsing import parse_condition
 from rtcdp.rules.reading import Reader
 from rtcdp.rules.scope import Defined, Scope
 
@@ -36,13 +37,18 @@ Entries = AnyMapping[str, Entry]
 ScopeOf = Callable[[tuple[str, ...]], Scope]
 
 
+_ACTIVE = parse_condition("not (context.active == false)", Scope("the event", roots=("context",)))
+"""Segment's mark of what the person did not do: an import, or a message that was delivered."""
+
+
 def built_in_features() -> dict[str, Feature]:
-    """What every profile has without a definition, by name."""
+    """What every profile has without a definition, by name: of what the person did, but `first_seen` of any event."""
     found = {}
     for name, aggregate in BUILT_IN_FEATURES.items():
         value = EventField("channel", Type.TEXT, Span(0, 0)) if name == "channel" else None
         gap = DEFAULT_GAP_MS if aggregate == "sessions" else 0
-        found[name] = with_normal(Feature(name, aggregate, (ANY_EVENT,), value, None, None, "", gap=gap), {})
+        where = None if name == "first_seen" else _ACTIVE
+        found[name] = with_normal(Feature(name, aggregate, (ANY_EVENT,), value, where, None, "", gap=gap), {})
     return found
 
 

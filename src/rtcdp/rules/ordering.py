@@ -97,7 +97,7 @@ def _watches(definitions: Definitions) -> list[Ruled]:
     expire = definitions.expire
     periods = [period for period in (expire.anonymous, expire.known) if period is not None]
     if periods:
-        since = [("last_seen", ">=", period) for period in periods]
+        since = [(name, ">=", period) for name in ("first_seen", "last_seen") for period in periods]
         found.append(Watch("ending", "", Reads(since=since)))
     return found
 

@@ -307,7 +307,7 @@ class Sections:
     def _add_built_in(self) -> None:
         used = {node.name for top in self.nodes() for node in walk(top) if isinstance(node, Name)}
         if self.expire != Expire():
-            used.add("last_seen")
+            used |= {"first_seen", "last_seen"}
         for name, feature in built_in_features().items():
             if name in used:
                 self.features.setdefault(name, feature)
