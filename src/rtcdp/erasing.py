@@ -37,6 +37,14 @@ def mark_key(name: bytes) -> bytes:
     return MARK + name.hex().encode()
 
 
+def mark_of(time: int, request: str = "", seq: int = 0) -> Profile:
+    """A mark. time: what occurred until then changes nothing (ms)."""
+    mark = Profile("")
+    mark.now, mark.seq = time, seq
+    mark.traits[REQUEST] = [time, request]
+    return mark
+
+
 class Erasing:
     """Erasures of one batch.
 
@@ -80,25 +88,20 @@ class Erasing:
 
     def remember(self, key: bytes, command: Erase) -> None:
         """What is left of an erasure when nobody can tell whose it was: the mark. key: its key."""
-        mark = Profile("")
-        mark.now = command.received or command.at
-        self._put(key, mark, command.id)
+        self._put(key, mark_of(command.received or command.at, command.id))
 
     def _wipe(self, profile: Profile, at: int, request: str) -> None:
         seq, now = profile.seq, profile.now
         profile.begin_anew()
         profile.seq, profile.now, profile.erased = seq, now, max(at, profile.erased)
-        mark = Profile("")
-        mark.now, mark.seq = profile.erased, seq
         self.erased.append(profile.key.encode())
-        self._put(mark_key(self._name(profile.key.encode())), mark, request)
+        self._put(mark_key(self._name(profile.key.encode())), mark_of(profile.erased, request, seq))
 
-    def _put(self, key: bytes, mark: Profile, request: str) -> None:
+    def _put(self, key: bytes, mark: Profile) -> None:
         found = self.marks.get(key) or self._state.get(key)
         if found is not None:
             before = profiles.decode("", found)
             if before.now > mark.now:
                 return
             mark.seq = max(mark.seq, before.seq)
-        mark.traits[REQUEST] = [mark.now, request]
         self.marks[key] = profiles.encode(mark)

@@ -391,6 +391,11 @@ def wake_at(data: bytes) -> int:
     return int.from_bytes(data[9:17], "big")
 
 
+def time_of(data: bytes) -> int:
+    """A stored profile's time (ms), without decoding it."""
+    return int.from_bytes(data[1:9], "big")
+
+
 def switch(data: bytes) -> int:
     """Number of the last switch that a stored profile has passed, without decoding it."""
     return int.from_bytes(data[25:29], "big")

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from confluent_kafka.admin import AdminClient
 
@@ -13,6 +14,7 @@ from rtcdp import erasure
 from rtcdp.export import export
 from rtcdp.inspection import profile_at
 from rtcdp.sealing.opening import sealer_of
+from rtcdp.worker.backup import backup, restore
 from rtcdp.worker.rebuild import rebuild
 from worker.conftest import Deploy, Deployment, wait_for
 from worker.test_encryption import CANARY, encrypted, in_kafka, told
@@ -124,3 +126,34 @@ def test_erasure_with_encryption_leaves_nothing_within_a_minute(deploy: Deploy, 
     shop.worker().ready()
     shop.send(order(f"{CANARY}-u", timestamp="2020-01-01T00:00:00Z", messageId="late"), order(f"{CANARY}-u", messageId="n2"))
     wait_for(lambda: profile_at(shop.settings, PERSON).features["orders"] == 2, what="the second order of the new life")  # type: ignore[union-attr]
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("sealed", [True, False])
+def test_a_backup_from_before_brings_nobody_back(deploy: Deploy, tmp_path: Path, *, sealed: bool) -> None:
+    flags = encrypted(tmp_path / "keys") if sealed else {}
+    shop, other, careless = deploy(**flags), deploy(**flags), deploy(**flags)
+    worker = shop.worker().ready()
+    told(shop)
+    assert worker.end() == 0
+    path, told_of = tmp_path / "before.rtcdp", tmp_path / "receipt.json"
+    backup(shop.settings, path)
+    before = everybody_else(shop)
+    shop.worker().ready()
+    told_of.write_bytes(msgspec.json.encode(erased(shop)))
+    restore(other.settings, path, () if sealed else (told_of,))
+    other.worker().ready()
+    other.send(order(f"{CANARY}-u", timestamp="2020-01-01T00:00:00Z", messageId="old"), order("u9", messageId="after"))
+    wait_for(lambda: orders(other, "user_id:u9") == 2, what="what came after")
+    assert export(other.settings, PERSON) is None
+    assert export(other.settings, f"anonymous_id:{CANARY}-a") is None
+    assert everybody_else(other) == before
+    if not sealed:
+        restore(careless.settings, path)
+        assert export(careless.settings, PERSON) is not None, "the control: without the receipt the backup has the person"
+
+
+def orders(shop: Deployment, key: str) -> int:
+    found = profile_at(shop.settings, key)
+    return 0 if found is None else found.features["orders"]

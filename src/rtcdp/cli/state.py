@@ -55,6 +55,13 @@ def backup(
 def restore(
     *,
     file: FileArgument,
+    receipt: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Receipts (`rtcdp privacy receipt ID --json`) of who was erased since; with encryption none is needed.",
+            metavar="FILE",
+        ),
+    ] = None,
     bootstrap: BootstrapOption = None,
     app_name: AppOption = None,
     sources: SourcesOption = None,
@@ -63,4 +70,4 @@ def restore(
     """Put a backup back: on another cluster, or under another app name with topics of its own."""
     from rtcdp.worker.backup import restore as put_back
 
-    print(put_back(settings_of(config, bootstrap=bootstrap, app=app_name, sources=sources), file))
+    print(put_back(settings_of(config, bootstrap=bootstrap, app=app_name, sources=sources), file, receipt or ()))

@@ -7,6 +7,7 @@ destroyed, and what was destroyed. Keys are wrapped: the store alone opens nothi
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -67,6 +68,9 @@ class KeyStore(Protocol):
 
     def destroy(self, keys: Iterable[tuple[bytes, bytes]], now: int) -> None:
         """Destroy retired keys, (name, id) each, for good; those that are gone already stay gone. now: ms."""
+
+    def erased(self) -> Iterator[tuple[bytes, int]]:
+        """Everybody whose data key was destroyed: name, and when last (ms)."""
 
     def close(self) -> None:
         """Let it go."""
@@ -161,6 +165,12 @@ class SqliteKeys:
             for table in ("current", "retired"):
                 db.executemany(f"DELETE FROM {table} WHERE name = ? AND id = ?", keys)  # noqa: S608 # one of two names
         self._forget_pages()
+
+    def erased(self) -> Iterator[tuple[bytes, int]]:
+        """As `KeyStore`."""
+        with self._asking() as db:
+            found = db.execute("SELECT name, MAX(at) FROM gone GROUP BY name").fetchall()
+        yield from found
 
     def close(self) -> None:
         """As `KeyStore`."""
@@ -290,6 +300,14 @@ class RedisKeys:
                 with suppress(redis.ResponseError):  # one is under way; a later one, or the server's own, follows
                     self._client.bgrewriteaof()
 
+    def erased(self) -> Iterator[tuple[bytes, int]]:
+        """As `KeyStore`."""
+        with _redis_errors():
+            for key in self._client.scan_iter(match=_literal(self._prefix) + b"*", count=1_000):
+                gone = _keyring(self._client.hgetall(key)).gone
+                if gone:
+                    yield key[len(self._prefix) :], max(gone.values())
+
     def close(self) -> None:
         """As `KeyStore`."""
         self._client.close()
@@ -314,6 +332,11 @@ def _keyring(fields: Mapping[bytes, bytes]) -> Keyring:
         else:
             gone[key_id] = int(value)
     return Keyring(current, retired, gone)
+
+
+def _literal(prefix: bytes) -> bytes:
+    """The bytes as a pattern that matches just themselves."""
+    return re.sub(rb"([*?\[\]\\])", rb"\\\1", prefix)
 
 
 def _text(value: Any) -> str:

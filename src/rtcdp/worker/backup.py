@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import gzip
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import islice
@@ -22,8 +22,11 @@ import msgspec
 from confluent_kafka import KafkaError, Message, Producer
 
 from rtcdp import position as positions
+from rtcdp import profile as profiles
+from rtcdp import timestamps
 from rtcdp.cluster import source_name
 from rtcdp.config import Settings
+from rtcdp.erasing import MARK, Marking, mark_key, mark_of, marking
 from rtcdp.errors import ClusterError, SettingError
 from rtcdp.letters import RECEIVED_HEADER
 from rtcdp.position import POSITION_KEY, Position
@@ -281,8 +284,67 @@ class _Part:
     position: Position = field(default_factory=Position)
 
 
-def restore(settings: Settings, path: Path) -> Summary:
+class _Erasures:
+    """Who was erased since a backup was taken, and must not come back with it.
+
+    header: of the backup. receipts: files of `rtcdp privacy receipt --json`; of a sealed backup the key store knows.
+
+    Raises SettingError where a receipt cannot be read.
+    """
+
+    def __init__(self, offline: Offline, header: Header, receipts: Iterable[Path]) -> None:
+        self._before = marking(bytes.fromhex(header.secret)[:64])
+        sealer = offline.sealer
+        self._after: Marking = self._before if sealer is None else lambda key: sealer.name(key).name
+        self._sealed = bool(header.keys)
+        self._erased: dict[bytes, int] = {}
+        if offline.sealer is not None and self._sealed:
+            self._erased.update(offline.sealer.store.erased())
+        for path in receipts:
+            self._erased.update(_marks_of(path))
+        self._marks = {} if offline.sealer is not None and not self._sealed else dict(self._erased)
+        self._known: set[bytes] = set()
+
+    def holds(self, entry: Stored) -> bool:
+        """Whether this profile is of somebody who was erased after that."""
+        if entry.key.startswith(MARK):
+            self._known.add(entry.key)
+            return False
+        if self._sealed or not self._erased:
+            return False  # no key opens it
+        erased = self._erased.get(self._before(entry.key), 0)
+        if profiles.time_of(entry.value) > erased:
+            return False
+        self._marks[self._after(entry.key)] = erased
+        return True
+
+    def marks(self) -> list[tuple[bytes, bytes]]:
+        """The marks that the backup lacks. A name does not tell its partition: they go to all."""
+        found = {mark_key(name): profiles.encode(mark_of(time)) for name, time in self._marks.items()}
+        return [(key, value) for key, value in found.items() if key not in self._known]
+
+
+def _marks_of(path: Path) -> dict[bytes, int]:
+    try:
+        found = msgspec.json.decode(path.read_bytes(), type=_Receipt)
+        return {bytes.fromhex(mark.name): timestamps.parse(mark.erased) or 0 for mark in found.marks}
+    except (OSError, msgspec.MsgspecError, ValueError) as error:
+        raise SettingError(f"{path} is no receipt (`rtcdp privacy receipt ID --json`): {error}") from None
+
+
+class _ReceiptMark(msgspec.Struct):
+    name: str
+    erased: str
+
+
+class _Receipt(msgspec.Struct):
+    marks: list[_ReceiptMark]
+
+
+def restore(settings: Settings, path: Path, receipts: Iterable[Path] = ()) -> Summary:
     """Make a deployment of a backup: on an empty cluster, or under another app and other topics. Blocks.
+
+    receipts: of erasures since the backup was taken; a sealed one needs none.
 
     Raises SettingError for a file that is no whole backup, ClusterError where there is a deployment already.
     """
@@ -298,13 +360,14 @@ def restore(settings: Settings, path: Path) -> Summary:
     if header.keys:  # what is sealed stays so: whoever was erased since is not brought back
         check_keys(Layout(offline.log_id, offline.partitions, keys=header.keys), header.app, keys)
     _check_empty(offline, header)
+    erasures = _Erasures(offline, header, receipts)
     producers = [TransactionalProducer(offline.kafka, f"{settings.app}-{number}") for number in range(offline.partitions)]
     parts = [_Part(producer) for producer in producers]
     with closing(_Sources(offline)) as sources:
         try:
             for part in parts:
                 part.producer.open()
-            summary = _put_back(offline, read_file(path), parts, sources, None if header.keys else offline.sealer)
+            summary = _put_back(offline, read_file(path), parts, sources, sealed_already=bool(header.keys), erasures=erasures)
         finally:
             for part in parts:
                 part.producer.close()
@@ -328,7 +391,12 @@ def _check_empty(offline: Offline, header: Header) -> None:
 
 
 def _put_back(
-    offline: Offline, entries: Iterator[Entry], parts: list[_Part], sources: _Sources, sealer: Sealer | None
+    offline: Offline,
+    entries: Iterator[Entry],
+    parts: list[_Part],
+    sources: _Sources,
+    sealer: Sealer | None,
+    erasures: _Erasures,
 ) -> Summary:
     """Write all of it. sealer: seals what is not sealed in the file, where that is wanted."""
     settings, summary = offline.settings, Summary()
@@ -336,6 +404,8 @@ def _put_back(
     definitions: dict[str, bytes] = {}
     while chunk := list(islice(entries, CHUNK)):
         for entry in chunk:
+            if isinstance(entry, Stored) and erasures.holds(entry):
+                continue
             summary.count(entry)
             if isinstance(entry, Header):
                 secret = entry.secret
@@ -361,6 +431,7 @@ def _put_back(
         offline.topic, settings.app, Layout(offline.log_id, offline.partitions, restored=True, keys=keys, secret=secret)
     )
     for number, part in enumerate(parts):
+        part.producer.produce(settings.changelog, erasures.marks(), number)
         if part.position.switches:
             part.position.topic_id, part.position.offset = offline.log_id, -1
             part.producer.produce(settings.changelog, ((POSITION_KEY, positions.encode(part.position)),), number)
