@@ -395,10 +395,12 @@ def _put_back(
     entries: Iterator[Entry],
     parts: list[_Part],
     sources: _Sources,
-    sealer: Sealer | None,
+    *,
+    sealed_already: bool,
     erasures: _Erasures,
 ) -> Summary:
-    """Write all of it. sealer: seals what is not sealed in the file, where that is wanted."""
+    """Write all of it, sealed where it is not in the file and that is wanted."""
+    sealer = None if sealed_already else offline.sealer
     settings, summary = offline.settings, Summary()
     keys, secret = "" if offline.sealer is None else offline.sealer.id, ""
     definitions: dict[str, bytes] = {}
