@@ -30,7 +30,7 @@ from rtcdp.erasing import MARK, Marking, mark_key, mark_of, marking
 from rtcdp.errors import ClusterError, SettingError
 from rtcdp.letters import RECEIVED_HEADER
 from rtcdp.position import POSITION_KEY, Position
-from rtcdp.sealing.sealer import Sealer, opened_state, sealed
+from rtcdp.sealing.sealer import opened_state, sealed
 from rtcdp.transport.restore import restore as read_changelog
 from rtcdp.transport.settings import gapless_conf
 from rtcdp.transport.transactions import TransactionalProducer
