@@ -22,7 +22,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from faults import broker, crashes, data, soak, state, takeover
+from faults import broker, crashes, data, identities, soak, state, takeover
 from faults.stage import BAD, Result, Stage, timed
 from rtcdp.brokers import find, kafka_version
 
@@ -49,6 +49,7 @@ ROWS: Mapping[int, Callable[[Stage], Result]] = {
     18: soak.row18,
     19: takeover.row19,
     20: crashes.row20,
+    21: identities.row21,
 }
 COLUMNS = ("row", "name", "events", "faults", "in txn", *BAD, "gap s", "caught up s", "control", "s")
 
