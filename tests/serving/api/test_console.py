@@ -166,6 +166,26 @@ def test_why_a_membership_holds(page: Page, shop: Served) -> None:
     expect(page.get_by_text("orders >= 1").first).to_be_visible()
 
 
+def test_who_is_whose_is_drawn(page: Page, shop: Served) -> None:
+    shop.log.send(
+        {"type": "identify", "userId": "u3", "anonymousId": "a-17", "messageId": "said-1"},
+        {"type": "identify", "userId": "u3", "traits": {"phone": "+8613800138000"}, "messageId": "said-2"},
+    )
+    wait_for(lambda: len(shop.ask("/v1/profiles/user_id/u3").json["identifiers"]) == 3, what="the links")
+    page.goto(f"{shop.address}/#/profile/user_id/u3")
+    drawn = page.get_by_role("img", name="user_id:u3: ")
+    expect(drawn).to_be_visible()
+    expect(drawn.locator("circle")).to_have_count(4)
+    expect(drawn.get_by_text("anonymous_id:a-17")).to_be_visible()
+    row = page.get_by_role("row").filter(has=page.get_by_text("anonymous_id:a-17", exact=True))
+    expect(row).to_contain_text("said-1")
+    picture(page, "console-identities")
+    page.evaluate(AXE.read_text("utf-8"))
+    page.goto(f"{shop.address}/#/profile/email/wang@example.com")
+    expect(drawn).to_be_visible()
+    assert violations(page) == []
+
+
 def test_what_happens_is_seen_live(page: Page, shop: Served) -> None:
     expect(page.get_by_text("Waiting for something to happen…")).to_be_visible()
     wait_for(lambda: shop.server._live._streams, what="the stream")

@@ -22,6 +22,7 @@ const WORDS = {
     state_rejected: "rejected", state_published: "published", review_none: "no review needed", review_one: "one review needed",
     "review_four-eyes": "four eyes needed", audit: "Audit", who: "Who", what: "What", whom: "Whom", from: "From", tenant: "Tenant", done: "done",
     refused: "refused", older: "There are older entries: narrow the search.",
+    identifiers: "Who is whose", byEvent: "By event", alone: "No other identifier is known.",
     auditHelp: "Who read whom and who changed what, newest first. People are pseudonyms; look for one by the identifier.",
   },
   zh: {
@@ -45,6 +46,7 @@ const WORDS = {
     state_rejected: "已驳回", state_published: "已发布", review_none: "无需评审", review_one: "需一人评审",
     "review_four-eyes": "需他人评审", audit: "审计", who: "操作者", what: "操作", whom: "对象", from: "起始时间", tenant: "租户", done: "完成",
     refused: "拒绝", older: "还有更早的记录，请缩小范围。",
+    identifiers: "身份关联", byEvent: "来自事件", alone: "没有其他标识。",
     auditHelp: "谁查看了谁，谁更改了什么，最新在前。人以假名显示，可按标识查找。",
   },
 };

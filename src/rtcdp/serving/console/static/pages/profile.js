@@ -2,6 +2,7 @@
 
 import {get, part} from "../api.js";
 import {card, h} from "../dom.js";
+import {identities} from "../identities.js";
 import {t, when} from "../text.js";
 import {entry} from "./overview.js";
 
@@ -36,6 +37,7 @@ async function one(path) {
       Object.keys(view.consent || {}).length > 0 && [h("h2", {}, t("consent")), h("dl", {}, Object.entries(view.consent).map(([name, answer]) =>
         [h("dt", {}, name), h("dd", {}, h("span", {class: answer.granted ? "good" : "bad"}, t(answer.granted ? "granted" : "denied")), " ",
           h("span", {class: "dim"}, answer.at ? `${t("since")} ${when(answer.at)}` : t("byDefault")))]))]),
+    card(t("identifiers"), "", identities(view.key, view.identifiers)),
     card(t("segments"), "half", segments.length ? segments : h("p", {class: "dim"}, t("none"))),
     card(t("timeline"), "half", h("ul", {class: "live", tabindex: "0", "aria-label": t("timeline")}, timeline.records.map((record) => entry(record.kind || (record.type === "rtcdp.cancel" ? "cancel" : "trigger"), record, false)))),
     card(t("features"), "", shown(view.features)))];
