@@ -13,13 +13,19 @@ from contextlib import contextmanager
 from typing import Any
 
 from faults.crashes import crash, kill
-from faults.points import OPEN
+from faults.points import IDENTITY, OPEN
 from faults.processes import Failed
 from faults.rig import Rig
 from faults.stage import ADDING, Result, Stage, red
 from rtcdp import splitting
 
-POINTS = (*(point for point in OPEN if point != "step3.letters"), "step3.committed", "step2.folded")
+POINTS = (
+    *(point for point in OPEN if point != "step3.letters"),
+    "step3.committed",
+    "step3.link",
+    "step3.merge",
+    "step3.forward",
+)
 """Before, amid and behind the transaction in which a state is handed over, an alias made, an event passed on."""
 ASK_S = 3.0
 ALL = 1_000_000
@@ -127,7 +133,7 @@ def apart(rig: Rig, result: Result, found: People, pairs: int) -> None:
         for user in chosen:
             visitor = f"anonymous_id:a{user[1:]}"
             asked = pool.submit(splitting.split, rig.settings, f"user_id:{user}", visitor, by="row 21")
-            crash(rig, "step3.appends", rig.random.randint(1, 2))
+            crash(rig, "step3.part", 1)
             worker = rig.start()
             if asked.result(120) is None:
                 raise Failed(f"{visitor} was not linked to {user}")
@@ -152,8 +158,8 @@ def row21(stage: Stage) -> Result:
                 crash(rig, point, rig.random.randint(1, 4))
             for _ in range(stage.count(10, 1)):
                 kill(rig, 1.0, 3.0)
-        for number in range(2):
-            crash(rig, "step3.appends", 1 + number)
+        for point in IDENTITY[:2]:
+            crash(rig, point, 1)
         rig.start()
         settled(rig, result, {f"main/user_id:{user}": many for user, many in found.orders.items()}, 90)
         rig.workers[-1].end(signal.SIGKILL)
@@ -169,7 +175,6 @@ def identities_control(stage: Stage, outcome: Result) -> None:
         with people(rig, 300, 300) as found:
             worker = rig.up()
             worker.end(signal.SIGKILL)
-        for number in range(4):  # all states that are left are handed over now, in few batches
-            crash(rig, "step3.appends", 1 + number)
+        crash(rig, "step3.merge", 1)
         rig.start()
         settled(rig, outcome, {f"main/user_id:{user}": many for user, many in found.orders.items()}, 20)

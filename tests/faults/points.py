@@ -33,7 +33,9 @@ STEPS = (
 )
 INGEST = ("ingest.taken", "ingest.produced", "ingest.acknowledged", "ingest.published", "group.committed")
 REVOKE = ("revoke.begun", "revoke.done")
-POINTS = (*STARTING, *STEPS, *INGEST, *REVOKE)
+IDENTITY = ("step3.link", "step3.merge", "step3.part", "step3.forward")
+"""As step3.appends, of a batch in which such a record is: told whose it is, handed over, given back, passed on."""
+POINTS = (*STARTING, *STEPS, *INGEST, *REVOKE, *IDENTITY)
 OPEN = STEPS[3:10]
 """Those with a transaction open and something in it."""
 
@@ -64,7 +66,7 @@ class Plan:
             action, self.action = self.action, "done"
         flushed = producer is not None and self.flush and producer.flush(5.0) == 0
         with self.log.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"point": point, "pid": os.getpid(), "open": flushed and point in OPEN}) + "\n")
+            file.write(json.dumps({"point": point, "pid": os.getpid(), "open": flushed and point in (*OPEN, *IDENTITY)}) + "\n")
         if delay:
             threading.Thread(target=self._act, args=(action, delay), daemon=True).start()
         else:
@@ -175,6 +177,9 @@ def _transaction(producer: Any, topics: dict[str, str], reach: Callable[..., Non
             last = records and records[-1][0].startswith(b"~")
             reach("step3.position" if last else "step3.state", self._producer)
         elif records:
+            for kind in (point.removeprefix("step3.") for point in IDENTITY if topic == topics["profile_events"]):
+                if any((value or b"").startswith(f'{{"kind":"{kind}"'.encode()) for _, value in records):
+                    reach(f"step3.{kind}", self._producer)
             reach(names[topic], self._producer)
 
     producer.produce = produce
