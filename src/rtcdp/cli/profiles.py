@@ -94,7 +94,7 @@ def identity_show(
     "split",
     epilog=examples(
         'rtcdp identity split user_id:u000042 anonymous_id:a-17 --reason "shared till"',
-        "rtcdp identity split user_id:u000042 email:li%40example.com --by dpo --json",
+        "rtcdp identity split user_id:u000042 email:li@example.com --by dpo --json",
     ),
 )
 def identity_split(
