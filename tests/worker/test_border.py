@@ -59,9 +59,9 @@ def test_work_waits_for_the_store(store: Unsteady, sealer: Sealer, monkeypatch: 
         assert made[0] == sealer.name(ANNA).partition
         sealer.forget([made[1]])
         store.away = 1
-        return await border.opened([(7, *made[1:]), (8, b"~tick", b"{}"), (9, None, None)], stopping)
+        return await border.opened([(7, *made[1:]), (8, b"~tick", b"{}"), (9, None, b"{}")], stopping)
 
-    assert asyncio.run(run()) == [(7, ANNA, b"{}"), (8, b"~tick", b"{}"), (9, None, None)]
+    assert asyncio.run(run()) == [(7, ANNA, b"{}"), (8, b"~tick", b"{}"), (9, None, b"{}")]
     assert seen == [True] * 4
     assert not health.unready()
 

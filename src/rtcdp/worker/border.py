@@ -57,9 +57,9 @@ class Border:
         return self._put(records, found)
 
     def _put(self, records: Sequence[Record], opened: Sequence[Entry | None]) -> list[Record]:
-        """The same offsets with what was opened."""
+        """The same offsets with what was opened; what was never a sealed record stays what it is."""
         return [
-            (record[0], *(one or (self._nothing if record[2] is not None else record[1:])))
+            (record[0], *one) if one is not None else record if None in record[1:] else (record[0], *self._nothing)
             for record, one in zip(records, opened, strict=True)
         ]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rtcdp import commands, outputs
 from rtcdp.outputs import Cancel, CancelData
-from rtcdp.records import Consent, Correct
+from rtcdp.records import Consent, Correct, Erase
 from rtcdp.serving.api.tokens import TokenFile
 from rtcdp.simulate.oracle import Output
 from rtcdp.transport.restore import restore
@@ -77,6 +77,23 @@ def test_traits_are_put_right(served: Served) -> None:
     assert (command.without, command.state) == ([], b""), "events are left out by whoever can read the log"
     for body in ({"traits": {}}, {"traits": {"\n": 1}}, {"traits": {"a": 1}, "without": ["m1"]}):
         assert served.ask(path, body).status == 400, body
+
+
+def test_an_erasure_is_asked_for_and_what_is_held_is_told(served: Served) -> None:
+    request = served.ask("/v1/profiles/email/Gus@Example.COM/erase", {"reason": "letter"}).json
+    command = commands.decode(asked(served)[b"main/email:gus@example.com"])
+    assert isinstance(command, Erase)
+    assert (command.id, command.by, command.reason, command.people) == (request["id"], "all", "letter", [])
+    assert served.ask(f"/v1/erasures/{request['id']}").status == 404, "no worker runs here"
+    held = served.ask("/v1/profiles/user_id/bob/export").json
+    assert held["profile"]["key"] == "main/user_id:bob"
+    assert "main/user_id:bob" in held["identifiers"]
+    assert {row["record"]["profile"] for row in held["changes"]} == {"main/user_id:bob"}
+    assert served.ask("/v1/profiles/user_id/nobody-at-all/export").status == 404
+    _, text = TokenFile(served.settings.api_tokens).add("clerk", ["privacy"], ["main"])
+    ask = Client(served.address, text)
+    wait_for(lambda: ask("/v1/erasures/x").status == 404, what="the new token")
+    assert ask("/v1/profiles/user_id/bob/export").status == 403, "without the scope personal"
 
 
 def test_what_is_withdrawn_is_offered_no_longer(served: Served) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 from starlette.concurrency import run_in_threadpool
@@ -11,9 +12,11 @@ from rtcdp import commands, correcting
 from rtcdp.answering import LONGEST_REASON, MOST_ANSWERS, Standing, command_of
 from rtcdp.config import Settings
 from rtcdp.correcting import MOST_TRAITS
+from rtcdp.erasure import Receipt, receipt
 from rtcdp.errors import ClusterError, SettingError
+from rtcdp.export import export
 from rtcdp.inspection import AnswerView
-from rtcdp.records import PersonalCommand
+from rtcdp.records import Erase, PersonalCommand
 from rtcdp.serving.api.app import as_json
 from rtcdp.serving.api.auditing import Auditor
 from rtcdp.serving.api.catalogue import Catalogue
@@ -22,6 +25,8 @@ from rtcdp.serving.api.operations import JSON, Answer, Call, Operation, TenantQu
 from rtcdp.serving.api.problems import Problem
 from rtcdp.serving.api.profiles import PROFILE, find
 from rtcdp.serving.api.view import View
+
+T = TypeVar("T")
 
 PRIVACY = "privacy"
 
@@ -43,6 +48,39 @@ class Correction(msgspec.Struct, forbid_unknown_fields=True):
 
     traits: Annotated[dict[str, Any], msgspec.Meta(min_length=1, max_length=MOST_TRAITS)]
     reason: Annotated[str, msgspec.Meta(max_length=LONGEST_REASON)] = ""
+
+
+class Erasure(msgspec.Struct, forbid_unknown_fields=True):
+    """Everything of the person is to go. reason: why, for the record; it is kept, so it must name nobody."""
+
+    reason: Annotated[str, msgspec.Meta(max_length=LONGEST_REASON)] = ""
+
+
+class Row(msgspec.Struct):
+    """A record. place: `topic/partition/offset`; written: when (RFC 3339)."""
+
+    place: str
+    written: str
+    record: Any
+
+
+class Held(msgspec.Struct):
+    """All that is held about a person.
+
+    asked: the key asked for. profile: as it stands, with the names of the definitions; state: as it is stored.
+    identifiers: every profile key of the person. log: what was recorded; changes, triggers: what was concluded and sent.
+    deliveries, undelivered: what waits, and what could not be delivered.
+    """
+
+    asked: str
+    profile: dict[str, Any]
+    state: dict[str, Any]
+    identifiers: list[str]
+    log: list[Row]
+    changes: list[Row]
+    triggers: list[Row]
+    deliveries: list[Row]
+    undelivered: list[Row]
 
 
 class Request(msgspec.Struct):
@@ -84,6 +122,18 @@ class Rights:
                 "correct", "POST", f"{PROFILE}/correct", PRIVACY, "Put right what is wrong about a person", self.correct,
                 {JSON: Request}, TenantQuery, body=Correction,
             ),
+            Operation(
+                "erase", "POST", f"{PROFILE}/erase", PRIVACY, "Erase a person and every identifier ever linked", self.erase,
+                {JSON: Request}, TenantQuery, body=Erasure,
+            ),
+            Operation(
+                "export", "GET", f"{PROFILE}/export", PRIVACY, "All that is held about a person", self.export,
+                {JSON: Held}, TenantQuery, audited=True,
+            ),
+            Operation(
+                "receipt", "GET", "/v1/erasures/{request}", PRIVACY, "What shows that an erasure was done", self.receipt,
+                {JSON: Receipt},
+            ),
         ]  # fmt: skip
 
     async def consent(self, call: Call) -> Answer:
@@ -111,6 +161,36 @@ class Rights:
         except SettingError as error:
             raise Problem(400, str(error)) from None
         return await self._send("correct", call, command)
+
+    async def erase(self, call: Call) -> Answer:
+        """`POST .../erase`."""
+        by = call.token.name if call.token is not None else ""
+        return await self._send("erase", call, Erase(id=commands.new_id(), by=by, reason=call.body.reason))
+
+    async def export(self, call: Call) -> Answer:
+        """`GET .../export`."""
+        if not call.personal:
+            raise Problem(403, "the token may not see personal data, which is all that this is (scope personal)")
+        key = f"{call.tenant}/{self._catalogue.identifier(call.tenant, call.path['namespace'], call.path['value'])}"
+        found = await self._read(lambda: export(self._settings, key))
+        if found is None:
+            raise Problem(404, "nothing is held about this identifier")
+        await self._audit.done("export", call, list(dict.fromkeys((key, found["profile"]["key"]))))
+        return as_json(msgspec.convert(found, Held))
+
+    async def receipt(self, call: Call) -> Answer:
+        """`GET /v1/erasures/{request}`."""
+        found = await self._read(lambda: receipt(self._settings, call.path["request"]))
+        if found is None:
+            raise Problem(404, "there is no mark of this request, or not yet")
+        return as_json(found)
+
+    @staticmethod
+    async def _read(call: Callable[[], T]) -> T:
+        try:
+            return await run_in_threadpool(call)
+        except (ClusterError, SettingError) as error:
+            raise Problem(503, str(error), retry_s=1) from None
 
     async def _send(self, what: str, call: Call, command: PersonalCommand) -> Answer:
         identifier = self._catalogue.identifier(call.tenant, call.path["namespace"], call.path["value"])
