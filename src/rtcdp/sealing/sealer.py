@@ -47,17 +47,22 @@ OVERHEAD = HEAD + 2 + NAME_BYTES + 16
 
 
 class Name:
-    """What follows from a profile key alone.
+    """What follows from a profile key alone. name: the keyed hash, the Kafka key. inner: how what is sealed begins."""
 
-    name: the keyed hash, the Kafka key. partition: murmur2 of the true key. inner: how what is sealed begins.
-    """
+    __slots__ = ("_partition", "_partitions", "inner", "name")
 
-    __slots__ = ("inner", "name", "partition")
-
-    def __init__(self, key: bytes, name: bytes, partition: int) -> None:
+    def __init__(self, key: bytes, name: bytes, partitions: int) -> None:
         self.name = name
-        self.partition = partition
         self.inner = len(key).to_bytes(2, "big") + key
+        self._partitions = partitions
+        self._partition = -1
+
+    @property
+    def partition(self) -> int:
+        """Where murmur2 of the true key puts it; computed when first needed: it takes longer than all the rest."""
+        if self._partition < 0:
+            self._partition = int(murmur2(self.inner[2:]) & 0x7FFFFFFF) % self._partitions
+        return self._partition
 
 
 class _Ring:
@@ -69,6 +74,9 @@ class _Ring:
         self.current = current
         self.keys = keys
         self.gone = gone
+
+
+_NONE: frozenset[bytes] = frozenset()
 
 
 class Root:
@@ -133,7 +141,7 @@ class Sealer:
             if len(self._names) >= MOST:
                 self._names.clear()
             name = blake2b(key, key=self._naming, digest_size=NAME_BYTES).digest()
-            found = self._names[key] = Name(key, name, int(murmur2(key) & 0x7FFFFFFF) % self._partitions)
+            found = self._names[key] = Name(key, name, self._partitions)
         return found
 
     # ---- sealing ----
@@ -338,7 +346,7 @@ class Sealer:
             key_id, wrapped = ring.current
             current = key_id, self._unwrapped(name, wrapped)
             keys[key_id] = current[1]
-        return _Ring(current, keys, frozenset(ring.gone))
+        return _Ring(current, keys, frozenset(ring.gone) if ring.gone else _NONE)
 
     def _unwrapped(self, name: bytes, wrapped: bytes) -> AESGCM:
         try:

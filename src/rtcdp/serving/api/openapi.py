@@ -20,6 +20,7 @@ PATH_SCHEMAS: dict[str, dict[str, Any]] = {
     "value": {"type": "string", "minLength": 1, "maxLength": 256, "examples": ["u42"]},
     "name": {"type": "string", "minLength": 1, "maxLength": 200, "examples": ["buyers"]},
     "version": {"type": "string", "pattern": "^([0-9a-f]{16}|current)$"},
+    "request": {"type": "string", "minLength": 1, "maxLength": 200, "examples": ["0b6f6c1e-6a52-4f6e-9a0c-3a52f1f0a6ce"]},
 }
 """Parameters of paths, by name."""
 
