@@ -141,27 +141,31 @@ def answers_of(profile: Profile, consent: CompiledConsent | None) -> dict[str, A
 def people_of(settings: Settings, key: str) -> dict[str, Any] | None:
     """The person that an identifier belongs to, for machines; None where nothing is known of it. Raises as `profile_at`.
 
-    person: profile key. asked: the key asked for. detached: two people have used it. links: identifier, when, by which event.
+    person: profile key. asked: the key asked for. detached: it is nobody's for good: two people have used it, or it was split
+    off. links: identifier, when, by which event. parted: identifiers on the other side of a split, when, by which command.
     """
     found = stored_at(settings, key)
     if found is None:
         return None
     profile = found.profile
-    links = sorted(profile.links.items(), key=lambda link: (link[1], link[0]))
+    links, parted = (sorted(of.items(), key=lambda link: (link[1], link[0])) for of in (profile.links, profile.parted))
     return {
         "person": profile.key,
         "asked": full_key(key),
         "detached": profile.detached,
         "links": [{"identifier": other, "since": timestamps.render(at), "event": event} for other, (at, event) in links],
+        "parted": [{"identifier": other, "since": timestamps.render(at), "command": by} for other, (at, by) in parted],
     }
 
 
 def show_people(found: Mapping[str, Any]) -> None:
     """Print `people_of` as a tree."""
-    tree = Tree(f"[bold]{escape(found['person'])}[/]" + ("   (two people have used it)" if found["detached"] else ""))
+    tree = Tree(f"[bold]{escape(found['person'])}[/]" + ("   (nobody's, for good)" if found["detached"] else ""))
     for link in found["links"]:
         mark = "  <- asked for" if link["identifier"] == found["asked"] else ""
         tree.add(f"{escape(link['identifier'])}   since {link['since']}   by event {escape(link['event'])}{mark}")
+    for one in found["parted"]:
+        tree.add(f"[dim]not {escape(one['identifier'])}   split off at {one['since']}   by command {escape(one['command'])}[/]")
     Console(highlight=False).print(tree)
 
 

@@ -100,6 +100,9 @@ def test_a_visitor_who_was_somebody_else_is_given_back(deploy: Deploy) -> None:
         return own is not None and own.slots.get(slot) == 2 * ORDERS + 1
 
     wait_for(split, what="the visitor with what is theirs")
+    shown = inspection.people_of(shop.settings, "user_id:u1")
+    assert shown is not None
+    assert (shown["links"], [one["identifier"] for one in shown["parted"]]) == ([], ["main/anonymous_id:a1"])
     user = stored(shop)["main/user_id:u1"]
     assert (user.slots.get(slot, 0), user.links, list(user.parted)) == (0, {}, ["main/anonymous_id:a1"])
     assert not shop.records(shop.settings.events_dlq)
