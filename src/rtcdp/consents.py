@@ -88,6 +88,8 @@ def _again(profile: Profile, said: Said) -> bool:
             return False
         granted, since, denied = given.granted, given.since, given.at
         if granted:
+            if old.since <= old.denied:
+                return False  # a no and a yes of one instant: the next yes is what counts
             since, denied = old.since, old.denied
         repeated[name] = Answer(granted, given.at, given.id, given.by, since, given.until, denied)
     consent.update(repeated)

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 from engine.harness import compiled
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rtcdp import profile as profiles
@@ -395,6 +395,13 @@ def test_the_last_answer_is_the_same_in_any_order(answers: list[Answer], dice: A
         assert found.since >= found.denied
 
 
+@example(
+    [
+        Answer(granted=False, at=1, id="a"),
+        Answer(granted=True, at=1, id="b", since=1),
+        Answer(granted=True, at=2, id="a", since=2),
+    ]
+)
 @given(st.lists(ANSWERS, min_size=1, max_size=8, unique_by=lambda answer: (answer.at, answer.id)))
 def test_what_is_said_again_is_joined_as_everything_else(answers: list[Answer]) -> None:
     rules = compiled(SHOP)
