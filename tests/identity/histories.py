@@ -20,6 +20,28 @@ FEATURES: dict[str, Any] = {
     "views_1d": {"count": "View", "within": "1d"},
     "last_kind": {"last": "properties.kind", "of": "View"},
 }
+EVERY: dict[str, Any] = {
+    **FEATURES,
+    "mean": {"avg": "properties.price", "of": "Buy"},
+    "least": {"min": "properties.price", "of": "Buy", "within": "9h"},
+    "greatest": {"max": "properties.price", "of": "*"},
+    "first_kind": {"first": "properties.kind", "of": "View"},
+    "spend_9h": {"sum": "properties.price", "of": "Buy", "within": "9h"},
+    "kinds_9h": {"unique": "properties.kind", "of": "View", "within": "9h"},
+    "kind_7h": {"most_frequent": "properties.kind", "of": "View", "within": "7h"},
+    "before": {"count": "View", "within": "9h..3h"},
+    "today": {"sum": "properties.price", "of": "Buy", "during": "day", "zone": "Asia/Shanghai"},
+    "since_buy": {"count": "View", "reset_on": "Buy"},
+    "funnel": {"sequence": ["View", "Buy"], "within": "9h"},
+    "same_kind": {"sequence": ["View", "Buy"], "within": "9h", "same": "properties.kind"},
+    "points": {"balance": "properties.price", "of": "Buy"},
+    "visits": {"sessions": "*", "gap": "2h"},
+    "lone": {"bounces": "*", "gap": "2h"},
+    "spent": {"time_spent": "*", "gap": "2h"},
+    "looked": {"dwell": "View", "gap": "2h"},
+    "by_kind": {"count": "View", "by": "properties.kind"},
+}
+"""An aggregate of every kind."""
 
 
 @st.composite
