@@ -113,6 +113,7 @@ def test_a_restart_a_rebuild_and_a_backup_with_encryption(deploy: Deploy, tmp_pa
     assert after.features["orders"] == before.features["orders"] + 1
 
 
+@pytest.mark.faults
 def test_what_began_without_encryption_goes_on_so(deploy: Deploy, tmp_path: Path) -> None:
     plain, shop = deploy(), deploy(**encrypted(tmp_path / "keys"))
     for one in (plain, shop):
