@@ -240,18 +240,16 @@ class Sealer:
         """
         found, missing = self.open_held(records)
         if missing or self.poll():
-            self.fetch(missing, make=False)
-        return self.open_held(records, asked=True)[0] if missing else found
+            self.fetch(self.names_of(records, missing), make=False)
+            self.open_rest(records, found, missing)
+        return found
 
     def open_held(
-        self, records: Sequence[tuple[bytes | None, bytes | None]], *, asked: bool = False
-    ) -> tuple[list[tuple[bytes, bytes] | None], list[bytes]]:
-        """As `open_all`, with the keys that are held; and the names that `fetch` has to be called for first (`make=False`).
-
-        asked: they have been: what has no key now has none.
-        """
+        self, records: Sequence[tuple[bytes | None, bytes | None]]
+    ) -> tuple[list[tuple[bytes, bytes] | None], list[int]]:
+        """As `open_all`, with the keys that are held; and the places of those that `open_rest` has to open, after `fetch`."""
         found: list[tuple[bytes, bytes] | None] = []
-        missing: dict[bytes, None] = {}
+        missing: list[int] = []
         rings, add = self._rings, found.append
         for name, value in records:
             if name is None or value is None:
@@ -261,10 +259,9 @@ class Sealer:
             else:
                 ring = rings.get(name)
                 cipher = None if ring is None else ring.keys.get(value[2:10])
-                if cipher is None and not asked:
-                    missing[name] = None
-                elif cipher is None or value[:2] == HALF:
-                    add(self._open(name, value))
+                if cipher is None or value[:2] == HALF:
+                    missing.append(len(found))
+                    add(None)
                 else:
                     try:
                         inner = cipher.decrypt(value[10:HEAD], value[HEAD:], name)
@@ -272,7 +269,23 @@ class Sealer:
                         raise _damaged(name) from None
                     end = 2 + (inner[0] << 8 | inner[1])
                     add((inner[2:end], inner[end:]))
-        return found, list(missing)
+        return found, missing
+
+    def names_of(self, records: Sequence[tuple[bytes | None, bytes | None]], places: Iterable[int]) -> list[bytes]:
+        """What `fetch` is to be called with (`make=False`) before the records at these places can be opened."""
+        return list({name: None for place in places if (name := records[place][0]) is not None}) or [NOBODY]
+
+    def open_rest(
+        self,
+        records: Sequence[tuple[bytes | None, bytes | None]],
+        found: list[tuple[bytes, bytes] | None],
+        places: Iterable[int],
+    ) -> None:
+        """Put what is at these places into `found`. Raises as `open_all`."""
+        for place in places:
+            name, value = records[place]
+            if name is not None and value is not None:
+                found[place] = self._open(name, value)
 
     def _open(self, name: bytes, value: bytes) -> tuple[bytes, bytes] | None:
         """One that is half sealed, or whose key is not there."""

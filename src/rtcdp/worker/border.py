@@ -50,10 +50,9 @@ class Border:
         """Records of the log as they were before they were sealed. Raises Stopping, ClusterError."""
         pairs = [(key, value) for _, key, value in records]
         found, missing = self.sealer.open_held(pairs)
-        if wanted := missing or self.sealer.poll():
-            await self._fetch(wanted, stopping, make=False)
-        if missing:
-            found, _ = self.sealer.open_held(pairs, asked=True)
+        if missing or self.sealer.poll():
+            await self._fetch(self.sealer.names_of(pairs, missing), stopping, make=False)
+            self.sealer.open_rest(pairs, found, missing)
         return self._put(records, found)
 
     def _put(self, records: Sequence[Record], opened: Sequence[Entry | None]) -> list[Record]:
