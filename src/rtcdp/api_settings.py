@@ -18,6 +18,7 @@ class ApiSettings(BaseSettings):
     api_body_bytes: largest body that is taken (bytes).
     api_streams:    most live streams at a time; beyond: 503.
     api_least_group: tokens without the scope `personal` are told nothing of groups with fewer members than this.
+    backtest_events: most events of the log that a back-test reads; of more, the newest. backtest_s: how long it may take (s).
     counts_epsilon: how much one release of published counts may tell of a person (differential privacy); 0: none is published.
     counts_hours:   how long a release is the same.
     counts_budget, counts_budget_days: most that the releases of a tenant may tell together (epsilon) in so many days.
@@ -32,6 +33,8 @@ class ApiSettings(BaseSettings):
     api_patience_s: int = Field(15, ge=1, le=600)
     api_body_bytes: int = Field(4 << 20, ge=1 << 10, le=1 << 28)
     api_streams: int = Field(100, ge=0, le=10_000)
+    backtest_events: int = Field(200_000, ge=1, le=100_000_000)
+    backtest_s: int = Field(60, ge=1, le=3_600)
     counts_epsilon: float = Field(0, ge=0, le=100)
     counts_hours: int = Field(24, ge=1, le=8_760)
     counts_budget: float = Field(0, ge=0, le=10_000)

@@ -26,6 +26,8 @@ TOPIC = "topic:"
 MANY = 10_000
 PATIENCE_S = 30.0
 METADATA_S = 10.0
+SOON_MS = 10
+"""A broker tells the end of a partition only when it stops waiting for more."""
 Row = tuple[bytes, bytes]
 
 
@@ -114,7 +116,8 @@ class History:
     @contextmanager
     def _consumer(self, name: str) -> Iterator[Consumer]:
         pinned = {"group.id": "rtcdp-backtest", "enable.auto.commit": False, "enable.partition.eof": True, "log_level": 0}
-        consumer = Consumer({**self.kafka, **pinned})
+        soon = {"fetch.wait.max.ms": SOON_MS}
+        consumer = Consumer({**self.kafka, **pinned, **soon})
         try:
             yield consumer
         except KafkaException as failure:

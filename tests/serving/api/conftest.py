@@ -12,11 +12,16 @@ from typing import Any
 
 import pytest
 import uvicorn
+from confluent_kafka import Producer
 
+from rtcdp.ingestion import Accepted, Ingestor, Source
+from rtcdp.inspection import partition_of
+from rtcdp.metrics import now_ms
 from rtcdp.serving.api.main import Server
 from rtcdp.serving.api.tokens import SCOPES, TokenFile, new_token
 from rtcdp.serving.server import listen
-from tests.projector.conftest import Log, Running
+from rtcdp.timestamps import rfc3339
+from tests.projector.conftest import PARTITIONS, Log, Running
 from tests.worker.conftest import wait_for
 
 DEFINITIONS = """
@@ -102,6 +107,20 @@ class Served:
         self._uvicorn.should_exit = True
         self._thread.join(20)
         assert not self._thread.is_alive()
+
+
+def logged(served: Served, *buyers: tuple[str, str]) -> None:
+    """Orders in the log alone, now: by tenant and user. Nothing folds them."""
+    definitions, settings = served.log.definitions, served.settings
+    producer = Producer({"bootstrap.servers": settings.bootstrap, "log_level": 0})
+    for offset, (tenant, user) in enumerate(buyers):
+        ingestor = Ingestor(definitions.tracking, definitions.identity, Source(f"of-{tenant}", tenant=tenant, time="event"))
+        raw = {"type": "track", "event": "Order Completed", "userId": user, "messageId": f"b{offset}"}
+        value = json.dumps(raw | {"timestamp": rfc3339(now_ms())}).encode()
+        found = ingestor.ingest(value, f"of-{tenant}/0", offset, now_ms())
+        assert isinstance(found, Accepted)
+        producer.produce(settings.profile_events, found.value, found.key, partition_of(found.key, PARTITIONS))
+    assert producer.flush(30) == 0
 
 
 def deployment(kafka: str, redis_url: str, folder: Path) -> Iterator[Served]:

@@ -23,7 +23,7 @@ from rtcdp.letters import dead_letter, record
 from rtcdp.metrics import now_ms
 from rtcdp.outputs import Origin
 from rtcdp.serving.api.tokens import ROLES
-from tests.serving.api.conftest import Served
+from tests.serving.api.conftest import Served, logged
 from tests.worker.conftest import wait_for
 
 AXE = Path(axe_core_python.__file__).parent / "axe.min.js"
@@ -58,6 +58,7 @@ def shop(served: Served) -> Served:
         )
     )
     served.log.traits("u3", name="王小明", email="wang@example.com", city="上海")
+    logged(served, *(("main", f"past{number}") for number in range(3) for _ in range(1 + number)))
     for number, reason in enumerate(["malformed_json", "violation", "violation"]):
         origin = Origin(topic=served.settings.sources[0].topic, partition=0, offset=100 + number)
         letter = dead_letter(Unfit(reason, "price: expected a number", "properties.price"), origin, None, b"{", now, 1_000_000)
@@ -229,6 +230,23 @@ def test_a_draft_is_proposed_approved_and_put_in_force(page: Page, shop: Served)
     expect(row).to_contain_text("published")
     page.get_by_role("button", name=f"Show: {version}").click()
     expect(page.get_by_label("Draft", exact=True)).to_have_value(re.compile("buyers"))
+
+
+def test_a_text_is_tested_on_the_past(page: Page, shop: Served) -> None:
+    page.goto(f"{shop.address}/#/definitions")
+    page.get_by_role("button", name="Edit these").click()
+    text = page.get_by_label("Draft", exact=True)
+    text.fill(text.input_value().replace("orders >= 3", "orders >= 2"))
+    page.get_by_label("How far back").select_option("1")
+    page.get_by_role("button", name="Test on the past").click()
+    row = page.get_by_role("row").filter(has=page.get_by_role("cell", name="loyal", exact=True))
+    expect(row.get_by_role("cell").nth(1)).to_have_text("1", timeout=30_000)
+    expect(row.get_by_role("cell").nth(2)).to_have_text("2")
+    expect(row.get_by_role("link", name="user_id:past1")).to_be_visible()
+    expect(page.get_by_role("img", name="In force: ")).to_be_visible()
+    page.evaluate(AXE.read_text("utf-8"))
+    assert violations(page) == []
+    picture(page, "console-backtest")
 
 
 def test_who_read_whom_is_found_by_the_identifier(page: Page, shop: Served) -> None:

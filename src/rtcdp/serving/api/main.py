@@ -23,6 +23,7 @@ from rtcdp.serving.api import openapi, profiles, segments
 from rtcdp.serving.api.administration import Administration
 from rtcdp.serving.api.app import Gate, application
 from rtcdp.serving.api.auditing import Auditor
+from rtcdp.serving.api.backtesting import Backtesting
 from rtcdp.serving.api.catalogue import Catalogue
 from rtcdp.serving.api.counts import Counts
 from rtcdp.serving.api.groups import Groups
@@ -69,13 +70,16 @@ class Server:
         self._live = Live(settings, self.counts, masker, settings.api_streams)
         self.auditor = Auditor(settings)
         administration = Administration(settings, self.view, self.catalogue)
+        groups = Groups(settings.api_least_group)
+        self._backtesting = Backtesting(settings, self.catalogue, groups)
         self.operations: Sequence[Operation] = [
             *profiles.operations(self.view, self.catalogue, self._reasons, masker),
-            *segments.operations(self.view, self.catalogue, masker, Groups(settings.api_least_group), self.auditor),
+            *segments.operations(self.view, self.catalogue, masker, groups, self.auditor),
             *self._live.operations(),
             *administration.operations(),
             *self.auditor.operations(),
             *Reviewing(settings).operations(),
+            *self._backtesting.operations(),
             *Rights(settings, self.view, self.catalogue, masker, self.auditor).operations(),
             *Publishing(settings, self.view, self.catalogue).operations(),
         ]
@@ -110,6 +114,7 @@ class Server:
             await self._live.close()
             await self.auditor.close()
             self.catalogue.close()
+            self._backtesting.close()
             await asyncio.to_thread(self._reasons.close)
             await self.view.close()
 

@@ -24,6 +24,14 @@ const WORDS = {
     refused: "refused", older: "There are older entries: narrow the search.",
     identifiers: "Who is whose", byEvent: "By event", alone: "No other identifier is known.",
     auditHelp: "Who read whom and who changed what, newest first. People are pseudonyms; look for one by the identifier.",
+    backtest: "Test on the past", past: "How far back", testing: "Both versions are being folded over the log…", events: "events",
+    profiles: "profiles", cut: "There is more than is read at once: this is the newest part.", joins: "Only in draft", leaves: "Only in force",
+    inBoth: "Shared", joining: "For example, join", leaving: "For example, leave", perDaySent: "Sent a day", cost: "Cost", bytes: "Bytes a profile", eventsPerSecond: "Events/s",
+    fromEmpty: "Every profile begins empty at the first event of this range: windows longer than it count too little, in both alike.",
+    deliveries: "Deliveries", destination: "Destination", delivered: "Delivered", failed: "Failed", late: "Too late", withdrawn: "Withdrawn", attempts: "Attempts",
+    queued: "Waiting", on: "on", held: "left alone for now", off: "off (410)", enable: "Turn on", enabled: "Turned on", dead: "Given up", lastError: "Last error",
+    latency: "Mean time", resendAsk: "Deliver these again?", resent: "Delivered again soon", sinceStart: "since the deliverers started",
+    unwatched: "The server does not know where deliverers tell their figures: set deliver_metrics.", unanswered: "No answer from",
   },
   zh: {
     skip: "跳到内容", overview: "概览", segments: "人群", profile: "用户画像", triggers: "触发器",
@@ -48,6 +56,14 @@ const WORDS = {
     refused: "拒绝", older: "还有更早的记录，请缩小范围。",
     identifiers: "身份关联", byEvent: "来自事件", alone: "没有其他标识。",
     auditHelp: "谁查看了谁，谁更改了什么，最新在前。人以假名显示，可按标识查找。",
+    backtest: "用历史数据测试", past: "回溯时间", testing: "正在用两个版本重算日志……", events: "个事件",
+    profiles: "个画像", cut: "数据多于一次可读取的上限，这里是最新的部分。", joins: "仅草稿", leaves: "仅生效版本",
+    inBoth: "重合", joining: "例如，将进入", leaving: "例如，将离开", perDaySent: "每天发送", cost: "开销", bytes: "每个画像字节数", eventsPerSecond: "事件/秒",
+    fromEmpty: "每个画像从该范围的第一个事件开始为空：更长的时间窗口会偏少，两个版本相同。",
+    deliveries: "投递", destination: "目的地", delivered: "已送达", failed: "失败", late: "已过期", withdrawn: "已撤回", attempts: "尝试次数",
+    queued: "等待中", on: "启用", held: "暂停投递", off: "已停用 (410)", enable: "启用", enabled: "已启用", dead: "已放弃", lastError: "最后的错误",
+    latency: "平均用时", resendAsk: "重新投递这些？", resent: "即将重新投递", sinceStart: "自投递进程启动以来",
+    unwatched: "服务器不知道投递进程的指标地址：请设置 deliver_metrics。", unanswered: "没有应答",
   },
 };
 
@@ -56,6 +72,8 @@ export const setLanguage = (name) => localStorage.setItem("language", name);
 /** The word in the language of this browser. */
 export const t = (key) => WORDS[language()][key] ?? key;
 export const number = (value) => value === null ? "–" : new Intl.NumberFormat(language()).format(value);
+/** So many days, in words. */
+export const days = (count) => new Intl.NumberFormat(language(), {style: "unit", unit: "day", unitDisplay: "long"}).format(count);
 /** A sum; where something of it is withheld, what it is at least. */
 export const summed = (values) => `${values.includes(null) ? "≥ " : ""}${number(values.reduce((sum, value) => sum + value, 0))}`;
 export const when = (text) => new Intl.DateTimeFormat(language(), {dateStyle: "medium", timeStyle: "medium"}).format(new Date(text));

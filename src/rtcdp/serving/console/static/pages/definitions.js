@@ -3,6 +3,7 @@
 import {get, post} from "../api.js";
 import {card, h, say, table} from "../dom.js";
 import {number, t} from "../text.js";
+import {backtest} from "./backtest.js";
 import {drafts} from "./drafts.js";
 
 const DRAFT = "draft";
@@ -38,14 +39,17 @@ export async function show() {
     text.focus();
   };
   const edit = h("button", {type: "button", onclick: () => write(JSON.stringify(current.definitions, null, 2))}, t("edit")); // JSON is YAML
+  const tried = backtest();
+  const test = h("button", {type: "button", onclick: () => tried.run(files())}, t("backtest"));
   const place = h("div", {class: "grid"});
-  const list = async () => place.replaceChildren(await drafts(write, list));
+  const list = async () => place.replaceChildren(await drafts(write, list, tried.run));
   await list();
-  return [place, h("div", {class: "grid"},
+  return [place, tried.place, h("div", {class: "grid"},
     card(`${t("current")} · ${current.version}`, "half", table([t("definitions"), t("count")], counts, [1]), h("p", {}, edit),
       h("pre", {tabindex: "0", "aria-label": t("current")}, JSON.stringify(current.definitions, null, 2))),
     card("", "half", h("h2", {}, h("label", {for: "draft"}, t("draft"))), text, h("p", {}, check, " ", apply),
-      h("form", {onsubmit: (event) => event.preventDefault()}, h("label", {for: "note"}, t("note"), note), propose), found))];
+      h("form", {onsubmit: (event) => event.preventDefault()}, h("label", {for: "note"}, t("note"), note), propose),
+      h("form", {onsubmit: (event) => event.preventDefault()}, tried.days, test), found))];
 }
 
 function told(report) {

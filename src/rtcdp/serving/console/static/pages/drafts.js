@@ -7,8 +7,8 @@ import {t, when} from "../text.js";
 const GOOD = {reviewed: "good", published: "good", rejected: "bad"};
 const person = (who) => who.name || who.id;
 
-/** The card. edit: shows a draft's text; changed: called when something was done. */
-export async function drafts(edit, changed) {
+/** The card. edit: shows a draft's text; changed: called when something was done; test: tests a draft on the past. */
+export async function drafts(edit, changed, test) {
   const found = await get("/v1/drafts");
   const act = async (path, body, told) => {
     try {
@@ -27,7 +27,8 @@ export async function drafts(edit, changed) {
       edit(texts.length === 1 ? texts[0] : JSON.stringify(definitions, null, 2)); // of several files, what they mean together
     });
     if (one.state === "published") return [open];
-    return [open, " ", said("approve", "approve"), " ", said("reject", "reject"), " ",
+    const past = button("backtest", () => test({version: one.version}));
+    return [open, " ", past, " ", said("approve", "approve"), " ", said("reject", "reject"), " ",
       button("apply", () => confirm(t("applyAsk")) && act(`${path}/publish`, {}, t("applied"))), " ",
       button("withdraw", () => act(`${path}/withdraw`, {}, t("withdraw")))];
   };
