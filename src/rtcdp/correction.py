@@ -38,7 +38,7 @@ def correct(profile: Profile, command: Correct, engine: Engine, outbox: Outbox) 
         profile.waiting = {key: start for key, start in profile.waiting.items() if key in waiting}
         for message_id in command.without:
             outbox.corrected(profile, message_id, "event")
-    at = command.at or profile.now
+    at = command.at
     for name, value in command.traits.items():
         before = profile.traits.get(name)
         if before is not None and (before[0] > at or same(before[1], value)):

@@ -36,6 +36,8 @@ class Rights:
 
     def obey(self, profile: Profile, command: Command) -> None:
         """Do what a command asks for, at its time."""
+        if not command.at and not isinstance(command, Erase):  # said here and now, whoever it is passed on to
+            command = msgspec.structs.replace(command, at=command.received or profile.now)
         if profile.alias and not (isinstance(command, Erase) and command.people):
             passed_on = msgspec.structs.replace(command, source="", offset=-1, hops=one_more(command.hops))
             self._append(profile.alias, encode(passed_on))
@@ -48,7 +50,7 @@ class Rights:
 
     def consent(self, profile: Profile, command: Consent) -> None:
         """Answers set by hand."""
-        at = command.at or profile.now
+        at = command.at
         answers = {
             name: None if granted is None else Answer(granted, at, command.id, command.by, at, command.until)
             for name, granted in command.answers.items()
