@@ -77,3 +77,17 @@ def test_the_latest_answer_counts_and_nothing_exists_without_it(
     assert not person.tags
     assert not person.waiting
     assert inside <= {"buyers"}
+
+
+def test_an_answer_that_comes_by_way_of_an_alias_counts_from_when_it_was_given(rules: Compiled) -> None:
+    log = Cluster(rules)
+    log.send([user("ann"), anonymous("a")], "identify", 1_000)
+    log.settle()
+    yes = Consent(id="yes", answers={"offers": True}, received=7_000, simulated=True)
+    log.send([user("ann")], "Seen", 8_000, context={"consent": {"offers": False}})
+    log.settle()
+    log.append(anonymous("a"), records.encode(yes))
+    log.settle()
+    person = log.profile(user("ann"))
+    assert person is not None
+    assert not person.consent["offers"].granted
