@@ -67,7 +67,7 @@ def test_everything_is_described(definitions: Definitions) -> None:
 def test_the_generated_shop_sets_everything_off(definitions: Definitions) -> None:
     shop = Shop()
     seen: Counter[str] = Counter()
-    values = [value for _, value in shop.records(20_000)]
+    values = [value for _, value in shop.records(12_000)]
     for output in replay(values, definitions, shop.now + AFTERWARDS_MS):
         body = orjson.loads(output.value)
         if output.topic == "profile-changes":
