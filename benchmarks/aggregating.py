@@ -10,7 +10,8 @@ from typing import Any
 
 from benchmarks import clickstream
 from benchmarks.folding import by_engine
-from rtcdp.rules.compiler import Compiled, compile_definitions
+from rtcdp.rules.compiled import Compiled
+from rtcdp.rules.compiler import compile_definitions
 from rtcdp.rules.loading import load
 
 ANY = "*"

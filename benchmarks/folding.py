@@ -21,7 +21,8 @@ from rtcdp.ingestion import Accepted, Ingestor, Source
 from rtcdp.outbox import Outbox
 from rtcdp.position import Position, SwitchPoint
 from rtcdp.profile import Profile
-from rtcdp.rules.compiler import Compiled, compile_definitions
+from rtcdp.rules.compiled import Compiled
+from rtcdp.rules.compiler import compile_definitions
 from rtcdp.rules.definitions import Definitions
 from rtcdp.rules.loading import load
 from rtcdp.runner import PartitionRunner

@@ -18,8 +18,8 @@ from rtcdp.triggers import not_sent, waiting_of
 
 if TYPE_CHECKING:
     from rtcdp.outbox import Outbox
+    from rtcdp.rules.compiled import Compiled
     from rtcdp.rules.compiled_triggers import CompiledTrigger
-    from rtcdp.rules.compiler import Compiled
 
 MOST_ANSWERS = 128
 """Names that a profile keeps answers to."""

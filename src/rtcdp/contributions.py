@@ -18,7 +18,7 @@ from rtcdp.parting import digest
 from rtcdp.position import Position, SwitchPoint
 from rtcdp.profile import Profile
 from rtcdp.records import Consent, Correct, Split, Tick, encode
-from rtcdp.rules.compiler import Compiled
+from rtcdp.rules.compiled import Compiled
 from rtcdp.runner import PartitionRunner
 
 _WAKES = 1_000

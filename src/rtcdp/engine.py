@@ -20,7 +20,7 @@ from rtcdp.rules.generator import Apply, Generator, Look, Starts
 if TYPE_CHECKING:
     from rtcdp.outbox import Cause, Outbox
     from rtcdp.profile import Profile
-    from rtcdp.rules.compiler import Compiled, Plan, Rule
+    from rtcdp.rules.compiled import Compiled, Plan, Rule
     from rtcdp.rules.features import Leaf
     from rtcdp.rules.gates import Rules
 MAX_TRAITS = 512

@@ -11,8 +11,8 @@ from rtcdp.triggers import not_sent, waiting_of
 if TYPE_CHECKING:
     from rtcdp.outbox import Outbox
     from rtcdp.profile import Profile
+    from rtcdp.rules.compiled import Compiled, Ending, Rule
     from rtcdp.rules.compiled_triggers import CompiledTrigger
-    from rtcdp.rules.compiler import Compiled, Ending, Rule
     from rtcdp.rules.gates import Rules
 
 

@@ -21,7 +21,7 @@ from rtcdp.evidence import at_most, evidence, uncertainty
 from rtcdp.needs import Needs
 from rtcdp.outbox import Outbox
 from rtcdp.profile import Profile
-from rtcdp.rules.compiler import Compiled, reader_of
+from rtcdp.rules.compiled import Compiled
 from rtcdp.rules.definitions import Feature
 from rtcdp.rules.expressions import (
     Call,
@@ -45,6 +45,7 @@ from rtcdp.rules.interpreter import Closure, closure
 from rtcdp.rules.names import did_you_mean
 from rtcdp.rules.options import AGGREGATES
 from rtcdp.rules.purposes import CompiledPurpose
+from rtcdp.rules.readers import reader_of
 from rtcdp.rules.wording import described, spelled
 from rtcdp.timestamps import rfc3339
 from rtcdp.triggers import waiting_of

@@ -24,7 +24,8 @@ from rtcdp.identity import NAMESPACES, blocked, form_of, normalise, profile_key
 from rtcdp.linking import MOST_HOPS
 from rtcdp.position import POSITION_KEY, Position
 from rtcdp.profile import Profile
-from rtcdp.rules.compiler import Compiled, compile_definitions
+from rtcdp.rules.compiled import Compiled
+from rtcdp.rules.compiler import compile_definitions
 from rtcdp.rules.definitions import Feature, IdentityPlan
 from rtcdp.rules.expressions import Type
 from rtcdp.rules.loading import load

@@ -8,7 +8,7 @@ from rtcdp.consents import joined
 from rtcdp.profile import Memory, Profile, Start, united_ids
 
 if TYPE_CHECKING:
-    from rtcdp.rules.compiler import Compiled
+    from rtcdp.rules.compiled import Compiled
     from rtcdp.rules.features import Leaf
 
 MOST_NAMED = 64

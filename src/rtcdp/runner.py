@@ -23,7 +23,7 @@ from rtcdp.outputs import Origin
 from rtcdp.position import Position, SwitchPoint
 from rtcdp.profile import Profile
 from rtcdp.records import Tick, encode
-from rtcdp.rules.compiler import Compiled
+from rtcdp.rules.compiled import Compiled
 from rtcdp.timers import Timers
 
 TICK_WAKES = 1000

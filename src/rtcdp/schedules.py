@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from rtcdp.outbox import Outbox
     from rtcdp.profile import Profile
+    from rtcdp.rules.compiled import Rule
     from rtcdp.rules.compiled_triggers import CompiledTrigger, CompiledZone
-    from rtcdp.rules.compiler import Rule
     from rtcdp.rules.gates import Rules
 
 _FIRST = date(1970, 1, 1)

@@ -17,7 +17,7 @@ from rtcdp.engine import Engine
 from rtcdp.outbox import Outbox
 from rtcdp.outputs import Cancel, Change, Difference, TriggerEvent
 from rtcdp.profile import Profile
-from rtcdp.rules.compiler import Compiled
+from rtcdp.rules.compiled import Compiled
 
 Item = Change | TriggerEvent | Cancel
 

@@ -13,8 +13,8 @@ from rtcdp.aggregates import NEVER
 if TYPE_CHECKING:
     from rtcdp.outbox import Outbox
     from rtcdp.profile import Profile
+    from rtcdp.rules.compiled import Rule
     from rtcdp.rules.compiled_triggers import CompiledTrigger
-    from rtcdp.rules.compiler import Rule
     from rtcdp.rules.gates import Rules
 
 _NAME, _SINCE, _DUE = 0, 1, 2

@@ -18,8 +18,8 @@ from rtcdp.rules.programs import Missed
 if TYPE_CHECKING:
     from rtcdp.outbox import Cause, Outbox
     from rtcdp.profile import Profile
+    from rtcdp.rules.compiled import Rule
     from rtcdp.rules.compiled_triggers import CompiledTrigger
-    from rtcdp.rules.compiler import Rule
     from rtcdp.rules.gates import Rules
     from rtcdp.rules.interpreter import Closure
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from rtcdp.evidence import at_most
 from rtcdp.position import SwitchPoint
 from rtcdp.profile import Profile
-from rtcdp.rules.compiler import Compiled
+from rtcdp.rules.compiled import Compiled
 from rtcdp.rules.features import Leaf
 
 Came = dict[str, tuple[int, int]]

@@ -14,7 +14,7 @@ from rtcdp.engine import Engine
 from rtcdp.errors import SettingError
 from rtcdp.explanation import Explanation, Need, Part, explain
 from rtcdp.inspection import Stored, definitions_of, stored_at
-from rtcdp.rules.compiler import Compiled
+from rtcdp.rules.compiled import Compiled
 from rtcdp.warming import of_profile
 
 NEWEST = 5

@@ -17,7 +17,8 @@ from rtcdp.batch import Fold
 from rtcdp.engine import Engine
 from rtcdp.position import Position, SwitchPoint
 from rtcdp.records import Event, Tick
-from rtcdp.rules.compiler import Compiled, compile_definitions
+from rtcdp.rules.compiled import Compiled
+from rtcdp.rules.compiler import compile_definitions
 from rtcdp.rules.loading import load
 from rtcdp.runner import PartitionRunner
 

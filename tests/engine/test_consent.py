@@ -19,7 +19,7 @@ from rtcdp.outbox import Outbox
 from rtcdp.outputs import Cancel, Change
 from rtcdp.profile import Answer, Profile
 from rtcdp.records import Consent, Event, Tick
-from rtcdp.rules.compiler import Compiled
+from rtcdp.rules.compiled import Compiled
 from rtcdp.rules.loading import definitions_from_normal
 from tests.identity.cluster import Cluster, anonymous, user
 

@@ -18,7 +18,7 @@ from rtcdp import profile as profiles
 from rtcdp import records
 from rtcdp.profile import slot_key
 from rtcdp.records import SWITCH_KEY, Switch
-from rtcdp.rules.compiler import Compiled
+from rtcdp.rules.compiled import Compiled
 from rtcdp.simulate import bruteforce
 from rtcdp.simulate.bruteforce import Happening
 

@@ -15,7 +15,7 @@ from rtcdp import records, warming
 from rtcdp.engine import Engine
 from rtcdp.position import SwitchPoint
 from rtcdp.records import SWITCH_KEY, TICK_KEY, Switch
-from rtcdp.rules.compiler import Compiled
+from rtcdp.rules.compiled import Compiled
 
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
 LIVE: dict[str, Any] = {

@@ -11,7 +11,7 @@ from rtcdp import records
 from rtcdp.contributions import Logged
 from rtcdp.position import Position, SwitchPoint
 from rtcdp.profile import Profile
-from rtcdp.rules.compiler import Compiled
+from rtcdp.rules.compiled import Compiled
 from rtcdp.runner import PartitionRunner
 
 PARTITIONS = 3

@@ -17,7 +17,7 @@ from rtcdp.contributions import take_apart, without
 from rtcdp.parting import digest
 from rtcdp.profile import Profile
 from rtcdp.records import Correct
-from rtcdp.rules.compiler import Compiled
+from rtcdp.rules.compiled import Compiled
 from tests.identity.cluster import Cluster, anonymous, user
 
 RULES: dict[str, Any] = {

@@ -16,7 +16,7 @@ from identity.histories import EVERY, FEATURES, Sets, histories
 from rtcdp import records
 from rtcdp.inspection import Viewer
 from rtcdp.linking import namespace
-from rtcdp.rules.compiler import Compiled
+from rtcdp.rules.compiled import Compiled
 
 DAY = 86_400_000
 

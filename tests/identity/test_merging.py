@@ -11,7 +11,7 @@ from identity.cluster import Cluster, anonymous, user
 
 from rtcdp import timestamps
 from rtcdp.deciding import in_control
-from rtcdp.rules.compiler import Compiled
+from rtcdp.rules.compiled import Compiled
 
 HOUR = 3_600_000
 DAY = 24 * HOUR

@@ -17,7 +17,7 @@ from rtcdp import records
 from rtcdp.contributions import Parts, take_apart
 from rtcdp.inspection import Viewer
 from rtcdp.profile import Profile
-from rtcdp.rules.compiler import Compiled
+from rtcdp.rules.compiled import Compiled
 
 HOUR = 3_600_000
 

@@ -15,7 +15,7 @@ from rtcdp.errors import RtcdpError
 from rtcdp.inspection import Viewer
 from rtcdp.outputs import Cancel, Change, TriggerData, TriggerEvent
 from rtcdp.position import POSITION_KEY, SwitchPoint
-from rtcdp.rules.compiler import Compiled
+from rtcdp.rules.compiled import Compiled
 from rtcdp.sinks.redis import Flow, View
 
 logger = logging.getLogger(__name__)

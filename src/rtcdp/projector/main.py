@@ -13,7 +13,8 @@ from rtcdp.health import Health, HealthServer, watch
 from rtcdp.lifecycle import begin, guarded, stopping
 from rtcdp.projector.measures import Measures
 from rtcdp.projector.projection import Projection
-from rtcdp.rules.compiler import Compiled, compile_definitions
+from rtcdp.rules.compiled import Compiled
+from rtcdp.rules.compiler import compile_definitions
 from rtcdp.rules.definitions import Definitions
 from rtcdp.sinks.redis import RedisSink, connect
 from rtcdp.sinks.redis_keys import Keys

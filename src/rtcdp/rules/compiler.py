@@ -6,23 +6,23 @@ event name -> the leaves that it updates -> the rules that read them -> the rule
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
-from typing import Literal as LiteralType
 
 from rtcdp.profile import Profile, slot_key
+from rtcdp.rules.compiled import Compiled, Ending, Plan, Rule, as_it_is
 from rtcdp.rules.compiled_triggers import CompiledTrigger, compile_trigger
 from rtcdp.rules.definitions import ANY_EVENT, Definitions, Feature, Segment, Tag
-from rtcdp.rules.expressions import Compare, EventField, Literal, Logical, Name, Node, Part, Path, Type, unparse, walk
+from rtcdp.rules.expressions import Compare, Literal, Logical, Name, Node, Path, Type, walk
 from rtcdp.rules.features import Leaf, Readers, Update
 from rtcdp.rules.gates import Rules
-from rtcdp.rules.interpreter import Closure, Reader, closure, condition, follow
+from rtcdp.rules.interpreter import Closure, closure, condition
 from rtcdp.rules.ordering import Lifecycle, Ruled, Watch, identity, reads_of, rule_order
 from rtcdp.rules.projection import Projection
-from rtcdp.rules.purposes import SAYS, CompiledConsent, CompiledPurpose, compile_consent, consent_paths
-from rtcdp.rules.reads import Reads, collect, trait_name
+from rtcdp.rules.purposes import SAYS, CompiledPurpose, compile_consent, consent_paths
+from rtcdp.rules.readers import EventReader, PayloadReader, ProfileReader
+from rtcdp.rules.reads import Reads, collect
 from rtcdp.rules.roles import reading
 from rtcdp.rules.sending import Trigger, fired, looked_at
 from rtcdp.timestamps import render
@@ -30,251 +30,6 @@ from rtcdp.timestamps import render
 # Features that rules may compare with constants without being looked at for every change.
 _WHOLE_NUMBERS = frozenset({"count", "sum", "unique", "sequence", "sessions", "bounces"})
 _DISPATCH_FROM = 4  # leaves told apart by one property's value, from which a table pays
-RuleKind = LiteralType["tag", "segment", "stage", "schedule", "guard", "ending", "consent"]
-
-
-def _as_it_is(value: Any) -> Any:
-    return value
-
-
-@dataclass(frozen=True)
-class Ending:
-    """When profiles end by themselves: so long (ms) after their last event.
-
-    first_seen, last_seen: slot keys of these times. namespaces: of keys that tell nobody who it is.
-    """
-
-    first_seen: str
-    last_seen: str
-    anonymous: int | None
-    known: int | None
-    namespaces: frozenset[str]
-
-
-@dataclass(frozen=True)
-class Rule:
-    """Something that is looked at when what it reads has changed.
-
-    kind:       a tag, a segment or the stage; or, read by none: when a trigger is due by the calendar (`schedule`), the
-                condition that calls one off (`guard`), the end of the profile (`ending`), the region that consent may depend
-                on (`consent`).
-    key:        name of its place in the profile.
-    value:      the tag's value, the condition, the stage that is wanted: `(profile, None) -> value`.
-    when:       condition of a tag.
-    shown:      a tag's value as outputs show it: times are RFC 3339.
-    dependents: rules that read this one; all of them later in the order.
-    entered, exited: triggers that start with it; `changed`: of a tag; `starts`: of a stage, by its name.
-    stays:      how long (ms) stages are kept at least.
-    trigger, ending: what it is for.
-    purpose:    what consent it needs; `value` and `when` of a segment and a tag ask for it themselves.
-    """
-
-    index: int
-    name: str
-    key: str
-    kind: RuleKind
-    value: Closure
-    when: Closure | None = None
-    shown: Callable[[Any], Any] = _as_it_is
-    dependents: Rules = ()
-    entered: tuple[CompiledTrigger, ...] = ()
-    exited: tuple[CompiledTrigger, ...] = ()
-    changed: tuple[CompiledTrigger, ...] = ()
-    starts: Mapping[str, tuple[CompiledTrigger, ...]] = field(default_factory=dict)
-    stays: Mapping[str, int] = field(default_factory=dict)
-    trigger: CompiledTrigger | None = None
-    ending: Ending | None = None
-    purpose: CompiledPurpose | None = None
-
-    @property
-    def is_segment(self) -> bool:
-        """Whether it is a segment."""
-        return self.kind == "segment"
-
-
-@dataclass
-class Plan:
-    """What events of one name do: update leaves; cancel, start and move on triggers (`triggers`: whether there are any).
-
-    purpose: without consent to it they do nothing.
-    """
-
-    updates: list[Update] = field(default_factory=list)
-    tables: list[tuple[Callable[[Any], Any], dict[str, list[Update]]]] = field(default_factory=list)
-    cancels: list[CompiledTrigger] = field(default_factory=list)
-    starts: list[CompiledTrigger] = field(default_factory=list)
-    awaits: list[CompiledTrigger] = field(default_factory=list)
-    triggers: bool = False
-    purpose: CompiledPurpose | None = None
-
-
-@dataclass(frozen=True)
-class Compiled:
-    """One version of the definitions, ready to run.
-
-    leaves:   slot key -> leaf; `timed` are those that time alone can change.
-    features: feature name -> leaf.
-    plans:    event name -> plan; `plan` for any other name.
-    initial:  rules that already hold for a profile of which nothing is known.
-    event, decode: the struct of an event with just what is read of it; bytes of the log to it, a tick or a switch.
-    of_profile, of_event: the closure of an expression over a profile, over an event alone.
-    attribute: the dotted attribute of a decoded event that a plain path is; "" for anything else.
-    lifecycle: the rule of the stage; `ending`: when profiles end.
-    consent:  purposes, and what events say about them; None where no event is asked.
-    """
-
-    version: str
-    definitions: Definitions
-    features: dict[str, Leaf]
-    leaves: dict[str, Leaf]
-    timed: dict[str, Leaf]
-    rules: tuple[Rule, ...]
-    triggers: tuple[CompiledTrigger, ...]
-    by_key: dict[str, CompiledTrigger]
-    plans: dict[str, Plan]
-    plan: Plan
-    traits: dict[str, Rules]
-    initial: Rules
-    event: Any
-    decode: Callable[[bytes], Any]
-    of_profile: Callable[[Node], Closure]
-    of_event: Callable[[Node], Closure]
-    attribute: Callable[[Node], str]
-    lifecycle: Rule | None = None
-    ending: Ending | None = None
-    consent: CompiledConsent | None = None
-
-
-class _ProfileReader:
-    """Leaves of rules: features, tags, segments, traits of the profile."""
-
-    def __init__(self, compiler: _Compiler | Compiled) -> None:
-        self._compiler = compiler
-
-    def name(self, node: Name) -> Closure:
-        if node.kind == "feature":
-            return self._feature(node.name)
-        if node.kind == "list":
-            members = self._compiler.definitions.lists[node.name]
-            return lambda profile, event: members
-        key = slot_key(f"{node.kind}:{node.name}")
-        if node.kind == "tag":
-            return lambda profile, event: profile.tags.get(key)
-        if node.kind == "stage":
-            return lambda profile, event: profile.stage[0] if profile.stage else None
-        return lambda profile, event: key in profile.segments
-
-    def _feature(self, name: str) -> Closure:
-        return self._compiler.features[name].reader()
-
-    def part(self, node: Part) -> Closure:
-        return self._compiler.features[node.name].part_reader(node.key)
-
-    def path(self, node: Path) -> Closure:
-        if node.root != "traits":
-            message = f"{node.root} is not readable here"
-            raise TypeError(message)
-        name = trait_name(node.parts)
-        rest = node.parts[2:] if name != node.parts[0] else node.parts[1:]
-        if not rest:
-            return lambda profile, event: profile.trait(name)
-        return lambda profile, event: follow(profile.trait(name), rest)
-
-    def field(self, node: EventField) -> Closure:
-        message = f"{node.name} is not readable here"
-        raise TypeError(message)
-
-    def since(self, node: Node) -> Closure:
-        then = closure(node, self)
-
-        def elapsed(profile: Profile, event: Any) -> int | None:
-            at = then(profile, event)
-            return None if at is None else profile.now - at
-
-        return elapsed
-
-
-class _EventReader:
-    """Leaves of `where` and of what is aggregated: the event alone."""
-
-    def __init__(self, compiler: _Compiler) -> None:
-        self._compiler = compiler
-
-    def name(self, node: Name) -> Closure:
-        members = self._compiler.definitions.lists[node.name]
-        return lambda profile, event: members
-
-    def part(self, node: Part) -> Closure:
-        message = f"{node.name} is not readable of an event"
-        raise TypeError(message)
-
-    def path(self, node: Path) -> Closure:
-        if node.root == "traits":
-            parts = node.parts
-            return lambda profile, event: follow(event.traits, parts)
-        get = self._compiler.projection.getter(node.root, node.parts)
-        return lambda profile, event: get(event)
-
-    def field(self, node: EventField) -> Closure:
-        if node.name == "message_id":
-            return lambda profile, event: event.id
-        if node.name == "occurred":
-            return lambda profile, event: event.occurred
-        if node.name == "event":
-            return lambda profile, event: event.event
-        return lambda profile, event: event.channel or None
-
-    def since(self, node: Node) -> Closure:
-        message = "since() is not readable of an event"
-        raise TypeError(message)
-
-
-class _PayloadReader(_ProfileReader):
-    """Leaves of a trigger's `if` and payload: the profile when it fires, and what was captured when it started."""
-
-    def __init__(self, compiler: _Compiler) -> None:
-        super().__init__(compiler)
-        self.captures: list[Closure] = []
-        self.captured: list[str] = []
-        self._event = _EventReader(compiler)
-
-    def _capture(self, node: Node, read: Closure) -> Closure:
-        place = len(self.captures)
-        self.captures.append(read)
-        self.captured.append(unparse(node))
-        return lambda profile, captured: captured[place] if captured else None
-
-    def path(self, node: Path) -> Closure:
-        return super().path(node) if node.root == "traits" else self._capture(node, self._event.path(node))
-
-    def field(self, node: EventField) -> Closure:
-        return self._capture(node, self._event.field(node))
-
-
-class _FiringReader(_ProfileReader):
-    """Leaves of a trigger's `if` for those who ask why: the profile, and what was captured of the start, by its text."""
-
-    def __init__(self, compiled: Compiled, captured: Mapping[str, Any]) -> None:
-        super().__init__(compiled)
-        self._captured = captured
-
-    def path(self, node: Path) -> Closure:
-        return super().path(node) if node.root == "traits" else self._of_event(node)
-
-    def field(self, node: EventField) -> Closure:
-        return self._of_event(node)
-
-    def _of_event(self, node: Node) -> Closure:
-        value = self._captured.get(unparse(node))
-        return lambda profile, event: value
-
-
-def reader_of(compiled: Compiled, captured: Mapping[str, Any] | None = None) -> Reader:
-    """Make what reads the leaves of any expression of these definitions off a profile.
-
-    captured: what a trigger's start has captured, by its text; without it an expression sees the profile alone.
-    """
-    return _ProfileReader(compiled) if captured is None else _FiringReader(compiled, captured)
 
 
 class _Compiler:
@@ -284,6 +39,8 @@ class _Compiler:
         self.definitions = definitions
         self.projection = Projection(_event_paths(definitions))
         self.features: dict[str, Leaf] = {}
+        self.profile = ProfileReader(definitions, self.features)
+        self.event = EventReader(definitions, self.projection)
         self.order = rule_order(definitions)
         self.reads = [reads_of(rule) for rule in self.order]
         self.consent = compile_consent(definitions.consent, self._region, self.projection.getter)
@@ -309,8 +66,8 @@ class _Compiler:
             initial=_initial(rules),
             event=self.projection.event,
             decode=self.projection.decode,
-            of_profile=lambda node: closure(node, _ProfileReader(self)),
-            of_event=lambda node: closure(node, _EventReader(self)),
+            of_profile=lambda node: closure(node, self.profile),
+            of_event=lambda node: closure(node, self.event),
             attribute=self.projection.attribute,
             lifecycle=next((rule for rule in rules if rule.kind == "stage"), None),
             ending=self._ending(),
@@ -329,7 +86,7 @@ class _Compiler:
 
         def read(profile: Profile, event: Any) -> Any:
             if not made:
-                made.append(closure(node, _ProfileReader(self)))
+                made.append(closure(node, self.profile))
             return made[0](profile, event)
 
         return read
@@ -357,7 +114,7 @@ class _Compiler:
             for name, key in sorted(reads.parts):
                 keyed[normal[name]].append((key, index))
         whole = {normal[name] for name in self._read_whole()}
-        reader = _EventReader(self)
+        reader = self.event
         leaves: dict[str, Leaf] = {}
         made: dict[str, Leaf] = {}
         first = self._region_reads()
@@ -421,14 +178,14 @@ class _Compiler:
     ) -> Rule:
         kind, name = identity(rule)
         make = partial(Rule, index, name, slot_key(f"{kind}:{name}"), dependents=dependents)
-        reader = _ProfileReader(self)
+        reader = self.profile
         match rule:
             case Segment(condition=node):
                 entered, exited, purpose = starts["entered", name], starts["exited", name], self._purpose(rule.purpose)
                 value = _with_consent(closure(node, reader), purpose)
                 return make("segment", value, entered=entered, exited=exited, purpose=purpose)
             case Tag(value=node, when=when):
-                shown = _time_as_text if node.type is Type.TIME else _as_it_is
+                shown = _time_as_text if node.type is Type.TIME else as_it_is
                 changed, purpose = starts["changed", name], self._purpose(rule.purpose)
                 value = _with_consent(closure(node, reader), purpose)
                 return make("tag", value, when=condition(when, reader), shown=shown, changed=changed, purpose=purpose)
@@ -456,9 +213,9 @@ class _Compiler:
         return Ending(first, last, expire.anonymous, expire.known, frozenset({"device", "anonymous_id"} | spaces))
 
     def _trigger(self, index: int, trigger: Trigger) -> CompiledTrigger:
-        payload, profile, event = _PayloadReader(self), _ProfileReader(self), _EventReader(self)
+        payload = PayloadReader(self.definitions, self.features, self.event)
         purpose = self._purpose(trigger.purpose)
-        return compile_trigger(index, self.definitions, trigger, payload, profile, event, _sent, purpose)
+        return compile_trigger(index, self.definitions, trigger, payload, self.profile, self.event, _sent, purpose)
 
     def _plans(self, leaves: dict[str, Leaf], triggers: dict[str, CompiledTrigger], rest: Plan) -> dict[str, Plan]:
         names: set[str] = set()

@@ -15,8 +15,8 @@ from xxhash import xxh3_64_digest
 
 from rtcdp.aggregates import LATEST, ONE, SCALE, Count, ExtremeTime, MostFrequent, Sum, WindowAtLeast, scaled
 from rtcdp.profile import SEEN_LOOK, Profile, slot_key
+from rtcdp.rules.compiled import Compiled, Plan, Rule
 from rtcdp.rules.compiled_triggers import CompiledTrigger
-from rtcdp.rules.compiler import Compiled, Plan, Rule
 from rtcdp.rules.features import Leaf
 from rtcdp.rules.gates import Gates, Rules
 from rtcdp.rules.inlining import NUMBER, EventLeaves, ProfileLeaves, Writer, condition

@@ -29,8 +29,9 @@ from rtcdp.engine import Engine
 from rtcdp.errors import SettingError
 from rtcdp.outbox import Cause, Outbox
 from rtcdp.profile import Profile, Start
+from rtcdp.rules.compiled import Compiled
 from rtcdp.rules.compiled_triggers import CompiledTrigger
-from rtcdp.rules.compiler import Compiled, compile_definitions
+from rtcdp.rules.compiler import compile_definitions
 from rtcdp.rules.definitions import Definitions
 from rtcdp.rules.loading import definitions_from_normal, load
 from rtcdp.rules.programs import Deliver

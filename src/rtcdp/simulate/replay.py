@@ -22,7 +22,8 @@ from rtcdp.ingestion import Ingestor, Refused, Source
 from rtcdp.letters import dead_letter, origin_name
 from rtcdp.outputs import Origin
 from rtcdp.position import Position, SwitchPoint
-from rtcdp.rules.compiler import Compiled, compile_definitions
+from rtcdp.rules.compiled import Compiled
+from rtcdp.rules.compiler import compile_definitions
 from rtcdp.rules.definitions import Definitions
 from rtcdp.rules.loading import load
 from rtcdp.runner import TICK_WAKES, PartitionRunner

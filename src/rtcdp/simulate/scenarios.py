@@ -22,7 +22,8 @@ from rtcdp.explanation import TRIGGER, explain
 from rtcdp.identity import profile_key
 from rtcdp.outputs import Cancel
 from rtcdp.profile import Profile
-from rtcdp.rules.compiler import Compiled, compile_definitions
+from rtcdp.rules.compiled import Compiled
+from rtcdp.rules.compiler import compile_definitions
 from rtcdp.rules.definitions import Definitions
 from rtcdp.rules.functions import same
 from rtcdp.rules.loading import read_folder

@@ -13,7 +13,7 @@ from rtcdp.errors import Unfit
 from rtcdp.letters import dead_letter, record
 from rtcdp.outputs import Origin
 from rtcdp.position import Position
-from rtcdp.rules.compiler import Compiled
+from rtcdp.rules.compiled import Compiled
 from rtcdp.runner import PartitionRunner
 from rtcdp.worker.changelog import check_profiles
 from rtcdp.worker.partition import Runner

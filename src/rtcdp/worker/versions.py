@@ -20,7 +20,8 @@ from rtcdp.cluster import Cluster, cause, first_offset
 from rtcdp.config import Settings
 from rtcdp.erasing import Marking, marking
 from rtcdp.errors import ClusterError, DefinitionErrors, SettingError
-from rtcdp.rules.compiler import Compiled, compile_definitions
+from rtcdp.rules.compiled import Compiled
+from rtcdp.rules.compiler import compile_definitions
 from rtcdp.rules.definitions import Definitions
 from rtcdp.rules.loading import definitions_from_normal
 from rtcdp.sealing.opening import sealer_of

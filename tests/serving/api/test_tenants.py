@@ -17,7 +17,8 @@ from rtcdp.ingestion import Accepted, Ingestor, Source
 from rtcdp.letters import dead_letter, record
 from rtcdp.metrics import now_ms
 from rtcdp.outputs import Origin
-from rtcdp.rules.compiler import Compiled, compile_definitions
+from rtcdp.rules.compiled import Compiled
+from rtcdp.rules.compiler import compile_definitions
 from rtcdp.rules.loading import load
 from rtcdp.sinks.redis_keys import Keys
 from tests.serving.api.conftest import DEFINITIONS, Client, Served

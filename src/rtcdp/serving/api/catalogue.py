@@ -7,7 +7,8 @@ from collections.abc import Mapping
 
 from rtcdp.config import Settings
 from rtcdp.identity import NAMESPACES, form_of, normalise, profile_key
-from rtcdp.rules.compiler import Compiled, compile_definitions
+from rtcdp.rules.compiled import Compiled
+from rtcdp.rules.compiler import compile_definitions
 from rtcdp.rules.definitions import Definitions
 from rtcdp.serving.api.problems import Problem
 from rtcdp.worker.versions import CURRENT, DefinitionsTopic, definitions_of, named

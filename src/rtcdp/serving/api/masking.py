@@ -14,7 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from rtcdp.explanation import Explanation, Need, Part
 from rtcdp.identity import NAMESPACES
 from rtcdp.pseudonyms import Pseudonyms
-from rtcdp.rules.compiler import Compiled
+from rtcdp.rules.compiled import Compiled
 from rtcdp.rules.personal import MASK, Personal, personal_of
 from rtcdp.serving.api.catalogue import NONE_YET, Catalogue
 from rtcdp.serving.api.problems import Problem
