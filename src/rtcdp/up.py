@@ -80,8 +80,10 @@ def _run(settings: Settings, config: Path | None, say: Callable[[str], None]) ->
         say(f"redis      {redis.rpartition('@')[2] if '@' in redis else redis}")
         environment = {"RTCDP_BOOTSTRAP": bootstrap, "RTCDP_REDIS": redis, **_told(settings, config)}
         children: list[Child] = []
-        stack.enter_context(_ended_together(children, settings.stop_s))
         names = parts(settings)
+        if "deliver" in names:
+            environment["RTCDP_DELIVER_METRICS"] = f"127.0.0.1:{settings.metrics_port + names.index('deliver')}"
+        stack.enter_context(_ended_together(children, settings.stop_s))
         for group in (names[:1], names[1:]):  # the worker first: it makes the topics that the others look for
             for name in group:
                 children.append(_start(name, settings, environment, logs, settings.metrics_port + len(children)))

@@ -48,7 +48,17 @@ class Log:
 
     def __init__(self, bootstrap: str, redis_url: str, folder: Path, definitions: str = DEFINITIONS) -> None:
         app = f"p{uuid.uuid4().hex[:8]}"
-        names = ("commands", "events_dlq", "profile_events", "profile_changes", "triggers", "ingest_progress", "audit")
+        names = (
+            "commands",
+            "events_dlq",
+            "profile_events",
+            "profile_changes",
+            "triggers",
+            "ingest_progress",
+            "audit",
+            "deliveries_dlq",
+            "delivery_commands",
+        )
         self.settings = Settings(
             **{
                 "bootstrap": bootstrap,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,8 +39,11 @@ class Choice:
         )
 
 
-def list_dead(settings: Settings, choice: Choice) -> Iterator[DeadDelivery]:
-    """The latest dead letter of each delivery, oldest first, as far as the topic reaches now.
+Wanted = Callable[[DeadDelivery], bool]
+
+
+def list_dead(settings: Settings, choice: Choice, *, wanted: Wanted = lambda _: True) -> Iterator[DeadDelivery]:
+    """The latest dead letter of each delivery, oldest first, as far as the topic reaches now. wanted: only these.
 
     Raises ClusterError where the topic cannot be read.
     """
@@ -56,7 +59,7 @@ def list_dead(settings: Settings, choice: Choice) -> Iterator[DeadDelivery]:
         if known is None or known[0] <= when:
             latest[dead.delivery.id] = (when, dead)
     for _, dead in sorted(latest.values(), key=lambda found: found[0]):
-        if choice.fits(dead):
+        if choice.fits(dead) and wanted(dead):
             yield dead
 
 
@@ -74,8 +77,8 @@ def as_json(dead: DeadDelivery) -> str:
     return msgspec.json.encode(fields).decode()
 
 
-def replay(settings: Settings, choice: Choice, *, dry_run: bool = False) -> int:
-    """Ask the deliverer to make dead deliveries again, with the same id and body. Returns how many.
+def replay(settings: Settings, choice: Choice, *, dry_run: bool = False, wanted: Wanted = lambda _: True) -> int:
+    """Ask the deliverer to make dead deliveries again, with the same id and body. Returns how many. wanted: only these.
 
     Harmless when repeated while the first try waits. What has expired meanwhile is not sent.
 
@@ -83,7 +86,7 @@ def replay(settings: Settings, choice: Choice, *, dry_run: bool = False) -> int:
     """
     sender = None if dry_run else Sender(settings)
     count = 0
-    for dead in list_dead(settings, choice):
+    for dead in list_dead(settings, choice, wanted=wanted):
         one = msgspec.structs.replace(dead.delivery, attempts=0, due=0, error="")
         if sender is not None:
             sender.send(settings.delivery_commands, one.profile.encode(), deliveries.encode(Retry(delivery=one)))

@@ -14,6 +14,8 @@ import pytest
 import uvicorn
 from confluent_kafka import Producer
 
+from rtcdp.delivery.measures import Measures
+from rtcdp.health import Health, HealthServer
 from rtcdp.ingestion import Accepted, Ingestor, Source
 from rtcdp.inspection import partition_of
 from rtcdp.metrics import now_ms
@@ -76,12 +78,18 @@ class Client:
 
 
 class Served:
-    """The API in a thread. `client(*scopes)` asks with a token for these."""
+    """The API in a thread, and what a deliverer would tell of itself. `client(*scopes)` asks with a token for these."""
 
     def __init__(self, log: Log, folder: Path) -> None:
         self.log = log
+        self.deliverer = Measures(["crm", "chat", "bi"])
+        self._told = HealthServer("127.0.0.1", 0, self.deliverer.registry, Health(60))
         self.settings = log.settings.model_copy(
-            update={"api_tokens": folder / "tokens.json", "pseudonym_key": folder / "pseudonym.key"}
+            update={
+                "api_tokens": folder / "tokens.json",
+                "pseudonym_key": folder / "pseudonym.key",
+                "deliver_metrics": (f"127.0.0.1:{self._told.port}",),
+            }
         )
         extra, self.text = new_token("all", list(SCOPES), ["main", "eu"])
         self.server = Server(self.settings, extra=extra)
@@ -107,6 +115,7 @@ class Served:
         self._uvicorn.should_exit = True
         self._thread.join(20)
         assert not self._thread.is_alive()
+        self._told.close()
 
 
 def logged(served: Served, *buyers: tuple[str, str]) -> None:
@@ -127,7 +136,9 @@ def deployment(kafka: str, redis_url: str, folder: Path) -> Iterator[Served]:
     """Three customers of a shop: ann with three orders, bob with one, cat with none."""
     (folder / "definitions").mkdir()
     log = Log(kafka, redis_url, folder / "definitions", DEFINITIONS)
-    made = log.admin.create_topics(log.more_topics("commands", "events_dlq", "profile_events"))
+    made = log.admin.create_topics(
+        log.more_topics("commands", "events_dlq", "profile_events", "deliveries_dlq", "delivery_commands")
+    )
     for future in made.values():
         future.result(30)
     log.traits("ann", "cat", email="Ann@Example.com", name="安")

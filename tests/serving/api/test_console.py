@@ -14,10 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import axe_core_python
+import msgspec
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from rtcdp import timestamps
+from rtcdp.delivery.attempts import Attempt, Verdict
+from rtcdp.delivery.deliveries import DeadDelivery, Delivery, Enable, Outcome, Retry, decode_command, encode
+from rtcdp.dlq import messages
 from rtcdp.errors import Unfit
 from rtcdp.letters import dead_letter, record
 from rtcdp.metrics import now_ms
@@ -33,6 +37,7 @@ PAGES = {
     "segments/buyers": "Segments",
     "profile/user_id/u3": "Profile",
     "triggers/thanks": "Triggers",
+    "deliveries/chat": "Deliveries",
     "definitions": "Definitions",
     "letters": "Dead letters",
     "audit": "Audit",
@@ -64,9 +69,34 @@ def shop(served: Served) -> Served:
         letter = dead_letter(Unfit(reason, "price: expected a number", "properties.price"), origin, None, b"{", now, 1_000_000)
         key, value = record(letter)
         served.log.raw(served.settings.events_dlq, key, value)
+    deliveries(served)
     wait_for(lambda: served.ask("/v1/profiles/email/wang@example.com").status == 200, what="the last profile")
     wait_for(lambda: served.ask("/v1/triggers").json["triggers"][0]["sent"] > 50, what="the triggers")
     return served
+
+
+def deliveries(served: Served) -> None:
+    """What a deliverer that has worked for a while publishes: figures of three destinations, and what was given up."""
+    told, now = served.deliverer, now_ms()
+    one = Delivery(
+        id="d_thanks", subscription="thanks", destination="crm", body="{}", profile="main/user_id:u3", kind="trigger",
+        name="thanks", seq=1, at=timestamps.rfc3339(now), made=now - 400,
+    )  # fmt: skip
+    for name, count in {"crm": 212, "chat": 12, "bi": 340}.items():
+        for _ in range(count):
+            told.attempted(name, Attempt(Verdict.DELIVERED))
+            told.ended(msgspec.structs.replace(one, destination=name), Outcome.DELIVERED, now)
+    for number in range(4):
+        reason: Any = "gone" if number else "exhausted"
+        dead = msgspec.structs.replace(one, id=f"d{number}_chat", destination="chat", attempts=10, error="503 <b>")
+        told.attempted("chat", Attempt(Verdict.AGAIN))
+        told.ended(dead, Outcome.FAILED, now)
+        told.dead("chat", reason)
+        letter = DeadDelivery(reason=reason, at=timestamps.rfc3339(now), delivery=dead)
+        served.log.raw(served.settings.deliveries_dlq, dead.profile.encode(), encode(letter))
+    told.lane("crm", 37, held=True, disabled=False)
+    told.lane("chat", 0, held=True, disabled=True)
+    told.lane("bi", 2, held=False, disabled=False)
 
 
 @pytest.fixture(scope="module")
@@ -247,6 +277,22 @@ def test_a_text_is_tested_on_the_past(page: Page, shop: Served) -> None:
     page.evaluate(AXE.read_text("utf-8"))
     assert violations(page) == []
     picture(page, "console-backtest")
+
+
+def test_a_destination_is_turned_on_and_what_was_given_up_delivered_again(page: Page, shop: Served) -> None:
+    page.goto(f"{shop.address}/#/deliveries/chat")
+    row = page.get_by_role("row").filter(has=page.get_by_role("link", name="crm"))
+    for text in ("left alone for now", "37", "212", "0.40 s"):
+        expect(row).to_contain_text(text)
+    expect(page.get_by_text("503 <b>").first).to_be_visible()
+    page.get_by_role("button", name="Turn on: chat").click()
+    expect(page.get_by_text("Turned on: chat")).to_be_visible()
+    page.once("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="Send again: chat, gone").click()
+    expect(page.get_by_text("Delivered again soon: 3")).to_be_visible()
+    sent = [decode_command(message.value() or b"") for message in messages(shop.settings, shop.settings.delivery_commands)]
+    assert Enable(destination="chat") in sent
+    assert sorted(one.delivery.id for one in sent if isinstance(one, Retry)) == ["d1_chat", "d2_chat", "d3_chat"]
 
 
 def test_who_read_whom_is_found_by_the_identifier(page: Page, shop: Served) -> None:

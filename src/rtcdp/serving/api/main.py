@@ -30,6 +30,7 @@ from rtcdp.serving.api.groups import Groups
 from rtcdp.serving.api.live import Live
 from rtcdp.serving.api.masking import Masker
 from rtcdp.serving.api.operations import JSON, Answer, Call, Operation
+from rtcdp.serving.api.outgoing import Outgoing
 from rtcdp.serving.api.problems import Problem
 from rtcdp.serving.api.reasons import Reasons
 from rtcdp.serving.api.releases import Publishing
@@ -80,6 +81,7 @@ class Server:
             *self.auditor.operations(),
             *Reviewing(settings).operations(),
             *self._backtesting.operations(),
+            *Outgoing(settings, masker).operations(),
             *Rights(settings, self.view, self.catalogue, masker, self.auditor).operations(),
             *Publishing(settings, self.view, self.catalogue).operations(),
         ]

@@ -5,13 +5,14 @@ import {card, h} from "./dom.js";
 import {language, setLanguage, t} from "./text.js";
 import * as audit from "./pages/audit.js";
 import * as definitions from "./pages/definitions.js";
+import * as deliveries from "./pages/deliveries.js";
 import * as letters from "./pages/letters.js";
 import * as overview from "./pages/overview.js";
 import * as profile from "./pages/profile.js";
 import * as segments from "./pages/segments.js";
 import * as triggers from "./pages/triggers.js";
 
-const PAGES = {overview, segments, profile, triggers, definitions, letters, audit};
+const PAGES = {overview, segments, profile, triggers, deliveries, definitions, letters, audit};
 let leaving = new AbortController();
 
 function theme(name) {
