@@ -254,11 +254,11 @@ class Batch:
 
         def work(profile: Profile) -> None:
             of, hops = ("", 0) if passed is None else (passed.of, passed.hops)
+            if profile.erased and event.occurred <= profile.erased:  # first: who it belongs to now was perhaps never erased
+                self._fold.counts["erased_before"] += 1
+                return
             if profile.alias or of in profile.parted:
                 self._actors.pass_on(profile, written or b"", of, hops)
-                return
-            if profile.erased and event.occurred <= profile.erased:
-                self._fold.counts["erased_before"] += 1
                 return
             kept = len(self._outbox.items)
             self._engine.applies[event.event](profile, event, self._outbox)
@@ -330,7 +330,11 @@ class Batch:
 
     def _put_back(self, key: bytes, snapshot: bytes | None) -> Profile:
         name = key.decode("utf-8", "replace")
-        profile = Profile(name, self._switch) if snapshot is None else profiles.decode(name, snapshot)
+        if snapshot is None:
+            profile = Profile(name, self._switch)
+            self._erasing.recall(profile)
+        else:
+            profile = profiles.decode(name, snapshot)
         self._cache[key] = self._touched[key] = profile
         return profile
 
@@ -448,11 +452,13 @@ class Batch:
         dump = profiles.encode
         # one that is fresh has ended, or saw only a record that raised and is not there
         state = self._runner.state
-        fold.state = {
-            key: dump(profile) if profile.is_kept else None
-            for key, profile in self._touched.items()
-            if profile.is_kept or key in state
-        }
+        for key, profile in self._touched.items():
+            if profile.is_kept:
+                fold.state[key] = dump(profile)
+            else:  # the next batch begins with what is stored, wherever this one has ended
+                self._cache.pop(key, None)
+                if key in state:
+                    fold.state[key] = None
         if self._erasing.marks:
             fold.state |= self._erasing.marks
             fold.erased = self._erasing.erased

@@ -15,7 +15,7 @@ from rtcdp import timestamps
 from rtcdp.cluster import cause, source_ends
 from rtcdp.config import Settings
 from rtcdp.errors import ClusterError, SettingError
-from rtcdp.records import PersonalCommand
+from rtcdp.records import PersonalCommand, Time
 
 TIMEOUT_S = 15.0
 
@@ -27,7 +27,7 @@ class TickCommand(msgspec.Struct, tag_field="kind", tag="tick", kw_only=True):
     that was there before.
     """
 
-    time: int
+    time: Time
     ends: dict[str, int] = {}
 
 

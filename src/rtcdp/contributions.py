@@ -17,7 +17,7 @@ from rtcdp.linking import Strength
 from rtcdp.parting import digest
 from rtcdp.position import Position, SwitchPoint
 from rtcdp.profile import Profile
-from rtcdp.records import Consent, Correct, Split, Tick, encode
+from rtcdp.records import Consent, Correct, Erase, Split, Tick, encode
 from rtcdp.rules.compiled import Compiled
 from rtcdp.runner import PartitionRunner
 
@@ -57,8 +57,8 @@ class _Event(msgspec.Struct, tag_field="kind", tag="event", kw_only=True):
     context: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
-_decode = msgspec.json.Decoder(_Event | Consent | Correct).decode
-_KINDS = frozenset({"event", "consent", "correct"})
+_decode = msgspec.json.Decoder(_Event | Consent | Correct | Erase).decode
+_KINDS = frozenset({"event", "consent", "correct", "erase"})
 
 
 class _Kind(msgspec.Struct):
@@ -172,7 +172,8 @@ def _occurred(record: _Event | Consent | Correct) -> int:
 
 
 def _originals(logged: Iterable[Logged]) -> list[_Record]:
-    """Key and record of what came in from outside, each once, by the time it was received."""
+    """Key and record of what came in from outside, each once, by the time it was received; not what was erased since."""
+    erased: dict[str, int] = {}
     seen: set[tuple[str, int]] = set()
     latest: dict[int, int] = {}
     found: list[tuple[tuple[int, int, int], _Record]] = []
@@ -187,10 +188,15 @@ def _originals(logged: Iterable[Logged]) -> list[_Record]:
             if (record.source, record.offset) in seen:
                 continue
             seen.add((record.source, record.offset))
+        if isinstance(record, Erase):
+            at = record.received or record.at or latest.get(one.partition, 0)
+            erased[one.key] = max(at, erased.get(one.key, 0))
+            continue
         # a command moves no simulated time: it came where it lies
         at = latest[one.partition] = record.received or latest.get(one.partition, 0)
         found.append(((at, one.partition, one.offset), (one.key, record)))
-    return [record for _, record in sorted(found, key=lambda entry: entry[0])]
+    there = [(place, (key, one)) for place, (key, one) in found if _occurred(one) > erased.get(key, -1)]
+    return [record for _, record in sorted(there, key=lambda entry: entry[0])]
 
 
 def _corrected(records: Sequence[_Record]) -> list[_Record]:

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rtcdp import profile as profiles
-from rtcdp.parting import digest, hold
+from rtcdp.parting import digest, given, hold
 from rtcdp.rules.functions import same
 
 if TYPE_CHECKING:
@@ -33,8 +32,8 @@ def correct(profile: Profile, command: Correct, engine: Engine, outbox: Outbox) 
             outbox.corrected(profile, message_id, OUTDATED)
         return
     if command.without:
-        waiting = profile.waiting
-        hold(profile, profiles.decode(profile.key, command.state))
+        made, waiting = given(profile.key, command.state), profile.waiting
+        hold(profile, made)
         profile.waiting = {key: start for key, start in profile.waiting.items() if key in waiting}
         for message_id in command.without:
             outbox.corrected(profile, message_id, "event")

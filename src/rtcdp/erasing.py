@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from rtcdp import profile as profiles
 from rtcdp.profile import Profile
-from rtcdp.records import Erase, encode
+from rtcdp.records import Erase, Merge, decode, encode
 
 if TYPE_CHECKING:
     from rtcdp.outbox import Outbox
@@ -43,6 +43,13 @@ def mark_of(time: int, request: str = "", seq: int = 0) -> Profile:
     mark.now, mark.seq = time, seq
     mark.traits[REQUEST] = [time, request]
     return mark
+
+
+def _owed(profile: Profile) -> set[str]:
+    """Identifiers whose states could not be merged yet: they are this person's aliases, with what is theirs."""
+    merges = [decode(written) for written in profile.owed]
+    found = [profiles.decode(merge.of, merge.state) for merge in merges if isinstance(merge, Merge)]
+    return {key for other in found for key in (other.key, *other.links, *_owed(other))} - {profile.key}
 
 
 class Erasing:
@@ -77,8 +84,10 @@ class Erasing:
             if profile.alias not in command.people:
                 return  # it is somebody else's, or nobody's
         else:
-            people = sorted({profile.key, *profile.links})
-            for other in profile.links:
+            people = sorted({profile.key, *profile.links, *_owed(profile)})
+            for other in people:
+                if other == profile.key:
+                    continue
                 told = Erase(id=command.id, at=at, received=command.received, simulated=command.simulated, people=people)
                 append(other, encode(told))
             for key in people:
@@ -91,9 +100,9 @@ class Erasing:
         self._put(key, mark_of(command.received or command.at, command.id))
 
     def _wipe(self, profile: Profile, at: int, request: str) -> None:
-        seq, now = profile.seq, profile.now
+        seq = profile.seq
         profile.begin_anew()
-        profile.seq, profile.now, profile.erased = seq, now, max(at, profile.erased)
+        profile.seq, profile.erased = seq, max(at, profile.erased)  # as `recall` makes one, wherever the batch ends
         self.erased.append(profile.key.encode())
         self._put(mark_key(self._name(profile.key.encode())), mark_of(profile.erased, request, seq))
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from xxhash import xxh3_128_hexdigest
 
 from rtcdp import profile as profiles
+from rtcdp.errors import RtcdpError
 from rtcdp.records import Link, Part, Release, Split, encode
 
 if TYPE_CHECKING:
@@ -28,6 +29,14 @@ def digest(profile: Profile) -> str:
     return xxh3_128_hexdigest(profiles.contributed(profile))
 
 
+def given(key: str, state: bytes) -> Profile:
+    """A state that came with a command. Raises ValueError where it is none that this release knows: the command's fault."""
+    try:
+        return profiles.decode(key, state)
+    except RtcdpError as error:
+        raise ValueError(str(error)) from error
+
+
 def split(profile: Profile, command: Split, engine: Engine, outbox: Outbox, append: Callable[[str, bytes], None]) -> None:
     """Leave out of the person what is not theirs, and tell the identifier; or say that the command is outdated.
 
@@ -36,15 +45,15 @@ def split(profile: Profile, command: Split, engine: Engine, outbox: Outbox, appe
     if command.of not in profile.links or digest(profile) != command.expected:
         outbox.identity(profile, command.of, "outdated")
         return
+    theirs, mine = given(command.head, command.theirs), given(profile.key, command.mine)
     leaving, said = (command.head, *command.along), [profile.now, command.id]
     for key in leaving:
         profile.links.pop(key, None)
         profile.parted[key] = said
-    theirs = profiles.decode(command.head, command.theirs)
     theirs.parted = dict.fromkeys((profile.key, *profile.links), said)
     waiting = profile.waiting
     theirs.waiting = {key: start for key, start in theirs.waiting.items() if key in waiting}
-    hold(profile, profiles.decode(profile.key, command.mine))
+    hold(profile, mine)
     profile.waiting = {key: start for key, start in profile.waiting.items() if key in waiting}  # what was decided stays so
     _tell(profile, command, theirs, append)
     engine.look_again(profile, outbox, revealed=profile.now)

@@ -8,10 +8,15 @@ with `~`.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
+LATEST = 253_402_300_799_999
+"""The last millisecond of the year 9999 (ms): no output can name a later one."""
+Time = Annotated[int, msgspec.Meta(ge=0, le=LATEST)]
+Text = Annotated[str, msgspec.Meta(max_length=500)]
+Name = Annotated[str, msgspec.Meta(max_length=256)]
 TICK_KEY = b"~tick"
 SWITCH_KEY = b"~switch"
 
@@ -110,11 +115,11 @@ class Command(msgspec.Struct, tag_field="kind", omit_defaults=True, kw_only=True
     hops:      how often it was passed on; bounded.
     """
 
-    id: str
-    by: str = ""
-    reason: str = ""
-    at: int = 0
-    received: int = 0
+    id: Name
+    by: Text = ""
+    reason: Text = ""
+    at: Time = 0
+    received: Time = 0
     source: str = ""
     offset: int = -1
     simulated: bool = False
@@ -129,8 +134,8 @@ class Consent(Command, tag="consent"):
     until:   when the answers end (ms); 0: never.
     """
 
-    answers: dict[str, bool | None]
-    until: int = 0
+    answers: Annotated[dict[Name, bool | None], msgspec.Meta(max_length=64)]
+    until: Time = 0
 
 
 class Split(Command, tag="split"):
@@ -160,8 +165,8 @@ class Correct(Command, tag="correct"):
     expected: of the state that it was made from (`parting.digest`): of any other, nothing is done.
     """
 
-    traits: dict[str, Any] = {}
-    without: list[str] = []
+    traits: Annotated[dict[Name, Any], msgspec.Meta(max_length=64)] = {}
+    without: Annotated[list[str], msgspec.Meta(max_length=64)] = []
     state: bytes = b""
     expected: str = ""
 

@@ -38,6 +38,8 @@ class Rights:
         """Do what a command asks for, at its time."""
         if not command.at and not isinstance(command, Erase):  # said here and now, whoever it is passed on to
             command = msgspec.structs.replace(command, at=command.received or profile.now)
+        if profile.erased and command.received > 0 and command.at <= profile.erased and not isinstance(command, Erase):
+            return  # given before the erasure, and on its way by an alias meanwhile
         if profile.alias and not (isinstance(command, Erase) and command.people):
             passed_on = msgspec.structs.replace(command, source="", offset=-1, hops=one_more(command.hops))
             self._append(profile.alias, encode(passed_on))

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import random
 from typing import Any
+from zlib import crc32
 
 import msgspec
 import pytest
 from engine.harness import compiled
 
+from rtcdp import correction, records
 from rtcdp import profile as profiles
-from rtcdp import records
 from rtcdp.erasing import MARK, REQUEST
-from rtcdp.records import Consent, Erase
-from tests.identity.cluster import Cluster, anonymous, device, email, user
+from rtcdp.profile import Profile
+from rtcdp.records import Consent, Correct, Erase, Merge
+from tests.identity.cluster import PARTITIONS, Cluster, anonymous, device, email, user
 
 SHOP: dict[str, Any] = {
     "features": {"orders": {"count": "Order Completed"}},
@@ -215,3 +217,77 @@ def test_a_replay_without_the_keys_leaves_the_marks() -> None:
     replay.send([user("ann")], "Order Completed", 9_000, occurred=4_000)
     replay.settle()
     assert people(replay) == {user("bob")}
+
+
+def test_an_answer_on_its_way_by_an_alias_does_not_bring_the_person_back() -> None:
+    log = cluster()
+    a_person(log)
+    log.append(user("ann"), records.encode(Erase(id="e1", received=5_000)))
+    late = Consent(id="c", received=4_000, at=4_000, answers={"marketing": True})
+    log.append(user("ann"), records.encode(late))  # as the alias has passed it on
+    log.settle()
+    assert people(log) == {user("bob")}
+    again = Consent(id="d", received=6_000, answers={"marketing": True})
+    log.append(user("ann"), records.encode(again))
+    log.settle()
+    assert user("ann") in people(log), "the control: what is said afterwards counts"
+
+
+def test_what_an_erased_identifier_did_does_not_reach_whose_it_became() -> None:
+    log = cluster()
+    log.send([anonymous("a")], "Order Completed", 1_000)
+    log.settle()
+    erase(log, anonymous("a"), 5_000)
+    log.settle()
+    log.send([user("ann"), anonymous("a")], "identify", 6_000, type="identify")
+    log.settle()
+    assert log.person(anonymous("a")) == user("ann")
+    before = log.profile(user("ann"))
+    log.send([anonymous("a")], "Order Completed", 7_000, occurred=4_000)
+    log.settle()
+    found = log.profile(user("ann"))
+    assert before is not None
+    assert found is not None
+    assert found.slots == before.slots
+    log.send([anonymous("a")], "Order Completed", 8_000)
+    log.settle()
+    counted = log.profile(user("ann"))
+    assert counted is not None
+    assert counted.slots != before.slots, "the control: what it does afterwards counts"
+
+
+def test_a_state_that_is_owed_to_the_person_is_erased_with_its_identifiers() -> None:
+    log = cluster()
+    a_person(log)
+    person = log.profile(user("ann"))
+    assert person is not None
+    other = Profile(device("x"))
+    other.links = {email("x"): [1, "m"]}
+    owed = Merge(of=device("x"), state=profiles.encode(other), id="m", received=3_500)
+    person.owed.append(records.encode(owed))
+    runner = next(runner for runner in log.runners if user("ann").encode() in runner.state)
+    runner.state[user("ann").encode()] = profiles.encode(person)
+    for key in (device("x"), email("x")):
+        alias = Profile(key, 1)
+        alias.alias, alias.fresh = user("ann"), False
+        log.runners[crc32(key.encode()) % PARTITIONS].state[key.encode()] = profiles.encode(alias)
+    erase(log, user("ann"), 5_000)
+    log.settle()
+    assert people(log) == {user("bob")}
+    assert sum(key.startswith(MARK) for key in state(log)) == 6
+
+
+def test_a_dead_letter_does_not_make_an_erasure_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(correction, "correct", broken)
+    log = cluster()
+    a_person(log)
+    erase(log, user("ann"), 5_000)
+    log.settle()
+    log.append(user("ann"), records.encode(Correct(id="c", received=6_000, traits={"name": "Ann"})))
+    log.send([user("ann")], "Order Completed", 9_000, occurred=4_999)
+    log.step(crc32(user("ann").encode()) % PARTITIONS, 2)  # one batch
+    assert len(log.letters) == 1
+    assert log.profile(user("ann")) is None

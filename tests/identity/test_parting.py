@@ -186,3 +186,32 @@ def test_both_are_what_they_would_be_without_the_link(
         assert (one.traits, one.tags) == (two.traits, two.tags)
         assert set(one.segments) == set(two.segments)
     assert not cluster.letters
+
+
+def test_what_was_erased_of_an_identifier_is_not_made_again(definitions: Compiled) -> None:
+    cluster = Cluster(definitions, cold=True)
+    for at in (1_000, 2_000, 3_000):
+        cluster.send([anonymous("a")], "View", at)
+    cluster.settle()
+    cluster.append(anonymous("a"), records.encode(records.Erase(id="e", received=4_000, source="commands/0", offset=0)))
+    cluster.send([anonymous("a")], "View", 5_000)
+    cluster.send([user("ann"), anonymous("a")], "identify", 6_000, type="identify")
+    cluster.settle()
+    _, parts = apart(cluster, definitions, user("ann"), anonymous("a"))
+    assert parts.events == (1, 1)
+
+
+@pytest.mark.parametrize("field", ["mine", "theirs"])
+def test_a_state_of_another_release_is_the_commands_fault(definitions: Compiled, field: str) -> None:
+    cluster = Cluster(definitions, cold=True)
+    cluster.send([anonymous("a")], "View", 1_000)
+    cluster.send([user("ann"), anonymous("a")], "identify", 2_000, type="identify")
+    cluster.settle()
+    person, parts = apart(cluster, definitions, user("ann"), anonymous("a"))
+    command = command_fields(parts.command(person, "c", "dpo", "")) | {field: b"\xff" + bytes(40)}
+    cluster.append(person.key, records.encode(records.Split(**{**command, "received": 3_000})))
+    cluster.settle()
+    assert len(cluster.letters) == 1, "the worker goes on"
+    after = cluster.profile(user("ann"))
+    assert after is not None
+    assert anonymous("a") in after.links

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from rtcdp.commands import TickCommand, encode
 from rtcdp.errors import Unfit
-from rtcdp.records import TICK_KEY, Consent, Tick, decode
+from rtcdp.records import TICK_KEY, Consent, Correct, Tick, decode
 from rtcdp.worker.command_queue import CommandQueue
 
 
@@ -105,3 +111,63 @@ def test_a_full_producer_is_asked_again() -> None:
     producer.full = False
     assert queue.carry_out(lambda source: 0) == 1
     assert len(producer.records) == 1
+
+
+@pytest.mark.parametrize(
+    ("command", "reason"),
+    [
+        (b'{"kind": "correct", "id": "r", "traits": {"a": ' + b"[" * 100_000, "too_deep"),
+        (b'{"kind": "correct", "id": "r", "traits": {"a": ' + b"[" * 900 + b"]" * 900 + b"}}", "too_deep"),
+        (encode(TickCommand(time=10**30)), "unknown_command"),
+        (encode(TickCommand(time=9 * 10**18)), "unknown_command"),
+        (b'{"kind": "consent", "id": "r", "answers": {"a": true}, "until": 1' + b"0" * 30 + b"}", "unknown_command"),
+        (b'{"kind": "consent", "id": "r", "answers": {"a": true}, "at": -1000000000000000000}', "unknown_command"),
+        (b'{"kind": "erase", "id": "' + b"r" * 10_000 + b'"}', "unknown_command"),
+    ],
+)
+def test_what_nothing_behind_it_could_bear_is_a_dead_letter(command: bytes, reason: str) -> None:
+    producer, buried = Recording(), list[Unfit]()
+    queue = CommandQueue("c/0", producer, "log", 1, frozenset({"s"}))
+    queue.take(0, ANN, command, 1_000, buried.append)
+    assert queue.carry_out(lambda source: 0) == 1
+    assert [unfit.reason for unfit in buried] == [reason]
+    assert producer.records == []
+
+
+def test_traits_set_by_hand_are_such_as_events_can_bring() -> None:
+    producer = Recording()
+    queue = CommandQueue("c/0", producer, "log", 1, frozenset({"s"}))
+    deep: object = 1
+    for _ in range(20):
+        deep = [deep]
+    asked = {"kind": "correct", "id": "r", "traits": {"card": 10**30, "deep": deep, "city": None}}
+    queue.take(0, ANN, json.dumps(asked).encode(), 1_000, bury)
+    queue.carry_out(lambda source: 0)
+    made = decode(producer.records[0][2] or b"")
+    assert isinstance(made, Correct)
+    assert (made.traits["card"], made.traits["city"]) == (str(10**30), None)
+    assert json.dumps(made.traits).count("[") < 10
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+_FIELDS = ("id", "by", "at", "until", "answers", "traits", "without", "state", "people", "time", "ends", "of", "head")
+_SHAPED = st.builds(
+    lambda kind, fields: json.dumps({"kind": kind, "id": "r", **fields}).encode(),
+    st.sampled_from(["consent", "correct", "split", "erase", "tick"]),
+    st.dictionaries(st.sampled_from(_FIELDS), _JSON),
+)
+
+
+@given(st.none() | st.binary(max_size=40) | st.just(ANN), st.none() | st.binary() | _SHAPED)
+def test_any_bytes_are_a_command_or_a_dead_letter(key: bytes | None, value: bytes | None) -> None:
+    producer, buried = Recording(), list[Unfit]()
+    queue = CommandQueue("c/0", producer, "log", 1, frozenset({"s"}))
+    queue.take(0, key, value, 1_000, buried.append)
+    assert queue.carry_out(lambda source: 10**9) == 1
+    assert len(producer.records) + len(buried) == 1
+    for _, _, written, _, _, _ in producer.records:
+        decode(written or b"")

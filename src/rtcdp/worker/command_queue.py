@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from typing import Protocol
 
 import msgspec
 
-from rtcdp import commands, records
+from rtcdp import cleaning, commands, records
 from rtcdp.commands import TickCommand
 from rtcdp.errors import Unfit
+from rtcdp.events import MAX_NESTING, nesting
 from rtcdp.identity import parse_profile_key
-from rtcdp.records import TICK_KEY, PersonalCommand, Tick, encode
+from rtcdp.records import TICK_KEY, Correct, PersonalCommand, Tick, encode
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +72,7 @@ class CommandQueue:
         appended: append time of its record (ms).
         """
         try:
-            command = commands.decode(b"" if value is None else value)
+            command = commands.decode(_shallow(b"" if value is None else value))
             if isinstance(command, TickCommand):
                 self._take_tick(offset, command)
                 return
@@ -121,6 +122,8 @@ class CommandQueue:
             where |= {"received": appended, "at": min(command.at or appended, appended), "simulated": False}
         else:
             where |= {"received": 0, "simulated": True}
+        if isinstance(command, Correct):  # traits are what events can bring
+            where["traits"] = cleaning.limit_numbers(cleaning.bound(command.traits, Counter()), Counter())
         record = records.encode(msgspec.structs.replace(command, **where))
         if len(key) + len(record) > self._room:
             raise Unfit("too_large", f"{len(record)} bytes, {self._target} takes {self._room}")
@@ -139,3 +142,10 @@ class CommandQueue:
         record = encode(Tick(time=command.time, wake=WAKES, simulated=True, source=self._source, offset=offset))
         for partition in range(self._partitions):
             self._producer.produce(self._target, TICK_KEY, record, source=self._source, offset=offset, partition=partition)
+
+
+def _shallow(value: bytes) -> bytes:
+    """A command's JSON as it is. Raises Unfit where it is nested so deep that nothing could read it."""
+    if nesting(value) > MAX_NESTING:
+        raise Unfit("too_deep", f"nested more than {MAX_NESTING} deep")
+    return value
