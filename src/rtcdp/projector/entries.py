@@ -40,11 +40,13 @@ Record = tuple[int, bytes, bytes | None]
 class ViewEntries:
     """Makes the views of one changelog partition.
 
-    compiled: a version's compiled definitions; None where it is not known.
+    compiled:  a version's compiled definitions; None where it is not known.
+    partition: its number, for the log.
     """
 
-    def __init__(self, compiled: Callable[[str], Compiled | None]) -> None:
+    def __init__(self, compiled: Callable[[str], Compiled | None], partition: int = 0) -> None:
         self._compiled = compiled
+        self._partition = partition
         self._viewers: dict[str, Viewer] = {}
         self._nameless = Viewer(None)
         self._switches: Sequence[SwitchPoint] = ()
@@ -83,9 +85,10 @@ class ViewEntries:
             return key, offset, "", ""
         try:
             profile = profiles.decode(key, value)
-        except RtcdpError as error:
+        except RtcdpError:  # its text names the profile
             self.unreadable += 1
-            logger.warning("left as it was: %s", error)
+            where = {"partition": self._partition, "offset": offset}
+            logger.warning("a profile cannot be read and stays as it was shown", extra=where)
             return None
         if profile.alias:  # everything is at the person's own profile
             return key, offset, "", _in_order(({}, [], "", profile.alias)).decode()

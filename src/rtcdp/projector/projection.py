@@ -145,7 +145,7 @@ class Projection:
         changelog = [place for place in places if place[0] == self._settings.changelog]
         found = feed.newest_positions(changelog)
         for place in changelog:
-            self._views[place[1]] = entries = ViewEntries(self._compiled)
+            self._views[place[1]] = entries = ViewEntries(self._compiled, place[1])
             if place in found:
                 entries.learn(found[place])
         fresh = sum(_name(place) not in positions for place in places)

@@ -26,7 +26,6 @@ from rtcdp.rules.definitions import Definitions
 from rtcdp.rules.loading import definitions_from_normal
 from rtcdp.sealing.opening import sealer_of
 from rtcdp.sealing.sealer import Sealer
-from rtcdp.worker.progress import ordered_conf
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +36,13 @@ SHADOW_MARK = "/shadow"
 """Behind a proposed version: it was proposed to be evaluated beside the current one."""
 READ_S = 30.0
 WRITE_S = 30.0
+WRITING = {
+    "acks": "all",
+    "message.timeout.ms": int(WRITE_S * 1_000),
+    "message.max.bytes": 100_000_000,  # the topic's own limit is the one that counts
+    "linger.ms": 0,
+}
+"""Not idempotent: the first record would wait half a second, and an entry that is there twice is the same."""
 POLL_S = 0.5
 SOON_MS = 10
 """A broker tells the end of a partition only when it stops waiting for more."""
@@ -107,7 +113,18 @@ class DefinitionsTopic:
         raise ClusterError(f"{self._topic} could not be read to its end within {READ_S:.0f} s")
 
     def write(self, entries: Mapping[str, bytes | None]) -> None:
-        """Write entries in this order; None removes one. Returns once all are acknowledged. Raises ClusterError."""
+        """Write entries in this order; None removes one. Returns once all are acknowledged. Raises ClusterError.
+
+        Each is written when the one before it is there: `current` never names a version that is not.
+        """
+        for key, value in entries.items():
+            self._write(key, value)
+            if value is None:
+                self.entries.pop(key, None)
+            else:
+                self.entries[key] = value
+
+    def _write(self, key: str, value: bytes | None) -> None:
         failures: list[KafkaError] = []
 
         def delivered(error: KafkaError | None, _: Message) -> None:
@@ -115,21 +132,14 @@ class DefinitionsTopic:
                 failures.append(error)
 
         if self._producer is None:
-            self._producer = Producer(ordered_conf(self._kafka, timeout_s=WRITE_S))
-        producer = self._producer
-        for key, value in entries.items():
-            try:
-                producer.produce(self._topic, value, key.encode(), PARTITION, on_delivery=delivered)
-            except KafkaException as failure:
-                raise ClusterError(f"{self._topic} cannot be written: {cause(failure).str()}") from failure
-        if producer.flush(WRITE_S + 1) or failures:
+            self._producer = Producer({**self._kafka, **WRITING})
+        try:
+            self._producer.produce(self._topic, value, key.encode(), PARTITION, on_delivery=delivered)
+        except KafkaException as failure:
+            failures.append(cause(failure))
+        if self._producer.flush(WRITE_S + 1) or failures:
             reason = failures[0].str() if failures else "no answer"
             raise ClusterError(f"{self._topic} cannot be written: {reason}")
-        for key, value in entries.items():
-            if value is None:
-                self.entries.pop(key, None)
-            else:
-                self.entries[key] = value
 
     def follow(self, changed: Callable[[str], None], beside: Callable[[str], None] = lambda _: None) -> None:
         """Follow the topic in a thread.
