@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -15,15 +14,12 @@ from rich.table import Table
 from rtcdp import audit, commands
 from rtcdp.config import Settings
 from rtcdp.errors import SettingError
-from rtcdp.identity import NAMESPACES, ProfileKey, form_of, normalise, parse_profile_key, profile_key
-from rtcdp.inspection import AnswerView, answers_of, definitions_of, full_key, stored_at
+from rtcdp.inspection import AnswerView, answers_of, definitions_of, stored_at
+from rtcdp.keys import in_force, normal_key
 from rtcdp.records import Consent
 from rtcdp.rules.definitions import Definitions
-from rtcdp.rules.loading import load
 from rtcdp.rules.names import did_you_mean
 from rtcdp.rules.purposes import CHANNEL
-from rtcdp.worker.versions import CURRENT, DefinitionsTopic, named
-from rtcdp.worker.versions import definitions_of as version_of
 
 MOST_ANSWERS = 64
 LONGEST_REASON = 500
@@ -92,31 +88,6 @@ def command_of(
             raise SettingError(f"until: the answer about {name} ends with the next; only one about a channel ends by itself")
     ends = commands.moment("until", until) if until else 0
     return Consent(id=commands.new_id(), by=by, reason=reason, answers=dict(answers), until=ends)
-
-
-def in_force(settings: Settings) -> Definitions | None:
-    """The definitions given, else those in force; None where there are none yet. Raises ClusterError, DefinitionErrors."""
-    if settings.definitions is not None:
-        return load(settings.definitions)
-    topic = DefinitionsTopic(settings.kafka(), settings.definitions_topic, f"{settings.app}-command")
-    version = named(topic.read(), CURRENT)
-    return version_of(topic, version) if version else None
-
-
-def normal_key(key: str, definitions: Definitions | None) -> bytes:
-    """A key as given by hand, its value in the namespace's normal form. Raises SettingError."""
-    tenant, _, rest = full_key(key).partition("/")
-    namespace, _, value = rest.partition(":")
-    spaces = (definitions.identity.namespaces if definitions is not None else ()) or NAMESPACES
-    forms = {space.name: form_of(space) for space in spaces}
-    if namespace not in forms:
-        raise SettingError(f"{key!r}: there is no namespace {namespace!r}; there are {', '.join(forms)}")
-    with suppress(ValueError):  # what is not escaped is taken as people write it
-        value = parse_profile_key(full_key(key).encode()).value
-    normal = normalise(value, forms[namespace])
-    if not normal:
-        raise SettingError(f"{key!r}: no {namespace} can be like this")
-    return profile_key(*ProfileKey(tenant, namespace, normal))
 
 
 def _source(answer: AnswerView) -> str:

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from rtcdp import commands, timestamps
 from rtcdp import profile as profiles
-from rtcdp.answering import LONGEST_REASON, in_force, normal_key
+from rtcdp.answering import LONGEST_REASON
 from rtcdp.audit import note
 from rtcdp.cluster import cause
 from rtcdp.config import Settings
@@ -22,6 +22,7 @@ from rtcdp.contributions import without
 from rtcdp.correction import OUTDATED
 from rtcdp.errors import ClusterError, SettingError
 from rtcdp.inspection import Stored, partition_of, partitions_of, stored_at
+from rtcdp.keys import in_force, normal_key
 from rtcdp.outputs import Change
 from rtcdp.parting import digest
 from rtcdp.records import Correct, encode

@@ -45,11 +45,11 @@ def mark_of(time: int, request: str = "", seq: int = 0) -> Profile:
     return mark
 
 
-def _owed(profile: Profile) -> set[str]:
+def owed(profile: Profile) -> set[str]:
     """Identifiers whose states could not be merged yet: they are this person's aliases, with what is theirs."""
     merges = [decode(written) for written in profile.owed]
     found = [profiles.decode(merge.of, merge.state) for merge in merges if isinstance(merge, Merge)]
-    return {key for other in found for key in (other.key, *other.links, *_owed(other))} - {profile.key}
+    return {key for other in found for key in (other.key, *other.links, *owed(other))} - {profile.key}
 
 
 class Erasing:
@@ -84,7 +84,7 @@ class Erasing:
             if profile.alias not in command.people:
                 return  # it is somebody else's, or nobody's
         else:
-            people = sorted({profile.key, *profile.links, *_owed(profile)})
+            people = sorted({profile.key, *profile.links, *owed(profile)})
             for other in people:
                 if other == profile.key:
                     continue

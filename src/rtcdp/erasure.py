@@ -16,8 +16,8 @@ from rtcdp import commands, timestamps
 from rtcdp import profile as profiles
 from rtcdp.cluster import REQUEST_S
 from rtcdp.config import Settings
-from rtcdp.erasing import MARK, REQUEST
-from rtcdp.errors import ClusterError
+from rtcdp.erasing import MARK, REQUEST, owed
+from rtcdp.errors import ClusterError, SettingError
 from rtcdp.inspection import full_key, partition_of, partitions_of, stored_at
 from rtcdp.records import Erase
 from rtcdp.sealing.opening import sealer_of
@@ -65,20 +65,26 @@ class Receipt(msgspec.Struct):
     remains: list[Remainder]
 
 
-def erase(settings: Settings, key: str, *, by: str = "", reason: str = "", request: str = "") -> tuple[str, set[int]]:
-    """Ask for an erasure; returns the id of the request and the partitions in which its marks will be. Blocks.
+def command_of(request: str, *, by: str = "", reason: str = "") -> Erase:
+    """The command of an erasure. request: its id, any of your own. by: who asks. Raises SettingError."""
+    try:
+        return msgspec.convert({"kind": "erase", "id": request, "by": by, "reason": reason}, Erase)
+    except msgspec.ValidationError as error:
+        raise SettingError(f"erase: {error}") from None
 
-    key: as for `rtcdp profile`; any identifier of the person. by: who asks. request: an id of your own; the same one again
-    changes nothing.
+
+def erase(settings: Settings, key: str, command: Erase) -> set[int]:
+    """Ask for an erasure; returns the partitions in which its marks will be. Blocks.
+
+    key: profile key in its normal form (`rtcdp.keys`); any identifier of the person.
 
     Raises SettingError for what is no key, ClusterError where the command cannot be sent.
     """
     full, number = full_key(key), partitions_of(settings)
     stored = stored_at(settings, key)
-    people = {full} if stored is None else {full, stored.profile.key, *stored.profile.links}
-    identity = request or commands.new_id()
-    commands.send(settings, full.encode(), Erase(id=identity, by=by, reason=reason))
-    return identity, {partition_of(one.encode(), number) for one in people}
+    people = {full} if stored is None else {full, stored.profile.key, *stored.profile.links, *owed(stored.profile)}
+    commands.send(settings, full.encode(), command)
+    return {partition_of(one.encode(), number) for one in people}
 
 
 def receipt(settings: Settings, request: str, partitions: Iterable[int] | None = None) -> Receipt | None:

@@ -11,6 +11,7 @@ import pytest
 from confluent_kafka.admin import AdminClient
 
 from rtcdp import erasure
+from rtcdp.commands import new_id
 from rtcdp.export import export
 from rtcdp.inspection import profile_at
 from rtcdp.sealing.opening import sealer_of
@@ -37,7 +38,8 @@ def everybody_else(shop: Deployment) -> dict[str, Any]:
 
 def erased(shop: Deployment, seconds: float = 60.0) -> erasure.Receipt:
     began = time.monotonic()
-    request, partitions = erasure.erase(shop.settings, f"anonymous_id:{CANARY}-a", by="dpo")
+    request = new_id()
+    partitions = erasure.erase(shop.settings, f"anonymous_id:{CANARY}-a", erasure.command_of(request, by="dpo"))
     found = erasure.wait(shop.settings, request, partitions, seconds)
     assert found is not None
     assert found.complete, found

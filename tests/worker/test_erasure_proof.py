@@ -18,6 +18,7 @@ import pytest
 import redis
 
 from rtcdp import brokers, erasure
+from rtcdp.commands import new_id
 from rtcdp.inspection import profile_at
 from tests.delivery.conftest import Receiver, receive
 from worker.conftest import Deploy, Deployment, wait_for
@@ -122,7 +123,8 @@ def test_nothing_of_an_erased_person_is_left(
         wait_for(lambda: in_redis(client, shop.name), 40, "the view")
         wait_for(lambda: waiting(shop), 40, "the delivery")
         began = time.monotonic()
-        request, partitions = erasure.erase(shop.settings, f"anonymous_id:{CANARY}-a", by="dpo")
+        request = new_id()
+        partitions = erasure.erase(shop.settings, f"anonymous_id:{CANARY}-a", erasure.command_of(request, by="dpo"))
         wait_for(lambda: erasure.receipt(shop.settings, request, partitions), what="the first mark")
         worker.end(signal.SIGKILL)
         again = shop.worker().ready()

@@ -40,10 +40,10 @@ def audit_list(  # noqa: PLR0913 - one parameter an option
 ) -> None:
     """List entries, newest first: time, who, what, outcome, tenant, whom (as pseudonyms), the rest."""
     from rtcdp.audit import Asked, entries
-    from rtcdp.inspection import full_key
+    from rtcdp.keys import key_of
 
     settings = settings_of(config, bootstrap=bootstrap, app=app_name)
-    asked = Asked(since, until, who, what, full_key(profile) if profile else "", limit)
+    asked = Asked(since, until, who, what, key_of(settings, profile) if profile else "", limit)
     found, more = entries(settings, asked)
     if json:
         print_json({"entries": found, "more": more})

@@ -16,6 +16,7 @@ from rtcdp.cli.options import (
     JsonOption,
     SourcesOption,
     examples,
+    login_name,
     print_json,
     settings_of,
 )
@@ -84,9 +85,10 @@ def export(
     from rtcdp.audit import note
     from rtcdp.export import export as make
     from rtcdp.export import show
+    from rtcdp.keys import key_of
 
     settings = settings_of(config, bootstrap=bootstrap, definitions=definitions, app=app_name)
-    found = make(settings, key)
+    found = make(settings, key_of(settings, key))
     if found is None:
         print(f"rtcdp: nothing is held about {key}", file=sys.stderr)
         raise typer.Exit(WRONG)
@@ -106,8 +108,8 @@ def export(
 def erase(  # noqa: PLR0913 # options
     *,
     key: KeyArgument,
-    by: Annotated[str, typer.Option(help="Who asks for it.", metavar="WHO")] = "",
     reason: Annotated[str, typer.Option(help="Why; name nobody here, it is kept.", metavar="TEXT")] = "",
+    by: Annotated[str | None, typer.Option(help="Who asks for it (default: your login name).", metavar="NAME")] = None,
     request: Annotated[
         str, typer.Option("--id", help="An id of your own; sent again, it is done once more.", metavar="ID")
     ] = "",
@@ -121,11 +123,14 @@ def erase(  # noqa: PLR0913 # options
     """Erase a person and every identifier that was ever linked, and print the receipt. Exit code 1 where it is not complete."""
     from rtcdp import erasure
     from rtcdp.audit import note
-    from rtcdp.inspection import full_key
+    from rtcdp.commands import new_id
+    from rtcdp.keys import key_of
 
     settings = settings_of(config, bootstrap=bootstrap, app=app_name, sources=sources)
-    note(settings, "erase", profiles=[full_key(key)], about={"reason": reason} if reason else None)
-    identity, partitions = erasure.erase(settings, key, by=by, reason=reason, request=request)
+    whose, identity = key_of(settings, key), request or new_id()
+    command = erasure.command_of(identity, by=login_name() if by is None else by, reason=reason)
+    note(settings, "erase", profiles=[whose], about={"request": identity, **({"reason": reason} if reason else {})})
+    partitions = erasure.erase(settings, whose, command)
     if wait <= 0:
         print_json({"request": identity}) if json else print(f"asked for: `rtcdp privacy receipt {identity}`")
         return

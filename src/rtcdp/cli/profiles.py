@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -16,6 +15,7 @@ from rtcdp.cli.options import (
     ConfigOption,
     JsonOption,
     examples,
+    login_name,
     print_json,
     settings_of,
 )
@@ -42,14 +42,16 @@ def profile(
 ) -> None:
     """Show a profile as it stands, from the changelog. Exit code 1 if there is none."""
     from rtcdp.audit import note
-    from rtcdp.inspection import full_key, profile_at
+    from rtcdp.inspection import profile_at
+    from rtcdp.keys import key_of
 
     settings = settings_of(config, bootstrap=bootstrap, definitions=definitions, app=app_name)
-    found = profile_at(settings, key)
+    whose = key_of(settings, key)
+    found = profile_at(settings, whose)
     if found is None:
         print(f"rtcdp: there is no profile {key}", file=sys.stderr)
         raise typer.Exit(WRONG)
-    note(settings, "profile", profiles=list(dict.fromkeys((full_key(key), found.key))))
+    note(settings, "profile", profiles=list(dict.fromkeys((whose, found.key))))
     if json:
         print_json(found.as_json())
     else:
@@ -76,14 +78,16 @@ def identity_show(
 ) -> None:
     """Show the person an identifier belongs to, and who linked what, when, by which event. Exit code 1 if there is none."""
     from rtcdp.audit import note
-    from rtcdp.inspection import full_key, people_of, show_people
+    from rtcdp.inspection import people_of, show_people
+    from rtcdp.keys import key_of
 
     settings = settings_of(config, bootstrap=bootstrap, app=app_name)
-    found = people_of(settings, key)
+    whose = key_of(settings, key)
+    found = people_of(settings, whose)
     if found is None:
         print(f"rtcdp: nothing is known of {key}", file=sys.stderr)
         raise typer.Exit(WRONG)
-    note(settings, "identity", profiles=list(dict.fromkeys((full_key(key), str(found["person"])))))
+    note(settings, "identity", profiles=list(dict.fromkeys((whose, str(found["person"])))))
     if json:
         print_json(found)
     else:
@@ -101,8 +105,8 @@ def identity_split(
     *,
     key: Annotated[str, typer.Argument(help="NAMESPACE:VALUE of the person, or TENANT/NAMESPACE:VALUE.", metavar="KEY")],
     identifier: Annotated[str, typer.Argument(help="The identifier that is not theirs.", metavar="IDENTIFIER")],
-    reason: Annotated[str, typer.Option(help="Why; it is kept with the command.", metavar="TEXT")] = "",
-    by: Annotated[str | None, typer.Option(help="Who asks for it; default: the system's user.", metavar="NAME")] = None,
+    reason: Annotated[str, typer.Option(help="Why, for the record.", metavar="TEXT")] = "",
+    by: Annotated[str | None, typer.Option(help="Who asks for it (default: your login name).", metavar="NAME")] = None,
     bootstrap: BootstrapOption = None,
     app_name: AppOption = None,
     json: JsonOption = False,
@@ -113,13 +117,14 @@ def identity_split(
     A worker has to run. Exit code 1 if the identifier is not this person's.
     """
     from rtcdp.audit import note
-    from rtcdp.inspection import full_key
+    from rtcdp.keys import key_of
     from rtcdp.splitting import show, split
 
     settings = settings_of(config, bootstrap=bootstrap, app=app_name)
     about = {"reason": reason} if reason else None
-    note(settings, "split", profiles=[full_key(key), full_key(identifier)], about=about)
-    found = split(settings, key, identifier, by=by or getpass.getuser(), reason=reason)
+    whose, leaving = key_of(settings, key), key_of(settings, identifier)
+    note(settings, "split", profiles=[whose, leaving], about=about)
+    found = split(settings, whose, leaving, by=login_name() if by is None else by, reason=reason)
     if found is None:
         print(f"rtcdp: {identifier} does not belong to {key}", file=sys.stderr)
         raise typer.Exit(WRONG)
@@ -152,15 +157,16 @@ def why(
 ) -> None:
     """Say why a profile is in a segment or not, has a tag, or got no message; and until when. Exit code 1 if there is none."""
     from rtcdp.audit import note
-    from rtcdp.inspection import full_key
+    from rtcdp.keys import key_of
     from rtcdp.why import explanation_of, show
 
     settings = settings_of(config, bootstrap=bootstrap, definitions=definitions, app=app_name)
-    found = explanation_of(settings, key, name, at)
+    whose = key_of(settings, key)
+    found = explanation_of(settings, whose, name, at)
     if found is None:
         print(f"rtcdp: there is no profile {key}", file=sys.stderr)
         raise typer.Exit(WRONG)
-    note(settings, "why", profiles=list(dict.fromkeys((full_key(key), found.profile))), about={"name": name})
+    note(settings, "why", profiles=list(dict.fromkeys((whose, found.profile))), about={"name": name})
     if json:
         print_json(found)
     else:

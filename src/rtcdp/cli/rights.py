@@ -41,14 +41,15 @@ def consent_show(
     """Show what a person agrees to: since when, by which event or request. Exit code 1 if nothing is known of them."""
     from rtcdp.answering import as_json, print_standing, show
     from rtcdp.audit import note
-    from rtcdp.inspection import full_key
+    from rtcdp.keys import key_of
 
     settings = settings_of(config, bootstrap=bootstrap, app=app_name)
-    found = show(settings, key)
+    whose = key_of(settings, key)
+    found = show(settings, whose)
     if found is None:
         print(f"rtcdp: nothing is known of {key}", file=sys.stderr)
         raise typer.Exit(WRONG)
-    note(settings, "consent", profiles=list(dict.fromkeys((full_key(key), found.profile))))
+    note(settings, "consent", profiles=list(dict.fromkeys((whose, found.profile))))
     if json:
         print_json(as_json(found))
     else:
@@ -63,7 +64,7 @@ def consent_show(
         "rtcdp consent set user_id:u000042 @*=no --until 2027-01-10T00:00:00Z",
     ),
 )
-def consent_set(
+def consent_set(  # noqa: PLR0913 - one parameter an option
     *,
     key: Annotated[str, typer.Argument(help=_KEY, metavar="KEY")],
     answers: Annotated[
@@ -77,6 +78,7 @@ def consent_set(
     until: Annotated[str, typer.Option(help="When answers about channels end by themselves (RFC 3339).", metavar="TIME")] = "",
     bootstrap: BootstrapOption = None,
     app_name: AppOption = None,
+    json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
     """Set what a person agrees to. It takes effect within a second where a worker runs."""
@@ -84,7 +86,7 @@ def consent_set(
 
     settings = settings_of(config, bootstrap=bootstrap, app=app_name)
     command = set_by_hand(settings, key, answers, by=login_name() if by is None else by, reason=reason, until=until)
-    print(f"request {command.id} is in {settings.commands}")
+    print_json({"request": command.id}) if json else print(f"request {command.id} is in {settings.commands}")
 
 
 @privacy.command(
