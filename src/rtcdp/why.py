@@ -21,15 +21,14 @@ NEWEST = 5
 """Events shown of each feature; `--json` has all that are held."""
 
 
-def explanation_of(settings: Settings, key: str, name: str, at: str | None = None) -> Explanation | None:
+def explanation_of(settings: Settings, key: str, name: str, instant: int | None = None) -> Explanation | None:
     """Why a definition has its value for a profile; None where there is no such profile.
 
     key: as for `rtcdp profile`. name: a definition; `trigger:NAME` where a segment has the same name.
-    at:  the time to answer for: RFC 3339 or `now`; without it the latest that the profile's partition knows.
+    instant: the time to answer for (ms); without it the latest that the profile's partition knows.
 
     Raises SettingError, ClusterError, UnknownName.
     """
-    instant = _instant(at)
     stored = stored_at(settings, key)
     if stored is None:
         return None
@@ -45,7 +44,8 @@ def explanation_from(stored: Stored, compiled: Compiled, name: str, at: int | No
     return explain(stored.profile, Engine(compiled), name, at=stored.position.tick if at is None else at, warming=since)
 
 
-def _instant(at: str | None) -> int | None:
+def instant_of(at: str | None) -> int | None:
+    """A time given by hand (RFC 3339 or `now`), in ms. Raises SettingError."""
     if at is None:
         return None
     instant = time.time_ns() // 1_000_000 if at == "now" else timestamps.parse(at)

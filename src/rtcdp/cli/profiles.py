@@ -158,11 +158,11 @@ def why(
     """Say why a profile is in a segment or not, has a tag, or got no message; and until when. Exit code 1 if there is none."""
     from rtcdp.audit import note
     from rtcdp.keys import key_of
-    from rtcdp.why import explanation_of, show
+    from rtcdp.why import explanation_of, instant_of, show
 
     settings = settings_of(config, bootstrap=bootstrap, definitions=definitions, app=app_name)
-    whose = key_of(settings, key)
-    found = explanation_of(settings, whose, name, at)
+    instant, whose = instant_of(at), key_of(settings, key)
+    found = explanation_of(settings, whose, name, instant)
     if found is None:
         print(f"rtcdp: there is no profile {key}", file=sys.stderr)
         raise typer.Exit(WRONG)
