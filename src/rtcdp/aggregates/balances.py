@@ -107,8 +107,10 @@ class Balance:
         """Read."""
         if slot is None:
             return 0
-        gone = now - self.expire if self.expire else -1
-        return unscaled(sum(amount for at, amount in slot[_LOTS] if at > gone))
+        gone, lots = now - self.expire if self.expire else -1, slot[_LOTS]
+        if lots and lots[0][0] <= gone:
+            lots = [lot for lot in lots if lot[0] > gone]
+        return unscaled(sum([amount for _, amount in lots]))
 
     def next_change(self, slot: Slot, now: int) -> int:
         """Return when the next part expires."""

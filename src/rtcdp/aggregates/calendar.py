@@ -30,8 +30,10 @@ class During:
         start = self._period(now)[0]
         if at < start:
             return slot
-        held = slot[1] if slot is not None and slot[0] == start else None
-        return [start, self.inner.update(held, at, tie, value, now)]
+        if slot is None or slot[0] != start:
+            return [start, self.inner.update(None, at, tie, value, now)]
+        slot[1] = self.inner.update(slot[1], at, tie, value, now)
+        return slot
 
     def _held(self, slot: Slot, now: int) -> Slot:
         return slot[1] if slot is not None and slot[0] == self._period(now)[0] else None
@@ -44,9 +46,16 @@ class During:
         """Read one key, where `inner` has several."""
         return self.inner.part(self._held(slot, now), now, key)  # type: ignore[attr-defined] # `inner` is a Keyed
 
+    def units(self, slot: Slot, now: int) -> int:
+        """Of a sum, as it is kept."""
+        return self._held(slot, now) or 0
+
     def next_change(self, slot: Slot, now: int) -> int:
         """Return the end of the period, if it holds anything."""
-        return NEVER if self._held(slot, now) is None else self._period(now)[1]
+        if slot is None:
+            return NEVER
+        start, end = self._period(now)
+        return end if slot[0] == start and slot[1] is not None else NEVER
 
     def merge(self, one: Slot, other: Slot, now: int) -> Slot:
         """Union; of two periods the later one counts."""

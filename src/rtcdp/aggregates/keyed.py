@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from rtcdp.aggregates.base import NEVER, Aggregate, Slot
@@ -80,6 +81,11 @@ class Keyed:
         if slot is None or not self.timed:
             return NEVER
         return min((self.inner.next_change(part[1], now) for part in slot[_PARTS].values()), default=NEVER)
+
+    def next_of(self, slot: Slot, now: int, keys: Iterable[str]) -> int:
+        """Return when the value of one of these keys next changes."""
+        parts = {} if slot is None or not self.timed else slot[_PARTS]
+        return min((self.inner.next_change(parts[key][1], now) for key in keys if key in parts), default=NEVER)
 
     def merge(self, one: Slot, other: Slot, now: int) -> Slot:
         """Union; beyond `top` keys the most often seen are kept."""

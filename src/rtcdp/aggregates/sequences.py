@@ -94,7 +94,7 @@ class Sequenced:
         self.timed = within > 0
         self._keyed = keyed
         self._afresh = steps.restart and keyed  # what ends may have been the furthest
-        self._grows = not (steps.restart or steps.strict or any(steps.bars))  # no event can take back what others made
+        self.grows = not (steps.restart or steps.strict or any(steps.bars))  # no event can take back what others made
 
     def update(self, slot: Slot, at: int, tie: str, value: Any, now: int) -> Slot:
         """Fold one event in. value: (mark, key): which items it is, as bits; bytes, empty without `same`."""
@@ -122,7 +122,7 @@ class Sequenced:
 
     def _final(self, slot: Slot) -> bool:
         """Whether nothing can change the value any more: the last step is reached, for good."""
-        return self._grows and not self.within and slot[_BEST][-1] > _NONE
+        return self.grows and not self.within and slot[_BEST][-1] > _NONE
 
     def _complete(self) -> Slot:
         return [b"", b"", b"", [0] * self.steps.count, self.steps.fresh()[1], _NONE]
@@ -141,7 +141,7 @@ class Sequenced:
         entries.sort()
         before = slot[_BEST]
         self._fill(slot, entries)
-        if self._grows:  # what was let go has counted
+        if self.grows:  # what was let go has counted
             slot[_BEST] = list(map(max, slot[_BEST], before))
 
     def _entries(self, slot: Slot) -> list[tuple[bytes, bytes, bytes]]:
@@ -243,7 +243,7 @@ class Sequenced:
             return self._complete()
         merged: Slot = [b"", b"", b"", [], [], max(one[_LOST], other[_LOST])]
         self._fill(merged, sorted([*self._entries(one), *self._entries(other)]))
-        if self._grows:
+        if self.grows:
             merged[_BEST] = [max(steps) for steps in zip(merged[_BEST], one[_BEST], other[_BEST], strict=True)]
         self._bound(merged, now - self.within if self.within else _NONE)
         return self._complete() if self._final(merged) else merged

@@ -28,6 +28,11 @@ class Gaps:
         return self._channels.get(channel, self._gap)
 
     @property
+    def apart(self) -> bool:
+        """Whether channels have sessions of their own."""
+        return bool(self._channels)
+
+    @property
     def longest(self) -> int:
         """The longest of all."""
         return max([self._gap, *self._channels.values()]) if self._channels else self._gap
@@ -55,6 +60,7 @@ class SessionStatistics:
         self.gaps = gaps
         self.within = within
         self.timed = within > 0 or kind == "bounces"
+        self.rises = kind == "bounces" and not within
         self._most = MAX_ENTRIES if within else KEPT
 
     def update(self, slot: Slot, at: int, tie: str, value: Any, now: int) -> Slot:
@@ -119,7 +125,12 @@ class SessionStatistics:
 
     def value(self, slot: Slot, now: int) -> Any:
         """Read."""
-        return sum(self._number(held, now, self.gaps.of(channel)) for channel, held in (slot or {}).items())
+        if not slot:
+            return 0
+        if len(slot) == 1:
+            ((channel, held),) = slot.items()
+            return self._number(held, now, self.gaps.of(channel))
+        return sum(self._number(held, now, self.gaps.of(channel)) for channel, held in slot.items())
 
     def _number(self, held: list[Any], now: int, gap: int) -> int:
         runs, totals, _, (single, lasted) = held

@@ -118,17 +118,42 @@ class WindowMostFrequent(Window):
         end = packed_up_to(times, now - self.offset) * 6 if self.offset else len(times)
         return times[packed_up_to(times, now - self.within) * 6 : end]
 
+    def standing(self, slot: Slot, now: int) -> tuple[str | None, int]:
+        """The text of the value, and when that may first be another by time alone (ms), of a window that ends now.
+
+        What is in front has to lose its lead before, one event after the other.
+        """
+        if not slot:
+            return None, NEVER
+        edge = pack(now - self.within)
+        top, most, second = "", b"", 0
+        for text, times in slot.items():
+            inside = times if times[:6] > edge else self._inside(times, now)
+            size = len(inside)
+            if size > len(most) or (size and size == len(most) and (inside[-6:], text) < (most[-6:], top)):
+                top, most, second = text, inside, len(most)
+            elif size > second:
+                second = size
+        if not most:
+            return None, NEVER
+        return top, packed_at(most, max((len(most) - second) // 6, 1) - 1) + self.within
+
     def value(self, slot: Slot, now: int) -> Any:
-        top, most, edge, offset = "", b"", pack(now - self.within), self.offset
+        if not self.offset:
+            text = self.standing(slot, now)[0]
+            return None if text is None else unhashable(text)
+        top, most = "", b""
         for text, times in (slot or {}).items():
-            inside = times if times[:6] > edge and not offset else self._inside(times, now)
+            inside = self._inside(times, now)
             size = len(inside)
             if size > len(most) or (size and size == len(most) and (inside[-6:], text) < (most[-6:], top)):
                 top, most = text, inside
         return unhashable(top) if most else None
 
     def next_change(self, slot: Slot, now: int) -> int:
-        """Return when the next value enters or leaves; the most frequent one may stay the same."""
+        """Return when the value may next differ: where the window ends before now, when any enters or leaves."""
+        if not self.offset:
+            return self.standing(slot, now)[1]
         due = NEVER
         for times in (slot or {}).values():
             for delay in (self.within, self.offset) if self.offset else (self.within,):

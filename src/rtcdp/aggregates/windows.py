@@ -163,6 +163,30 @@ class WindowCount(Window):
         due = self._next_entry(times, now)
         return self._next_bucket(buckets, now, due) if buckets[0] else due
 
+    bounded = True
+    """`next_outside` can be asked."""
+    units = value
+
+    def next_outside(self, slot: Slot, now: int, held: int, low: int, high: int) -> int:
+        """When the value, `held` now, may next be below `low` or reach `high`: not later than that."""
+        if slot[1][0]:
+            return self.next_change(slot, now)
+        times, within, offset = slot[0], self.within, self.offset
+        many, left = len(times) // 6, packed_up_to(times, now - within)
+        if not offset:
+            place = left + max(held - low, 0)  # the one that leaves `low - 1` behind
+            return packed_at(times, place) + within if place < many else NEVER
+        enters = left + held
+        while left < many:  # every one leaves, at some time
+            leaves = packed_at(times, left) + within
+            if enters < many and (at := packed_at(times, enters) + offset) < leaves:
+                held, enters = held + 1, enters + 1
+            else:
+                held, left, at = held - 1, left + 1, leaves
+            if not low <= held < high:
+                return at
+        return NEVER
+
     def merge(self, one: Slot, other: Slot, now: int) -> Slot:
         if one is None or other is None:
             return one or other
@@ -255,6 +279,35 @@ class WindowNumbers(Window):
         if self.kind == "sum":
             return unscaled(total)
         return total / (count * SCALE) if count else None
+
+    @property
+    def bounded(self) -> bool:
+        """Whether `next_outside` can be asked."""
+        return self.kind == "sum" and not self.offset
+
+    def falls(self, slot: Slot) -> bool:
+        """Whether all that leaves makes the sum less."""
+        return self.bounded and not slot[2][0] and min(slot[1], default=0) >= 0
+
+    def units(self, slot: Slot, now: int) -> int:
+        """The sum as it is kept, scaled."""
+        if slot is None:
+            return 0
+        times, numbers, buckets = slot
+        first = packed_up_to(times, now - self.within)
+        total: int = sum(numbers[first:] if first else numbers)
+        return total + sum([part[0] for part in self._live(buckets, now)]) if buckets[0] else total
+
+    def next_outside(self, slot: Slot, now: int, held: int, low: int, high: int) -> int:
+        """When the sum, `held` now, may next be below `low` or reach `high`, all scaled: not later than that."""
+        if slot[2][0]:
+            return self.next_change(slot, now)
+        times, numbers = slot[0], slot[1]
+        for place in range(packed_up_to(times, now - self.within), len(numbers)):
+            held -= numbers[place]
+            if not low <= held < high:
+                return packed_at(times, place) + self.within
+        return NEVER
 
     def next_change(self, slot: Slot, now: int) -> int:
         if slot is None:

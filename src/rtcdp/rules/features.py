@@ -13,17 +13,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from rtcdp.aggregates import (
-    NEVER,
     SCALE,
     Aggregate,
     Count,
+    During,
     ExtremeTime,
     Keyed,
     MostFrequent,
     Sum,
-    Window,
     WindowAtLeast,
     WindowCount,
+    WindowMostFrequent,
     WindowNumbers,
     build,
     packed_up_to,
@@ -35,6 +35,7 @@ from rtcdp.rules.gates import Gates, Rules, points
 from rtcdp.rules.interpreter import Closure
 from rtcdp.rules.purposes import CompiledPurpose
 from rtcdp.rules.roles import recipe
+from rtcdp.rules.waking import due_of, falling, gated, next_of, watched
 
 Update = Callable[[Profile, Any], Rules]
 NOTHING: Rules = ()
@@ -122,7 +123,7 @@ class Leaf:
         self.value_of = value_of
         self.attribute = attribute
         self.purpose = purpose
-        self.next = self._next()
+        self.next = next_of(self)
         self.woken = self._woken()
         self.update = self._updater()
 
@@ -152,55 +153,14 @@ class Leaf:
             return (slot if type(slot) is bytes else slot[0])[-6 * aggregate.keep :]
         return [slot, [[], []]] if isinstance(aggregate, WindowCount) and type(slot) is bytes else slot
 
-    def _next(self) -> Callable[[Any, int], int]:
-        """Make `next(slot, now)`: when time alone may next change what some rule sees (ms), or NEVER."""
-        aggregate = self.aggregate
-        if isinstance(aggregate, ExtremeTime):
-            arm = self.since.points
-
-            def next_since(slot: Any, now: int) -> int:
-                place = bisect_right(arm, now - slot)
-                return int(slot + arm[place]) if place < len(arm) else NEVER
-
-            return next_since
-        if isinstance(aggregate, WindowAtLeast):
-            points, value, next_below = self.gates.points, aggregate.value, aggregate.next_below
-
-            def next_fall(slot: Any, now: int) -> int:
-                place = bisect_right(points, value(slot, now))
-                floor = points[place - 1] if place else 0
-                return next_below(slot, now, floor) if floor > 0 else NEVER
-
-            return next_fall
-        if not self._watched():
-            return lambda slot, now: NEVER
-        if self.since.points:
-            return self._next_since(aggregate)
-        return aggregate.next_change
-
-    def _watched(self) -> bool:
-        """Whether some rule reads the value; what only payloads read needs no waking."""
-        return bool(self.readers or self.gates.points or self.since.points or self.keyed or self.named)
-
-    def _next_since(self, aggregate: Aggregate) -> Callable[[Any, int], int]:
-        """Of a time that may itself be lost or replaced as time passes."""
-        arm, value, next_change = self.since.points, aggregate.value, aggregate.next_change
-
-        def next_since(slot: Any, now: int) -> int:
-            due, then = next_change(slot, now), value(slot, now)
-            if then is None:
-                return due
-            place = bisect_right(arm, now - then)
-            return min(due, int(then + arm[place])) if place < len(arm) else due
-
-        return next_since
-
     def _woken(self) -> Callable[[Any, int], Rules]:
         """Make `woken(slot, now)`: rules that time alone may have changed exactly at `now`."""
         if isinstance(self.aggregate, ExtremeTime):
             flips = self.since.flips
             return lambda slot, now: flips.get(now - slot, NOTHING)
-        value, readers, crossed, flips = self.aggregate.value, self._whole(), self._crossed, self.since.flips
+        if isinstance(self.aggregate, Keyed) and not self.readers:
+            return self._woken_keys(self.aggregate)
+        value, readers, crossed, flips = self.aggregate.value, self._whole(), self.crossed, self.since.flips
 
         def expired(slot: Any, now: int) -> Rules:
             before, after = value(slot, now - 1), value(slot, now)
@@ -211,11 +171,26 @@ class Leaf:
 
         return expired
 
+    def _woken_keys(self, aggregate: Keyed) -> Callable[[Any, int], Rules]:
+        """Where rules read single keys only."""
+        part, keyed = aggregate.part, tuple(self.keyed.items())
+
+        def expired(slot: Any, now: int) -> Rules:
+            touched: Rules = NOTHING
+            for text, rules in keyed:
+                before, after = part(slot, now - 1, text), part(slot, now, text)
+                if before != after or type(before) is not type(after):
+                    touched += rules
+            return touched
+
+        return expired
+
     def _whole(self) -> Rules:
         """Rules for which any change of a value that is not a time alone matters, and of every key."""
         return tuple(sorted({*self.readers, *(rule for rules in self.keyed.values() for rule in rules), *self.since.every()}))
 
-    def _crossed(self, before: Any, after: Any) -> Rules:
+    def crossed(self, before: Any, after: Any) -> Rules:
+        """Rules that compare the value with a constant which lies between two values of it."""
         gates = self.gates
         if not gates.points:
             return NOTHING
@@ -239,6 +214,8 @@ class Leaf:
             update = self._most_frequent()
         elif kind is WindowAtLeast:
             update = self._window_count()
+        elif isinstance(self.aggregate, WindowMostFrequent) and kind is WindowMostFrequent and not self.aggregate.offset:
+            update = self._window_most_frequent(self.aggregate)
         elif kind is Keyed:
             update = self._keyed()
         else:
@@ -372,8 +349,11 @@ class Leaf:
 
     def _any(self) -> Update:
         key, aggregate, value_of, readers = self.key, self.aggregate, self.value_of, self._whole()
-        numeric, crossed = aggregate.numeric, self._crossed
-        due = self._due()
+        numeric, crossed, value = aggregate.numeric, self.crossed, aggregate.value
+        if self._sums and isinstance(aggregate, WindowNumbers | During):  # need not be made a number and back
+            crossed, value = self.gates.crossed, aggregate.units
+        due = due_of(self)
+        only_gated = gated(self)
         compared = bool(self.gates.points) or not isinstance(aggregate, WindowCount | WindowNumbers)  # those always change
 
         def fold(profile: Profile, event: Any) -> Rules:
@@ -382,65 +362,81 @@ class Leaf:
                 return NOTHING
             slots, now, at = profile.slots, profile.now, event.occurred
             slot = slots.get(key)
-            before = aggregate.value(slot, now) if compared else None
+            before = value(slot, now) if compared else None
             for item in found if type(found) is list else (found,):
                 if not numeric or type(item) in (int, float):
                     slot = aggregate.update(slot, at, event.id, item, now)
             if slot is None:
                 return NOTHING
             slots[key] = slot
-            if due is not None:
+            touched: Rules = readers
+            if compared:
+                after = value(slot, now)
+                same = before == after and type(before) is type(after)
+                touched = NOTHING if same else readers + crossed(before, after)
+            if due is not None and (touched or not only_gated or not falling(self, slot)):
                 wake = due(slot, at, now)
                 if wake < profile.wake_at:
                     profile.wake_at = wake
-            if not compared:
-                return readers
-            after = aggregate.value(slot, now)
-            if before == after and type(before) is type(after):
-                return NOTHING
-            return readers + crossed(before, after)
+            return touched
 
         return fold
 
-    def _due(self) -> Callable[[Any, int, int], int] | None:
-        """Make what says when to wake at the latest after an event: `(slot, at, now)` -> ms; None where time does nothing.
+    def _window_most_frequent(self, aggregate: WindowMostFrequent) -> Update:
+        """What leads, and until when at least, is found at once."""
+        key, value_of, readers, update, standing = self.key, self.value_of, self._whole(), aggregate.update, aggregate.standing
+        assert value_of is not None  # noqa: S101  the loader lets no most_frequent without a value through
+        read = watched(self)
 
-        What was there before has been seen to: in a window that ends now, an event only adds when it leaves.
-        """
-        if not self.timed or not self._watched():
-            return None
-        aggregate = self.aggregate.inner if isinstance(self.aggregate, Keyed) else self.aggregate
-        if isinstance(aggregate, Window) and not getattr(aggregate, "offset", 0) and not self.since.points:
-            within = aggregate.within
-            return lambda slot, at, now: at + within if at + within > now else NEVER
-        following = self.next
-        return lambda slot, at, now: following(slot, now)
+        def most(profile: Profile, event: Any) -> Rules:
+            found = value_of(None, event)
+            if found is None:
+                return NOTHING
+            slots, now, at = profile.slots, profile.now, event.occurred
+            slot = slots.get(key)
+            before = standing(slot, now)[0]
+            for item in found if type(found) is list else (found,):
+                slot = update(slot, at, event.id, item, now)
+            if slot is None:
+                return NOTHING
+            slots[key] = slot
+            after, due = standing(slot, now)
+            if read and due < profile.wake_at:
+                profile.wake_at = due
+            return NOTHING if before == after else readers
+
+        return most
 
     def _keyed(self) -> Update:
         """One key changes at a time, and most rules read but one."""
         key, aggregate, value_of, readers = self.key, self.aggregate, self.value_of, self.readers
         assert isinstance(aggregate, Keyed)  # noqa: S101  the caller chose by it
         assert value_of is not None  # noqa: S101  what has keys reads them
-        part, update, keyed = aggregate.part, aggregate.update, self.keyed.get
-        every, due = self._whole(), self._due()
+        part, update, keyed = aggregate.part, aggregate.update, self.keyed
+        every, due = self._whole(), due_of(self)
 
         def fold(profile: Profile, event: Any) -> Rules:
             slots, now, at = profile.slots, profile.now, event.occurred
             slot: Any = slots.get(key)
             touched: Rules = NOTHING
             pairs: list[Any] = value_of(None, event) or []
+            read = False
             for pair in pairs:
                 text = pair[0]
                 full = aggregate.full(slot, text)
+                if not full and not readers and text not in keyed:
+                    slot = update(slot, at, event.id, pair, now)
+                    continue
+                read = True
                 before = part(slot, now, text)
                 slot = update(slot, at, event.id, pair, now)
                 after = part(slot, now, text)
                 if before != after or type(before) is not type(after):  # where there was no room, another key had to go
-                    touched += every if full else readers + keyed(text, NOTHING)
+                    touched += every if full else readers + keyed.get(text, NOTHING)
             if slot is None:
                 return NOTHING
             slots[key] = slot
-            if due is not None:
+            if due is not None and read:
                 wake = due(slot, at, now)
                 if wake < profile.wake_at:
                     profile.wake_at = wake
