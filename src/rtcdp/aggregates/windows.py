@@ -294,8 +294,8 @@ class WindowNumbers(Window):
         if slot is None:
             return 0
         times, numbers, buckets = slot
-        first = packed_up_to(times, now - self.within)
-        total: int = sum(numbers[first:] if first else numbers)
+        first, end = packed_up_to(times, now - self.within), packed_up_to(times, now - self.offset) if self.offset else None
+        total: int = sum(numbers[first:end] if first or end is not None else numbers)
         return total + sum([part[0] for part in self._live(buckets, now)]) if buckets[0] else total
 
     def next_outside(self, slot: Slot, now: int, held: int, low: int, high: int) -> int:
