@@ -8,6 +8,8 @@ UV := $(shell uv --version >/dev/null 2>&1 && command -v uv || echo .cache/uv/bi
 RUN := $(UV) run --locked --no-sync
 BENCH :=
 FAULTS :=
+# Tests and benchmarks start hundreds of Pythons: whatever the shell says, compiled code is kept.
+unexport PYTHONDONTWRITEBYTECODE
 
 help:  ## This list
 	@echo 'rtcdp: events in Kafka become profiles, segments and triggers.'
