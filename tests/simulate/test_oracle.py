@@ -36,3 +36,17 @@ def test_dead_letters_are_the_same_wherever_they_lay() -> None:
 def test_memberships_follow_the_changes() -> None:
     assert memberships([A]) == {("k", "buyers")}
     assert memberships([A, OUT]) == set()
+
+
+def of_identity(key: str, other: str, reason: str) -> Output:
+    body = f'{{"id":"{key}{reason}","kind":"identity","profile":"{key}","name":"{other}","reason":"{reason}"}}'
+    return Output("profile-changes", key.encode(), body.encode())
+
+
+def test_of_people_who_became_one_the_end_is_compared() -> None:
+    alias, merged = of_identity("k2", "k", "alias"), of_identity("k", "k2", "merged")
+    in_order, overtaken = [alias, merged, A], [alias, A]
+    assert compare(in_order, overtaken).lost == 0, "the link came before there was anything to hand over"
+    assert compare(in_order, [merged, A]).missing == [alias]
+    assert compare(in_order, [alias, merged]).missing == [A]
+    assert compare([alias, merged, A, OUT], [alias, merged, A]).extra == [A]

@@ -14,8 +14,8 @@ from rtcdp.rules.expressions import Name, Node, Part, walk
 
 BEGINS_ANEW = frozenset({"alias", "detached", "freed"})
 """What may become of an identifier after which nothing of it holds any more."""
-
-
+MERGED = "merged"
+"""Said of an identifier that had something to hand over: none has where its link overtook its first event."""
 _ORDER_FREE = frozenset({"count", "sum", "avg", "min", "max", "first_time", "last_time", "unique", "most_frequent"})
 """Aggregates whose value is that of the set of events; others are exact within the newest entries they keep."""
 
@@ -129,7 +129,8 @@ def _at_the_end(outputs: Iterable[Output]) -> dict[tuple[str, str, str, str], Ou
             continue
         profile, kind, name = body["profile"], body["kind"], body["name"]
         if kind == "identity":
-            said[profile, kind, name, body["reason"]] = output
+            if body["reason"] != MERGED:
+                said[profile, kind, name, body["reason"]] = output
             if body["reason"] in BEGINS_ANEW:
                 holds = {place: held for place, held in holds.items() if place[0] != profile}
         elif kind == "tag" and "new" in body:
