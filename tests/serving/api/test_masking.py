@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 import itertools
@@ -9,6 +10,7 @@ import json
 import urllib.request
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +19,7 @@ from rtcdp.identity import NAMESPACES
 from rtcdp.pseudonyms import Pseudonyms
 from rtcdp.rules.loading import load
 from rtcdp.rules.personal import MASK, Personal, personal_of
+from rtcdp.serving.api.masking import Masker
 from rtcdp.serving.api.tokens import ROLES, scopes_of
 from tests.serving.api.conftest import Client, Served
 from tests.worker.conftest import wait_for
@@ -100,6 +103,16 @@ def test_pseudonyms_are_the_same_under_one_key_and_others_under_another(tmp_path
         Pseudonyms.from_file(tmp_path / "short")
 
 
+def test_an_erasure_is_told_without_the_identifiers(tmp_path: Path) -> None:
+    catalogue: Any = None  # it is not asked
+    masker = Masker(catalogue, Pseudonyms.from_file(tmp_path / "key"))
+    people = ["main/email:ann@example.com", "main/user_id:ann"]
+    record = {"id": "x", "kind": "erased", "profile": people[1], "name": "erased", "new": people}
+    told = asyncio.run(masker.record(json.dumps(record).encode()))
+    assert b"ann" not in told
+    assert json.loads(told)["new"] == [masker.key(key) for key in people]
+
+
 def test_a_role_is_some_scopes() -> None:
     assert scopes_of(["read-masked"], ["audit"]) == [*ROLES["read-masked"], "audit"]
     assert "personal" not in scopes_of(["read-masked", "write-definitions", "operate"], [])
@@ -136,6 +149,27 @@ def test_no_answer_holds_an_identifier(still: Served, masked: Client) -> None:
         body = masked(asked).body
         assert b"user_id:ann" not in body, path
         assert b"xample.com" not in body, path
+
+
+_PERSON = "/v1/profiles/user_id/ann"
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (f"{_PERSON}/consent", {"answers": {"@email": False}}),
+        (f"{_PERSON}/correct", {"traits": {"city": "Bonn"}}),
+        (f"{_PERSON}/erase", {}),
+        (f"{_PERSON}/export", None),
+        ("/v1/erasures/r1", None),
+        ("/v1/audit", None),
+        ("/v1/counts", None),
+    ],
+)
+def test_who_reads_masked_can_neither_ask_for_a_person_nor_see_who_did(masked: Client, path: str, body: Any) -> None:
+    answer = masked(path) if body is None else masked(path, body)
+    assert answer.status == 403
+    assert "is not for" in answer.json["detail"]
 
 
 def test_the_stream_is_masked(still: Served, masked: Client) -> None:

@@ -42,7 +42,8 @@ CATCHING_UP = 4
 class StreamQuery(TenantQuery, forbid_unknown_fields=True):
     """Which records; left out: all.
 
-    kinds:   of `entered,exited,tag,stage,not_sent,consent,trigger,cancel`. names: of segments, tags, triggers, comma-separated.
+    kinds:   of `entered,exited,tag,stage,not_sent,consent,identity,corrected,erased,shadow,trigger,cancel`, comma-separated.
+    names:   of segments, tags, triggers, comma-separated.
     profile: one profile's, by its key without the tenant.
     """
 

@@ -87,6 +87,8 @@ class Masker:
         name = record.get("name", "")
         if record.get("kind") == "identity":
             record["name"] = self.key(name)
+        elif record.get("kind") == "erased":
+            record["new"] = [self.key(key) for key in record.get("new") or ()]
         elif any(name in personal.names for personal in await self._personal(record.get("version", ""))):
             record |= {field: MASK for field in ("old", "new") if field in record}
 
