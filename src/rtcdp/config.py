@@ -24,6 +24,7 @@ from rtcdp.collector_settings import CollectorSettings
 from rtcdp.delivery_settings import DeliverySettings
 from rtcdp.errors import SettingError
 from rtcdp.privacy_settings import PrivacySettings
+from rtcdp.tracing_settings import TracingSettings
 
 ENV_PREFIX = "RTCDP_"
 TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
@@ -55,7 +56,7 @@ class SourceSettings(BaseModel):
         return cls.model_validate({"topic": topic, **({"time": time} if time else {})})
 
 
-class Settings(CollectorSettings, DeliverySettings, ApiSettings, PrivacySettings):
+class Settings(CollectorSettings, DeliverySettings, ApiSettings, PrivacySettings, TracingSettings):
     """Everything a process can be told. Build it with `Settings.load`. What one process alone is told: the base classes.
 
     bootstrap:       Kafka's addresses, `host:port,host:port`; required by whatever talks to Kafka.

@@ -16,6 +16,7 @@ from rtcdp.serving.collector.app import Collector, Destination, application
 from rtcdp.serving.collector.refusals import Refusal
 from rtcdp.serving.collector.sender import Headers, Record
 from rtcdp.serving.collector.write_keys import KeyFile, KeyRing
+from rtcdp.spans import Spans
 
 
 class Remembering:
@@ -43,7 +44,9 @@ class Remembering:
 class Scene:
     """A collector with these settings, and one key."""
 
-    def __init__(self, folder: Path, *, own_time: bool = False, server: bool = False, **settings: Any) -> None:
+    def __init__(
+        self, folder: Path, *, own_time: bool = False, server: bool = False, spans: Spans | None = None, **settings: Any
+    ) -> None:
         file = KeyFile(folder / "keys.json")
         _, self.key = file.add("web", "events", server=server)
         told = Settings.load({"collector_keys": file.path, **settings})
@@ -56,6 +59,7 @@ class Scene:
             dead_letters="dlq",
             letter_bytes=200_000,
             beat=lambda: None,
+            spans=spans,
         )
         self.app = application(self.collector, told)
 

@@ -30,6 +30,7 @@ class Delivery(msgspec.Struct, kw_only=True, omit_defaults=True):
     attempts:    how many have failed so far. error: why the last one did.
     due:         when the next attempt may be made (ms).
     cancelled:   withdrawn while an attempt was under way: there is no further one.
+    trace:       W3C trace context of what caused it, where traces are wanted.
     channel:     of a trigger: where it is to be sent, as the definitions say.
     """
 
@@ -51,6 +52,7 @@ class Delivery(msgspec.Struct, kw_only=True, omit_defaults=True):
     due: int = 0
     cancelled: bool = False
     channel: str = ""
+    trace: str = ""
 
 
 Reason = Literal[

@@ -29,6 +29,7 @@ from rtcdp.errors import SettingError
 from rtcdp.health import Health, HealthServer, watch
 from rtcdp.lifecycle import begin, guarded, stopping
 from rtcdp.metrics import now_ms
+from rtcdp.tracing import spans_of
 from rtcdp.transport.bounds import bounds
 from rtcdp.transport.exits import leave
 from rtcdp.transport.fetching import Fetching
@@ -72,7 +73,8 @@ class Deliverer:
         self._stop = asyncio.Event()
         self._change = asyncio.Lock()
         self._loop = asyncio.get_running_loop()
-        self._senders = Senders(settings, outlets, now_ms)
+        spans = spans_of(settings, "deliver")
+        self._senders = Senders(settings, outlets, now_ms, spans)
         self._around = Surroundings(
             settings,
             outlets,
@@ -82,6 +84,7 @@ class Deliverer:
             self.measures,
             self._threads,
             now_ms,
+            traced=spans is not None,
         )
         self.health.missing(TAKEOVER, "no partitions have been taken over yet")
 

@@ -29,6 +29,7 @@ from rtcdp.delivery.measures import Measures
 from rtcdp.errors import ClusterError
 from rtcdp.outputs import Cancel
 from rtcdp.timestamps import rfc3339
+from rtcdp.tracing import parent_of
 from rtcdp.transport.restore import restore
 from rtcdp.transport.transactions import Aborted, TransactionalProducer
 
@@ -58,6 +59,7 @@ class Surroundings:
 
     topic_ids: topic name to id. tenants: the topic for events of a tenant.
     threads:   where what blocks runs. clock: ms since 1970.
+    traced:    whether deliveries keep the trace context of their record.
     """
 
     settings: Settings
@@ -68,6 +70,7 @@ class Surroundings:
     measures: Measures
     threads: Executor
     clock: Callable[[], int]
+    traced: bool = False
 
 
 def _place(message: Message) -> dict[str, Any]:
@@ -91,6 +94,7 @@ class Partition:
         self._off: set[str] = set()
         self._results: list[tuple[Pending, Attempt | None]] = []
         self._restored: dict[bytes, bytes] = {}
+        self._parent: bytes | None = None
 
     # ---- takeover ----
 
@@ -243,6 +247,7 @@ class Partition:
             fold = self._command
         for message in messages:
             value: Any = message.value()
+            self._parent = parent_of(message.headers()) if self._around.traced else None
             try:
                 fold(value or b"", message.timestamp()[1], work)
             except msgspec.DecodeError:
@@ -280,6 +285,8 @@ class Partition:
         delivery = found.delivery if isinstance(found, Unmade) else found
         if delivery.id in self.pending:
             return
+        if self._parent is not None:
+            delivery.trace = self._parent.decode()
         lane = self._around.lanes.get(delivery.destination)
         self._around.measures.taken(delivery.destination)
         if isinstance(found, Unmade):

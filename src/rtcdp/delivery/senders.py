@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable
-
-import aiohttp
+from typing import TYPE_CHECKING
 
 from rtcdp.config import Settings
 from rtcdp.delivery.addresses import AllowedAddresses
@@ -16,6 +15,9 @@ from rtcdp.delivery.lanes import Lane
 from rtcdp.delivery.notifications import NotificationSender
 from rtcdp.delivery.webhooks import WebhookSender, session
 
+if TYPE_CHECKING:
+    from rtcdp.spans import Spans
+
 
 class Senders:
     """A lane for each destination, and the HTTP client that they share. Make it inside the event loop.
@@ -23,13 +25,13 @@ class Senders:
     Raises SettingError where a destination needs a package that is not installed.
     """
 
-    def __init__(self, settings: Settings, outlets: Outlets, clock: Callable[[], int]) -> None:
+    def __init__(self, settings: Settings, outlets: Outlets, clock: Callable[[], int], spans: Spans | None = None) -> None:
+        self._spans = spans
         self._allowed = AllowedAddresses(ipaddress.ip_network(text) for text in settings.deliver_networks)
         self._client = session(self._allowed)
         self._http = settings.deliver_http
         self.lanes = {
-            name: Lane(destination, _sender(destination, self._client, self._allowed, http=self._http), clock)
-            for name, destination in outlets.destinations.items()
+            name: Lane(destination, self._sender(destination), clock) for name, destination in outlets.destinations.items()
         }
 
     async def close(self) -> None:
@@ -38,8 +40,7 @@ class Senders:
             await lane.close()
         await self._client.close()
 
-
-def _sender(destination: Destination, client: aiohttp.ClientSession, allowed: AllowedAddresses, *, http: bool) -> Sender:
-    if destination.kind == "url":
-        return WebhookSender(destination, client, allowed, http=http)
-    return FileSender(destination) if destination.kind == "file" else NotificationSender(destination)
+    def _sender(self, destination: Destination) -> Sender:
+        if destination.kind == "url":
+            return WebhookSender(destination, self._client, self._allowed, http=self._http, spans=self._spans)
+        return FileSender(destination) if destination.kind == "file" else NotificationSender(destination)

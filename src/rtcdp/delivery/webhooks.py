@@ -10,7 +10,7 @@ import ipaddress
 import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import msgspec
@@ -22,6 +22,10 @@ from rtcdp.delivery.attempts import Attempt, Verdict
 from rtcdp.delivery.deliveries import Delivery
 from rtcdp.delivery.destinations import Destination
 from rtcdp.delivery.facts import Facts
+from rtcdp.tracing import HEADER
+
+if TYPE_CHECKING:
+    from rtcdp.spans import Spans
 
 LARGEST_ANSWER = 65_536
 LONGEST_PAUSE = 86_400_000
@@ -59,11 +63,19 @@ class WebhookSender:
     client:  from `session`.
     allowed: checks addresses that are written as numbers: they are never resolved.
     http:    whether `http://` is allowed.
+    spans:   where attempts are reported as parts of traces; None: nowhere.
     """
 
     def __init__(
-        self, destination: Destination, client: aiohttp.ClientSession, allowed: AllowedAddresses, *, http: bool = False
+        self,
+        destination: Destination,
+        client: aiohttp.ClientSession,
+        allowed: AllowedAddresses,
+        *,
+        http: bool = False,
+        spans: Spans | None = None,
     ) -> None:
+        self._spans = spans
         self._destination = destination
         self._client = client
         self._allowed = allowed
@@ -74,8 +86,16 @@ class WebhookSender:
 
     async def attempt(self, delivery: Delivery) -> Attempt:
         """One request."""
+        if self._spans is None or not delivery.trace:
+            return await self._attempt(delivery, {})
+        about: dict[str, str | int] = {"rtcdp.destination": self._destination.name, "rtcdp.attempt": delivery.attempts + 1}
+        with self._spans.attempt("deliver", delivery.trace.encode(), about) as handed:
+            return await self._attempt(delivery, {} if handed is None else {HEADER: handed.decode()})
+
+    async def _attempt(self, delivery: Delivery, more: dict[str, str]) -> Attempt:
         try:
             url, headers, body = self._request(delivery)
+            headers |= more
         except ValueError as error:
             return Attempt(Verdict.CHANGED, str(error))
         if fault := self._fault(url):

@@ -17,6 +17,7 @@ from rtcdp.transport.failures import DENIED, FENCED, cause
 from rtcdp.transport.settings import transactional_conf
 
 Record = tuple[bytes, bytes | None]
+HeadersOf = Callable[[bytes, bytes | None], list[tuple[str, bytes]]]
 
 
 class Aborted(RtcdpError):
@@ -67,14 +68,17 @@ class TransactionalProducer:
             raise self._classified(error, "beginning") from error
         self._open = True
 
-    def produce(self, topic: str, records: Iterable[Record], partition: int | None = None) -> None:
+    def produce(
+        self, topic: str, records: Iterable[Record], partition: int | None = None, *, headers: HeadersOf | None = None
+    ) -> None:
         """Queue records (key, value) inside the transaction; a value of None is a tombstone.
 
         partition: where to; None: by murmur2 of the key.
+        headers:   makes a record's headers of its key and value; None: no record has any.
 
         Raises Aborted (after which `abort` must be called) where librdkafka refuses a record for a reason of the transaction.
         """
-        produce = self._live.produce
+        produce = self._live.produce if headers is None else _with(self._live.produce, headers)
         where = -1 if partition is None else partition
         try:
             for key, value in records:
@@ -164,3 +168,10 @@ class TransactionalProducer:
     def _on_failure(self, error: KafkaError | None, message: Any) -> None:
         if error is not None:
             self.failed_delivery = f"(a record for {message.topic()} was not delivered: {error.str()})"
+
+
+def _with(produce: Callable[..., None], headers: HeadersOf) -> Callable[..., None]:
+    def traced(topic: str, value: bytes | None, key: bytes, partition: int) -> None:
+        produce(topic, value, key, partition, headers=headers(key, value))
+
+    return traced

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from aiokafka.helpers import create_ssl_context
 from faust import SASLCredentials, SSLCredentials
@@ -22,6 +22,9 @@ from rtcdp.worker.profiles import ProfileAgent
 from rtcdp.worker.standby import Standby
 from rtcdp.worker.stores import Store
 from rtcdp.worker.table import NAME, ProfileTable
+
+if TYPE_CHECKING:
+    from rtcdp.spans import Spans
 
 
 class IngestAgent(Protocol):
@@ -62,6 +65,7 @@ def build(  # noqa: PLR0913 - what a worker is put together from
     new_store: Callable[[int], Store] | None = None,
     standby: Standby | None = None,
     border: Border | None = None,
+    spans: Spans | None = None,
 ) -> Worker:
     """Build the app that `settings.agents` asks for.
 
@@ -77,6 +81,7 @@ def build(  # noqa: PLR0913 - what a worker is put together from
     new_store:  opens the store of a partition; None: in memory.
     standby:    copies of partitions that others own; None: none.
     border:     seals and opens; None: personal data is not encrypted.
+    spans:      where batches with traced records are reported; None: nowhere.
 
     Raises SettingError where there is no Kafka address or a secret cannot be read.
     """
@@ -116,6 +121,7 @@ def build(  # noqa: PLR0913 - what a worker is put together from
             new_store=new_store,
             standby=standby,
             border=border,
+            spans=spans,
         )
         app.own(topic, worker.profiles)
         app.agent(_raw(app, topic), name="profile")(worker.profiles.agent)

@@ -12,7 +12,7 @@ import logging
 from collections import Counter
 from collections.abc import AsyncIterable, Callable, Iterator, Mapping, Sequence
 from time import monotonic, perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import KafkaError, Message
 from faust.types import TP, EventT
@@ -27,6 +27,7 @@ from rtcdp.metrics import Metrics
 from rtcdp.outputs import Origin
 from rtcdp.sealing.sealer import OVERHEAD as SEALING_OVERHEAD
 from rtcdp.sealing.stores import KeysAway
+from rtcdp.tracing import HEADER, parents_of
 from rtcdp.transport.app import App
 from rtcdp.transport.bounds import bounds, delete_before
 from rtcdp.transport.gapless import GaplessProducer
@@ -37,6 +38,9 @@ from rtcdp.worker.ingest_versions import IngestPlan, Plans
 from rtcdp.worker.lanes import Lane
 from rtcdp.worker.progress import Progress, ProgressTable, ProgressWriter
 from rtcdp.worker.watermark import Ends
+
+if TYPE_CHECKING:
+    from rtcdp.spans import Spans
 
 logger = logging.getLogger(__name__)
 
@@ -97,6 +101,7 @@ class Ingest:
     plans:   finds those of an earlier ingest version.
     table:   `ingest-progress`, followed.
     border:  seals, where personal data is encrypted.
+    spans:   where batches with traced records are reported; None: nowhere, and no record's headers are handed on.
     """
 
     def __init__(  # noqa: PLR0913 # what it is put together from
@@ -111,8 +116,10 @@ class Ingest:
         metrics: Metrics,
         health: Health,
         border: Border | None = None,
+        spans: Spans | None = None,
     ) -> None:
         self._app = app
+        self._spans = spans
         self._border = border
         self._settings = settings
         self._cluster = cluster
@@ -358,13 +365,30 @@ class Ingest:
 
     def _send(self, tp: TP, lane: Lane, messages: list[Message], cleaned: Sequence[Cleaned], started: float) -> None:
         """Produce what the messages became."""
+        parents = {} if self._spans is None else parents_of(messages)
+        if self._spans is None or not parents:
+            self._send_all(tp, lane, messages, cleaned, started, {})
+            return
+        about: dict[str, str | int] = {"rtcdp.topic": tp.topic, "rtcdp.partition": tp.partition, "rtcdp.records": len(messages)}
+        with self._spans.batch("ingest", parents.values(), about):
+            self._send_all(tp, lane, messages, cleaned, started, parents)
+
+    def _send_all(
+        self,
+        tp: TP,
+        lane: Lane,
+        messages: list[Message],
+        cleaned: Sequence[Cleaned],
+        started: float,
+        parents: Mapping[int, bytes],
+    ) -> None:
         dead: Counter[str] = Counter()
         commands = self._commands.get(tp)
         if commands is not None:
             self._command(commands, tp, lane, messages, dead)
         rest = iter(messages)
         for ingestor, results in cleaned:
-            self._produce(ingestor, results, tp, lane, rest, dead)
+            self._produce(ingestor, results, tp, lane, rest, dead, parents)
         last = messages[-1]
         lane.took((last.offset() or 0) + 1, last.timestamp()[1])
         self._producer.poll(0)
@@ -385,6 +409,7 @@ class Ingest:
         lane: Lane,
         messages: Iterator[Message],
         dead: Counter[str],
+        parents: Mapping[int, bytes],
     ) -> None:
         produce, skip = self._producer.produce, self._producer.skip
         target, source, room = self._target, lane.source, self._room
@@ -398,6 +423,8 @@ class Ingest:
                 if len(key) + len(value) <= room:
                     if sealed is not None:
                         options["partition"], key, value = next(sealed)
+                    if parents:
+                        options["headers"] = [(HEADER, parents[offset])] if offset in parents else None
                     try:
                         produce(target, key, value, source=source, offset=offset, **options)
                     except BufferError:

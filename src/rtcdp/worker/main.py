@@ -31,6 +31,7 @@ from rtcdp.reviews import NotNow, insist
 from rtcdp.rules.definitions import Definitions
 from rtcdp.rules.loading import load_marked
 from rtcdp.sealing.sealer import Sealer
+from rtcdp.tracing import spans_of
 from rtcdp.transport.app import App
 from rtcdp.transport.exits import leave
 from rtcdp.transport.settings import LONG_POLL_MS
@@ -85,6 +86,7 @@ class Assembly:
         self.health = Health(settings.stall_s)
         self._border = None if sealer is None else Border(sealer, self.health, (SWITCH_KEY, NOTHING))
         self._name = marking_of(topic, settings.app, sealer)
+        self._spans = spans_of(settings, "worker")
         self._topic = topic
         self._versions = versions
         self._fatal = fatal
@@ -114,6 +116,7 @@ class Assembly:
             new_store=self._new_store if settings.store == "rocksdb" else None,
             standby=self._standby,
             border=self._border,
+            spans=self._spans,
             fatal=fatal,
             # The embedded broker does not end a long poll when records come: there every fetch would wait in full.
             fetch_wait_ms=EMBEDDED_POLL_MS if cluster.embedded else LONG_POLL_MS,
@@ -179,6 +182,7 @@ class Assembly:
             metrics=self.metrics,
             health=self.health,
             border=self._border,
+            spans=self._spans,
         )
         return self._ingest
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequenc
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from confluent_kafka import Message
 
@@ -23,11 +23,15 @@ from rtcdp.metrics import Metrics, now_ms
 from rtcdp.outputs import Origin
 from rtcdp.position import POSITION_KEY, Position
 from rtcdp.records import SWITCH_KEY, TICK_KEY, Switch, decode, encode
+from rtcdp.tracing import carried, parents_of
 from rtcdp.transport.owner import Batch
 from rtcdp.transport.transactions import Aborted, TransactionalProducer
 from rtcdp.worker.border import Border, Stopping
 from rtcdp.worker.sizes import DEFAULT, cannot_be_kept, fit, too_large
 from rtcdp.worker.stores import MemoryStore, Store
+
+if TYPE_CHECKING:
+    from rtcdp.spans import Spans
 
 logger = logging.getLogger(__name__)
 
@@ -115,6 +119,7 @@ class Work:
     version:       the version of the definitions that is `current`; None where it is not known: no switch is proposed.
     shadow:        the version that is evaluated beside it; empty: none.
     border:        seals and opens, where personal data is encrypted.
+    spans:         where batches with traced records are reported; None: nowhere.
     erased:        told which profile keys of a partition were erased, once that is committed.
     changelog_end: asks where a changelog partition ends, blocking; None where stores need not know.
     done:          told the offset up to which a partition is done, and the epoch of that.
@@ -133,6 +138,7 @@ class Work:
     changelog_end: Callable[[int], int] | None = None
     erased: Callable[[int, list[bytes]], None] | None = None
     border: Border | None = None
+    spans: Spans | None = None
 
 
 class ProfilePartition:
@@ -231,7 +237,8 @@ class ProfilePartition:
         await self._settle(batch)
         await self._look_at_changelog()
         # 1. Take what has been fetched; nothing fetched is a batch too when a tick or switch is to be appended.
-        records = _records(batch.take(work.records, work.size)) if batch is not None else []
+        messages = batch.take(work.records, work.size) if batch is not None else []
+        records = _records(messages)
         proposals = self._proposals()
         if not records and not proposals and not self._renewals:
             return
@@ -240,9 +247,21 @@ class ProfilePartition:
                 records = await work.border.opened(records, self._is_stopping)
             except Stopping:
                 return
-        await self.exactly_once(records, proposals, batch)
+        parents = {} if work.spans is None else parents_of(messages)
+        if work.spans is None or not parents:
+            await self.exactly_once(records, proposals, batch)
+            return
+        about: dict[str, str | int] = {
+            "rtcdp.topic": work.topics.profile_events,
+            "rtcdp.partition": self.number,
+            "rtcdp.records": len(records),
+        }
+        with work.spans.batch("profile", parents.values(), about):
+            await self.exactly_once(records, proposals, batch, parents)
 
-    async def exactly_once(self, records: Sequence[Record], proposals: list[Entry], batch: Batch | None) -> bool:
+    async def exactly_once(
+        self, records: Sequence[Record], proposals: list[Entry], batch: Batch | None, parents: Mapping[int, bytes] | None = None
+    ) -> bool:
         """Steps 2 to 4; whether they came to their end: not where the partition is being let go.
 
         What makes a profile too large for its changelog is found by halves, and refused alone.
@@ -257,8 +276,8 @@ class ProfilePartition:
                 runner.discard(fold)
                 if len(records) > 1:
                     half = len(records) // 2
-                    first = await self.exactly_once(records[:half], [], batch)
-                    return first and await self.exactly_once(records[half:], proposals, batch)
+                    first = await self.exactly_once(records[:half], [], batch, parents)
+                    return first and await self.exactly_once(records[half:], proposals, batch, parents)
                 if refused is None:
                     refused = self._refusal(records, large)
                     continue
@@ -276,8 +295,9 @@ class ProfilePartition:
             # 3. Begin; produce outputs, dead letters, records for the log, state and position; commit.
             try:
                 producer.begin()
-                producer.produce(topics.profile_changes, fold.changes)
-                producer.produce(topics.triggers, fold.triggers)
+                headers = carried(records, parents) if parents else None
+                producer.produce(topics.profile_changes, fold.changes, headers=headers)
+                producer.produce(topics.triggers, fold.triggers, headers=headers)
                 producer.produce(topics.letters, fold.letters)
                 for partition, key, value in appends:
                     producer.produce(topics.profile_events, ((key, value),), partition)

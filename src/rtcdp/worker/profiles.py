@@ -11,7 +11,7 @@ import logging
 from collections.abc import AsyncIterable, Callable, Mapping, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from confluent_kafka import Consumer
 from faust.types import TP, EventT
@@ -31,6 +31,9 @@ from rtcdp.worker.key_erasure import LOOK_S, KeyErasure
 from rtcdp.worker.partition import NewRunner, ProfilePartition, Topics, Work
 from rtcdp.worker.standby import Standby
 from rtcdp.worker.stores import MemoryStore, Store
+
+if TYPE_CHECKING:
+    from rtcdp.spans import Spans
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +57,7 @@ class ProfileAgent:
     new_store:  opens the store of a partition, as far as it has been kept; None: in memory.
     standby:    copies of partitions that others own; None: none are kept.
     border:     seals and opens, where personal data is encrypted.
+    spans:      where batches with traced records are reported; None: nowhere.
     """
 
     def __init__(  # noqa: PLR0913 # hooks, each with its own meaning
@@ -74,6 +78,7 @@ class ProfileAgent:
         new_store: Callable[[int], Store] | None = None,
         standby: Standby | None = None,
         border: Border | None = None,
+        spans: Spans | None = None,
     ) -> None:
         self._app = app
         self._topics = topics
@@ -103,6 +108,7 @@ class ProfileAgent:
             changelog_end=None if new_store is None else self._changelog_end,
             border=border,
             erased=self._erased,
+            spans=spans,
         )
         self._key_erasure = None
         if border is not None:

@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from starlette.routing import Route, Router
@@ -28,6 +28,10 @@ from rtcdp.serving.collector.rates import Rates
 from rtcdp.serving.collector.refusals import STATUS, Refusal
 from rtcdp.serving.collector.sender import Record, Sender
 from rtcdp.serving.collector.write_keys import KeyRing, WriteKey
+from rtcdp.tracing import HEADER
+
+if TYPE_CHECKING:
+    from rtcdp.spans import Spans
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +58,7 @@ class Collector:
     settings: what it was told. destinations: the topics that keys may name, by name.
     dead_letters, letter_bytes: the topic of dead letters, and the largest record it takes (bytes).
     beat:     called every second while the event loop turns.
+    spans:    where requests are reported as parts of traces; None: nowhere.
     """
 
     def __init__(
@@ -66,6 +71,7 @@ class Collector:
         dead_letters: str,
         letter_bytes: int,
         beat: Callable[[], None],
+        spans: Spans | None = None,
     ) -> None:
         self._settings = settings
         self._keys = keys
@@ -74,6 +80,7 @@ class Collector:
         self._dead_letters = dead_letters
         self._letter_bytes = letter_bytes
         self._beat = beat
+        self._spans = spans
         self._origins = AllowedOrigins(settings.collector_origins)
         self._rates = Rates(time.monotonic)
         self._budget = Budget(settings.collector_buffer_bytes)
@@ -155,7 +162,7 @@ class Collector:
         except Unfit as unfit:
             if key is None:
                 raise Refusal(unfit.reason, f"{unfit.field}: {unfit.detail}" if unfit.field else unfit.detail) from None
-            await self._sender.send([self._letter(unfit, head, key, 0, text)], self._headers(head, key))
+            await self._store([self._letter(unfit, head, key, 0, text)], head, key)
             self.counts.dead[unfit.reason] += 1
             self._rates.spend(key.id, self._rate(key), 1)
             raise Refusal(unfit.reason, f"{unfit.field}: {unfit.detail}" if unfit.field else unfit.detail) from None
@@ -170,7 +177,7 @@ class Collector:
         records, wrong = self._records(name, head, key, envelope)
         if records:
             try:
-                await self._sender.send(records, self._headers(head, key))
+                await self._store(records, head, key)
             except Refusal:
                 self._rates.spend(key.id, self._rate(key), -len(events))  # sending them again must not count twice
                 raise
@@ -230,12 +237,15 @@ class Collector:
         letter = letters.dead_letter(unfit, origin, None, event, now, self._letter_bytes, stage="collector")
         return Record(self._dead_letters, *letters.record(letter))
 
-    @staticmethod
-    def _headers(head: Head, key: WriteKey) -> list[tuple[str, bytes]]:
+    async def _store(self, records: list[Record], head: Head, key: WriteKey) -> None:
+        """Return once Kafka has the records. Raises Refusal."""
         headers = [("rtcdp-source", key.source.encode())]
-        if (trace := head.trace) is not None:
-            headers.append(("traceparent", trace))
-        return headers
+        if self._spans is None:
+            await self._sender.send(records, _traced(headers, head.trace))
+            return
+        about: dict[str, str | int] = {"rtcdp.source": key.source, "rtcdp.records": len(records)}
+        with self._spans.request("collect", head.trace, about) as handed:
+            await self._sender.send(records, _traced(headers, handed))
 
     def _browser_settings(self, scope: Scope, head: Head) -> tuple[int, bytes, Headers]:
         if head.origin is not None and not self._origins.allows(head.origin):
@@ -307,6 +317,10 @@ class Collector:
                 if str(error) != said:
                     said = str(error)
                     logger.error("%s; the keys known until now stay", error)  # noqa: TRY400  # a sentence, no trace
+
+
+def _traced(headers: list[tuple[str, bytes]], trace: bytes | None) -> list[tuple[str, bytes]]:
+    return headers if trace is None else [*headers, (HEADER, trace)]
 
 
 class _Endpoint:

@@ -15,6 +15,7 @@ from rtcdp.serving.collector.app import Collector, Destination, application
 from rtcdp.serving.collector.sender import Sender, producer_conf
 from rtcdp.serving.collector.write_keys import KeyRing
 from rtcdp.serving.server import listen, serve
+from rtcdp.tracing import spans_of
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +55,7 @@ def _run(settings: Settings) -> None:
         dead_letters=settings.events_dlq,
         letter_bytes=cluster.max_message_bytes[settings.events_dlq],
         beat=health.beat,
+        spans=spans_of(settings, "collector"),
     )
     bound = listen(settings.collector_host, settings.collector_port, "collector_host, collector_port")
     watched = (
