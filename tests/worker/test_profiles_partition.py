@@ -69,7 +69,9 @@ class FakeProducer:
     def begin(self) -> None:
         self.open = []
 
-    def produce(self, topic: str, records: Iterable[tuple[bytes, bytes | None]], partition: int | None = None) -> None:
+    def produce(
+        self, topic: str, records: Iterable[tuple[bytes, bytes | None]], partition: int | None = None, **_: object
+    ) -> None:
         self.open += [(topic, partition, key, value) for key, value in records]
 
     def commit(self) -> None:
