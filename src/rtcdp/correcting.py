@@ -16,6 +16,7 @@ from rtcdp import commands, timestamps
 from rtcdp import profile as profiles
 from rtcdp.answering import LONGEST_REASON
 from rtcdp.audit import note
+from rtcdp.cleaning import MAX_KEY_LENGTH
 from rtcdp.cluster import cause
 from rtcdp.config import Settings
 from rtcdp.contributions import without
@@ -25,8 +26,8 @@ from rtcdp.inspection import Stored, partition_of, partitions_of, stored_at
 from rtcdp.keys import in_force, normal_key
 from rtcdp.outputs import Change
 from rtcdp.parting import digest
+from rtcdp.person_log import ANSWER_S, LOOK_S, MOST, PATIENCE_S, read_log
 from rtcdp.records import Correct, encode
-from rtcdp.splitting import ANSWER_S, LOOK_S, MOST, PATIENCE_S, read_log
 from rtcdp.transport.bounds import partition_bounds
 from rtcdp.transport.settings import restore_conf
 from rtcdp.worker.versions import DefinitionsTopic, Versions
@@ -34,7 +35,7 @@ from rtcdp.worker.versions import DefinitionsTopic, Versions
 MOST_TRAITS = 64
 MOST_EVENTS = 64
 _change = msgspec.json.Decoder(Change).decode
-_NAME = re.compile(r"[^\x00-\x1f\x7f]{1,256}")
+_NAME = re.compile(rf"[^\x00-\x1f\x7f]{{1,{MAX_KEY_LENGTH}}}")
 
 
 class Corrected(msgspec.Struct, frozen=True):

@@ -14,7 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from rtcdp.audit import Actor, Asked, Entry, Trail, encoded, entries, ready
 from rtcdp.config import Settings
 from rtcdp.errors import ClusterError, SettingError
-from rtcdp.inspection import full_key
+from rtcdp.keys import key_of
 from rtcdp.serving.api.app import as_json
 from rtcdp.serving.api.operations import JSON, Answer, Call, Operation
 from rtcdp.serving.api.problems import Problem
@@ -119,7 +119,7 @@ class Auditor:
         query = call.query
         mine = frozenset(call.token.tenants if call.token else ())
         try:
-            key = full_key(query.profile) if query.profile else ""
+            key = await run_in_threadpool(key_of, self._settings, query.profile) if query.profile else ""
             asked = Asked(query.from_, query.until, query.who, query.what, key, query.limit)
             told = mine | {""} if mine >= self._tenants else mine
             found, more = await run_in_threadpool(lambda: entries(self._settings, asked, tenants=told))
