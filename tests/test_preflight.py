@@ -27,7 +27,8 @@ from rtcdp.cluster import source_ends
 from rtcdp.config import Settings
 from rtcdp.errors import ClusterError
 from rtcdp.preflight import preflight, wanted_topics
-from rtcdp.worker.versions import DefinitionsTopic, check_layout
+from rtcdp.worker.layout import check_layout
+from rtcdp.worker.versions import DefinitionsTopic
 from tests.worker.conftest import wait_for
 
 NAMES = ("commands", "events_dlq", "profile_events", "profile_changes", "triggers", "ingest_progress", "audit")

@@ -35,9 +35,10 @@ from rtcdp.transport.restore import restore as read_changelog
 from rtcdp.transport.settings import gapless_conf
 from rtcdp.transport.transactions import TransactionalProducer
 from rtcdp.worker.changelog import Changelog, check_profiles
+from rtcdp.worker.layout import Layout, check_keys, layout_of, record_layout
 from rtcdp.worker.offline import CHUNK, CURRENT_KEYS, Offline
 from rtcdp.worker.progress import ProgressTable
-from rtcdp.worker.versions import CURRENT, Layout, check_keys, layout_of, record_layout
+from rtcdp.worker.versions import CURRENT
 
 FORMAT = 1
 SEND_S = 60.0

@@ -17,7 +17,8 @@ from rtcdp.preflight import preflight
 from rtcdp.sealing.sealer import opened
 from rtcdp.transport.bounds import partition_bounds
 from rtcdp.transport.settings import restore_conf
-from rtcdp.worker.versions import DefinitionsTopic, Versions, check_layout, first_version, marking_of, sealer_for
+from rtcdp.worker.layout import check_layout, first_version, marking_of, sealer_for
+from rtcdp.worker.versions import DefinitionsTopic, Versions
 
 CHUNK = 5_000
 COMING = (

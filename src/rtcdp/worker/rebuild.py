@@ -29,10 +29,10 @@ from rtcdp.preflight import preflight
 from rtcdp.records import SWITCH_KEY, TICK_KEY
 from rtcdp.sealing.sealer import sealed
 from rtcdp.transport.transactions import Record, TransactionalProducer
+from rtcdp.worker.layout import layout_of
 from rtcdp.worker.offline import CHUNK, Offline
 from rtcdp.worker.partition import NOTHING, ProfilePartition, Topics, Work
 from rtcdp.worker.runners import new_runner
-from rtcdp.worker.versions import layout_of
 
 logger = logging.getLogger(__name__)
 
