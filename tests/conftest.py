@@ -24,7 +24,7 @@ zoneinfo.reset_tzpath(to=())  # oracles read the pinned rules too: the machine's
 MakeTopic = Callable[..., str]
 
 # `pytest --hypothesis-profile=thorough` looks much further than an everyday run. No deadlines: the machine may be busy.
-settings.register_profile("everyday", max_examples=50, deadline=None)
+settings.register_profile("everyday", max_examples=30, deadline=None)
 settings.register_profile("thorough", max_examples=3000, deadline=None, suppress_health_check=list(HealthCheck))
 settings.load_profile("everyday")
 
