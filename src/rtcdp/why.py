@@ -12,7 +12,8 @@ from rtcdp import timestamps
 from rtcdp.config import Settings
 from rtcdp.engine import Engine
 from rtcdp.errors import SettingError
-from rtcdp.explanation import Explanation, Need, Part, explain
+from rtcdp.explained import Explanation, Need, Part
+from rtcdp.explanation import explain
 from rtcdp.inspection import Stored, definitions_of, stored_at
 from rtcdp.rules.compiled import Compiled
 from rtcdp.warming import of_profile

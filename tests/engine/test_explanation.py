@@ -14,7 +14,8 @@ from hypothesis import HealthCheck, given, settings
 
 from rtcdp import profile as profiles
 from rtcdp.engine import Engine
-from rtcdp.explanation import Need, Part, UnknownName, explain
+from rtcdp.explained import Need, Part
+from rtcdp.explanation import UnknownName, explain
 from rtcdp.outbox import Outbox
 from rtcdp.profile import Profile
 from rtcdp.records import Event, encode

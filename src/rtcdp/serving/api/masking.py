@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from starlette.concurrency import run_in_threadpool
 
-from rtcdp.explanation import Explanation, Need, Part
+from rtcdp.explained import Explanation, Need, Part
 from rtcdp.identity import NAMESPACES
 from rtcdp.pseudonyms import Pseudonyms
 from rtcdp.rules.compiled import Compiled

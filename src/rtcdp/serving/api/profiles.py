@@ -8,7 +8,8 @@ import msgspec
 from starlette.concurrency import run_in_threadpool
 
 from rtcdp import timestamps
-from rtcdp.explanation import Explanation, UnknownName
+from rtcdp.explained import Explanation
+from rtcdp.explanation import UnknownName
 from rtcdp.inspection import ProfileView
 from rtcdp.metrics import now_ms
 from rtcdp.serving.api.app import as_json

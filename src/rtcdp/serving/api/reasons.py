@@ -11,7 +11,8 @@ from rtcdp import position as positions
 from rtcdp import profile as profiles
 from rtcdp.config import Settings
 from rtcdp.errors import ClusterError, RtcdpError, SettingError
-from rtcdp.explanation import Explanation, UnknownName
+from rtcdp.explained import Explanation
+from rtcdp.explanation import UnknownName
 from rtcdp.inspection import Stored, partition_of
 from rtcdp.position import Position
 from rtcdp.projector.feed import Feed
