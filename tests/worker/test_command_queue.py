@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rtcdp.commands import TickCommand, encode
 from rtcdp.errors import Unfit
 from rtcdp.records import TICK_KEY, Consent, Correct, Tick, decode
-from rtcdp.worker.command_queue import CommandQueue
+from rtcdp.worker.command_queue import CommandQueue, people
 
 
 class Recording:
@@ -171,3 +171,14 @@ def test_any_bytes_are_a_command_or_a_dead_letter(key: bytes | None, value: byte
     assert len(producer.records) + len(buried) == 1
     for _, _, written, _, _, _ in producer.records:
         decode(written or b"")
+
+
+def test_only_people_get_data_keys() -> None:
+    """A key of more than 65,535 bytes cannot even be sealed under: encryption or not, it is a dead letter."""
+    long = b"main/user_id:" + b"x" * 70_000
+    assert people([None, b"", b"~tick", b"\xff", long, ANN, ANN]) == {ANN}
+    producer, buried = Recording(), list[Unfit]()
+    queue = CommandQueue("c/0", producer, "log", 1, frozenset({"s"}))
+    queue.take(0, long, encode(Consent(id="r", answers={"marketing": True})), 1_000, buried.append)
+    queue.carry_out(lambda source: 0)
+    assert [unfit.reason for unfit in buried] == ["bad_key"]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Protocol
 
 import msgspec
@@ -20,6 +21,9 @@ logger = logging.getLogger(__name__)
 
 WAKES = 1_000
 """Profiles that the tick itself wakes; the owner of each partition appends further ticks for the others."""
+
+MOST_KEY = 4_096
+"""Bytes of a profile key: no event's is as long, and it has to be told in outputs."""
 
 Bury = Callable[[Unfit], None]
 
@@ -112,11 +116,7 @@ class CommandQueue:
 
     def _personal(self, key: bytes | None, command: PersonalCommand, offset: int, appended: int) -> tuple[bytes, bytes]:
         """Key and value of the record of the log that a command becomes. Raises Unfit."""
-        try:
-            parse_profile_key(key or b"")
-        except ValueError as error:
-            raise Unfit("bad_key", f"the record's key is to be a profile key: {error}"[:200]) from None
-        assert key is not None  # noqa: S101  it was parsed
+        key = person(key)
         where = {"source": self._source, "offset": offset, "hops": 0}
         if self._arrival:
             where |= {"received": appended, "at": min(command.at or appended, appended), "simulated": False}
@@ -142,6 +142,26 @@ class CommandQueue:
         record = encode(Tick(time=command.time, wake=WAKES, simulated=True, source=self._source, offset=offset))
         for partition in range(self._partitions):
             self._producer.produce(self._target, TICK_KEY, record, source=self._source, offset=offset, partition=partition)
+
+
+def person(key: bytes | None) -> bytes:
+    """The profile key that a command's record has. Raises Unfit where it has none."""
+    if key is None or len(key) > MOST_KEY:
+        raise Unfit("bad_key", f"the record's key is to be a profile key of at most {MOST_KEY} bytes")
+    try:
+        parse_profile_key(key)
+    except ValueError as error:
+        raise Unfit("bad_key", f"the record's key is to be a profile key: {error}"[:200]) from None
+    return key
+
+
+def people(keys: Iterable[bytes | None]) -> set[bytes]:
+    """Those of the keys that are profile keys: for the others no data key is made."""
+    found = set()
+    for key in keys:
+        with suppress(Unfit):
+            found.add(person(key))
+    return found
 
 
 def _shallow(value: bytes) -> bytes:

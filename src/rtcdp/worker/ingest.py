@@ -33,7 +33,7 @@ from rtcdp.transport.bounds import bounds, delete_before
 from rtcdp.transport.gapless import GaplessProducer
 from rtcdp.transport.owner import Batch, Owner
 from rtcdp.worker.border import Border
-from rtcdp.worker.command_queue import CommandQueue
+from rtcdp.worker.command_queue import CommandQueue, people
 from rtcdp.worker.ingest_versions import IngestPlan, Plans
 from rtcdp.worker.lanes import Lane
 from rtcdp.worker.progress import Progress, ProgressTable, ProgressWriter
@@ -332,7 +332,7 @@ class Ingest:
             started, plan = perf_counter(), self._plan
             if tp in self._commands:
                 cleaned: Sequence[Cleaned] = ()
-                await border.prepare({message.key() or b"" for message in messages})
+                await border.prepare(people(message.key() for message in messages))
             else:
                 cleaned = self._clean(tp, lane, messages)
                 await border.prepare({one.key for _, results in cleaned for one in results if isinstance(one, Accepted)})
