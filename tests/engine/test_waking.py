@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import pytest
 from engine.harness import Partition, compiled
 from engine.oracle import Happened, Ticked
 
-from rtcdp.aggregates import NEVER
+from rtcdp.aggregates import NEVER, WindowCount, WindowNumbers
 
 HOUR = 3_600_000
 DAY = 24 * HOUR
@@ -47,3 +48,26 @@ def test_wakes_when_a_constant_is_passed(case: str) -> None:
         assert partition.runner.timers.next() == BEGIN + DAY  # what is to come is looked at when the first enters
         partition.feed([Ticked(BEGIN + DAY)])
     assert partition.runner.timers.next() == (NEVER if hour is None else BEGIN + hour * HOUR)
+
+
+@pytest.mark.parametrize("offset", [0, 4])
+@pytest.mark.parametrize("kind", ["count", "sum"])
+def test_the_next_passing_is_that_of_every_instant(kind: str, offset: int) -> None:
+    chance = random.Random(kind)  # noqa: S311  the same each time
+    aggregate: Any = WindowCount(10, offset=offset) if kind == "count" else WindowNumbers("sum", 10, offset=offset)
+    for _ in range(300):
+        slot, now = None, 100
+        for at in sorted(chance.choices(range(80, 101), k=chance.randint(1, 9))):
+            slot = aggregate.update(slot, at, "", chance.choice([-1, 1, 2]), now)
+        if slot is None:
+            continue
+        held = aggregate.units(slot, now)
+        assert held == aggregate.value(slot, now) * (1 if kind == "count" else 1_000_000)
+        if not aggregate.bounded:
+            continue
+        low, high = held - chance.choice([0, 1, 2, 1_000_000]), held + chance.choice([1, 2, 1_000_001])
+        outside = (at for at in range(now + 1, now + 20) if not low <= aggregate.units(slot, at) < high)
+        found, true = aggregate.next_outside(slot, now, held, low, high), next(outside, NEVER)
+        assert found <= true
+        # where several leave or enter at once it may be early
+        assert offset or found == true or len({slot[0][i : i + 6] for i in range(0, len(slot[0]), 6)}) < len(slot[0]) // 6
