@@ -1,5 +1,5 @@
-"""Two persons through random events, time, merges and switches of definitions: after each of them, and at every instant at which
-the raw events say that something changes, they are in the segments that these say.
+"""Two persons through random events, time, merges and switches of definitions: after each of them, and at every instant at
+which the raw events say that something changes, they are in the segments that these say.
 
 Every kind of feature takes a walk of its own each time, the same each time; the machine looks for what nobody thought of.
 """
@@ -193,7 +193,7 @@ def _order(happening: Happening) -> tuple[int, int]:
 @pytest.mark.parametrize("only_compared", [False, True])
 @pytest.mark.parametrize("place", range(len(WALKS)))
 def test_every_feature_on_a_walk(place: int, *, only_compared: bool) -> None:
-    chance = random.Random(f"{place} {only_compared}")  # noqa: S311  the same each time
+    chance = random.Random(f"{place} {only_compared}")
     of, others = WALKS[place], WALKS[(place + 1) % len(WALKS)]
     half = of[: len(of) // 2]
     walk = Walk([(of, only_compared), (half + others[:1], only_compared), (half, not only_compared)])

@@ -53,7 +53,7 @@ def test_wakes_when_a_constant_is_passed(case: str) -> None:
 @pytest.mark.parametrize("offset", [0, 4])
 @pytest.mark.parametrize("kind", ["count", "sum"])
 def test_the_next_passing_is_that_of_every_instant(kind: str, offset: int) -> None:
-    chance = random.Random(kind)  # noqa: S311  the same each time
+    chance = random.Random(kind)
     aggregate: Any = WindowCount(10, offset=offset) if kind == "count" else WindowNumbers("sum", 10, offset=offset)
     for _ in range(300):
         slot, now = None, 100
