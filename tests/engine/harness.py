@@ -64,7 +64,7 @@ def outputs(changes: Iterable[bytes], triggers: Iterable[bytes]) -> dict[str, li
     found: dict[str, list[Output]] = {}
     for raw in map(json.loads, changes):
         keep = ("kind", "name", "cause", "old", "new", "reason", "historical", "by", "step", "arm", "id", "seq")
-        item = {key: raw[key] for key in keep if raw.get(key) not in (None, "", False)}
+        item = {key: raw[key] for key in keep if raw.get(key) not in (None, "") and raw[key] is not False}
         item |= {"at": ms(raw["at"]), "message_id": raw.get("message_id", "")}
         found.setdefault(raw["profile"].removeprefix(TENANT), []).append(item)
     for raw in map(json.loads, triggers):

@@ -147,10 +147,10 @@ def test_features_by_when_events_come(name: str, beginning: str) -> None:
     compare(name, [*stream, Ticked(base + 40 * DAY, simulated=True)])
 
 
-@pytest.mark.parametrize("year", [DAY, 4_102_444_800_000 - HOUR])
+@pytest.mark.parametrize("year", [0, DAY, 4_102_444_800_000 - HOUR])
 @pytest.mark.parametrize("name", FEATURES)
 def test_features_at_the_ends_of_time(name: str, year: int) -> None:
-    """1970 and 2100: what ingestion refuses, the engine still counts right."""
+    """The first instant of 1970, the day after, and 2100: what ingestion refuses, the engine still counts right."""
     events = [(0, "A"), (5, "B"), (10, "C"), (12, "A")]
     stream = [
         Happened("1", year + minute * MINUTE, year + minute * MINUTE, f"m{minute}", event, {"n": 2, "c": "x"}, simulated=True)
