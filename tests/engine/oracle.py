@@ -342,7 +342,8 @@ class Oracle(Reactions):
         return started + self.look_at_stage(cause, historical=historical)
 
     def put(self, kind: str, name: str, cause: tuple[str, str], **more: Any) -> None:
-        more = {key: value for key, value in more.items() if (value not in (None, "") and value is not False) or key == "payload"}
+        told = {key: value for key, value in more.items() if value not in (None, "") and value is not False}
+        more = told | {key: value for key, value in more.items() if key == "payload"}
         self.outputs.append({"kind": kind, "name": name, "at": self.now, "cause": cause[0], "message_id": cause[1]} | more)
 
 
