@@ -104,6 +104,10 @@ class Actors:
         forward = Forward(of=of or profile.key, event=msgspec.Raw(event), hops=one_more(hops))
         self._append(profile.alias or of, encode(forward))
 
+    def take_back(self, profile: Profile, event: Any) -> None:
+        """An event of this alias comes back again and again: whose it is by way of others has parted with it. It begins anew."""
+        self._detach(profile, event.received, "freed", event.id)
+
     def _let_go(self, profile: Profile, gone: str, said: dict[str, Any]) -> None:
         """One too many of its kind."""
         del profile.links[gone]

@@ -16,6 +16,7 @@ from rtcdp import profile as profiles
 from rtcdp.actors import Actors
 from rtcdp.erasing import MARK, Erasing
 from rtcdp.errors import RtcdpError
+from rtcdp.linking import MOST_HOPS
 from rtcdp.outbox import Outbox
 from rtcdp.outputs import Change, Difference, Origin
 from rtcdp.position import Position, SwitchPoint
@@ -257,6 +258,8 @@ class Batch:
             if profile.erased and event.occurred <= profile.erased:  # first: who it belongs to now was perhaps never erased
                 self._fold.counts["erased_before"] += 1
                 return
+            if profile.alias and of == profile.key and hops >= MOST_HOPS // 2:
+                self._actors.take_back(profile, event)
             if profile.alias or of in profile.parted:
                 self._actors.pass_on(profile, written or b"", of, hops)
                 return

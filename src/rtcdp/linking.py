@@ -87,7 +87,7 @@ class Strength:
             kinds.setdefault(namespace(key), []).append((said, key))
         return [
             key
-            for space, found in kinds.items()
+            for space, found in sorted(kinds.items())
             if len(found) > self.limit(space)
             for _, key in sorted(found)[: len(found) - self.limit(space)]
         ]

@@ -64,12 +64,12 @@ def _tell(profile: Profile, command: Split, theirs: Profile, append: Callable[[s
     """Tell everybody whose they are now: an alias may point to one that is on the other side."""
     said: dict[str, Any] = {"id": command.id, "received": profile.now, "simulated": command.simulated}
     append(command.head, encode(Part(by=profile.key, state=profiles.encode(theirs), **said)))
-    leaving = (command.head, *command.along)
+    leaving, staying = (command.head, *command.along), sorted(profile.links)  # in one order, read from bytes or not
     for other in command.along:
-        for by in (profile.key, *profile.links):
+        for by in (profile.key, *staying):
             append(other, encode(Release(by=by, **said)))
         append(other, encode(Link(to=command.head, **said)))
-    for other in profile.links:
+    for other in staying:
         for by in leaving:
             append(other, encode(Release(by=by, **said)))
         append(other, encode(Link(to=profile.key, **said)))

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import random
 from typing import Any
+from zlib import crc32
 
 import pytest
 from engine.harness import compiled
 from hypothesis import assume, given, note, settings
 from hypothesis import strategies as st
-from identity.cluster import Cluster, anonymous, email, user
+from identity.cluster import PARTITIONS, Cluster, anonymous, device, email, user
 from identity.histories import EVERY, Sets, histories
 
+from rtcdp import profile as profiles
 from rtcdp import records
 from rtcdp.contributions import Parts, take_apart
 from rtcdp.inspection import Viewer
@@ -215,3 +217,25 @@ def test_a_state_of_another_release_is_the_commands_fault(definitions: Compiled,
     after = cluster.profile(user("ann"))
     assert after is not None
     assert anonymous("a") in after.links
+
+
+def test_an_identifier_that_leads_to_who_has_parted_with_it_begins_anew(definitions: Compiled) -> None:
+    """By way of another alias that the person does not know of; its events would go round for good."""
+    cluster = Cluster(definitions, cold=True)
+    cluster.send([user("ann")], "View", 1_000)
+    cluster.settle()
+    person = cluster.profile(user("ann"))
+    assert person is not None
+    person.parted[device("d")] = [1_000, "c"]
+    middle, alias = Profile(anonymous("a"), 1), Profile(device("d"), 1)
+    middle.alias, alias.alias, middle.fresh, alias.fresh = user("ann"), anonymous("a"), False, False
+    for one in (person, middle, alias):
+        cluster.runners[crc32(one.key.encode()) % PARTITIONS].state[one.key.encode()] = profiles.encode(one)
+    for at in (2_000, 3_000):
+        cluster.send([device("d")], "View", at)
+        cluster.settle()
+    assert not cluster.letters
+    found = cluster.profile(device("d"))
+    assert found is not None
+    assert (found.alias, found.now) == ("", 3_000)
+    assert [reason for key, _, reason in of_identity(cluster) if key == device("d")] == ["freed"]
