@@ -105,7 +105,7 @@ class Actors:
         self._append(profile.alias or of, encode(forward))
 
     def take_back(self, profile: Profile, event: Any) -> None:
-        """An event of this alias comes back again and again: whose it is by way of others has parted with it. It begins anew."""
+        """An event of this alias comes back: who it leads to, by way of others, has parted with it. It begins anew."""
         self._detach(profile, event.received, "freed", event.id)
 
     def _let_go(self, profile: Profile, gone: str, said: dict[str, Any]) -> None:
