@@ -138,7 +138,8 @@ class _Log:
         """Read until every partition has switched to the version, or the deadline; the time at which the last one had."""
         last = monotonic()
         while self.waiting and monotonic() < deadline:
-            for message in self._consumer.consume(1_000, POLL_S):
+            first = self._consumer.poll(POLL_S)  # `consume` alone would wait in full for what makes its number whole
+            for message in () if first is None else (first, *self._consumer.consume(1_000, 0)):
                 value = message.value()
                 if message.error() is None and message.key() == SWITCH_KEY and value is not None:
                     record = records.decode(value)

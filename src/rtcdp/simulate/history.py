@@ -149,7 +149,8 @@ class History:
     def _read(consumer: Consumer, name: str, end: int) -> Iterator[Message]:
         waiting = time.monotonic() + PATIENCE_S
         while True:
-            messages: list[Message] = consumer.consume(MANY, 1.0)
+            first = consumer.poll(1.0)  # `consume` alone would wait in full for what makes its number whole
+            messages: list[Message] = [] if first is None else [first, *consumer.consume(MANY, 0)]
             for message in messages:
                 error = message.error()
                 if error is not None:

@@ -110,19 +110,29 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture
-def page(browser: Browser, shop: Served) -> Iterator[Page]:
-    """A page that has the token, and must not write an error to its console or ask another server."""
+@pytest.fixture(scope="module")
+def tab(browser: Browser, shop: Served) -> Iterator[tuple[Page, list[str]]]:
+    """A tab that tests use one after the other, and what went wrong in it."""
     context = browser.new_context(viewport={"width": 1280, "height": 900}, locale="en", timezone_id="UTC")
     page = context.new_page()
     wrong: list[str] = []
     page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: wrong.append(str(error)))
     page.on("request", lambda request: None if request.url.startswith(shop.address) else wrong.append(request.url))
+    yield page, wrong
+    context.close()
+
+
+@pytest.fixture
+def page(tab: tuple[Page, list[str]], shop: Served) -> Iterator[Page]:
+    """A page as if just opened: it has the token, and must not write an error to its console or ask another server."""
+    page, wrong = tab
+    wrong.clear()
     page.goto(f"{shop.address}/#token={shop.text}")
     expect(page.locator("h1")).to_have_text("Overview")
     yield page
-    context.close()
+    page.evaluate("() => { localStorage.clear(); sessionStorage.clear(); }")
+    page.goto("about:blank")
     assert [text for text in wrong if not text.startswith("data:")] == []
 
 
@@ -218,8 +228,10 @@ def test_who_is_whose_is_drawn(page: Page, shop: Served) -> None:
 
 
 def test_what_happens_is_seen_live(page: Page, shop: Served) -> None:
+    before = set(shop.server._live._streams)  # streams of pages that are gone end with their next record
+    page.reload()
     expect(page.get_by_text("Waiting for something to happen…")).to_be_visible()
-    wait_for(lambda: shop.server._live._streams, what="the stream")
+    wait_for(lambda: set(shop.server._live._streams) - before, what="the stream")
     shop.log.orders("<img src=x>")
     expect(page.locator(".live").get_by_text("→ buyers")).to_be_visible()
     expect(page.locator(".live").get_by_text("user_id:<img src=x>").first).to_be_visible()
