@@ -18,10 +18,17 @@ from rtcdp.aggregates import (
     MAX_VALUES,
     ONE,
     Aggregate,
+    Balance,
     Count,
+    During,
     Edge,
     ExtremeTime,
+    Keyed,
     MostFrequent,
+    PerSession,
+    Reset,
+    Sequenced,
+    SessionStatistics,
     Unique,
     WindowAtLeast,
     WindowBuckets,
@@ -132,7 +139,7 @@ def _(aggregate: WindowAtLeast, slot: bytes, now: int) -> Evidence:
 
 @_evidence.register
 def _(aggregate: WindowCount, slot: list[Any], now: int) -> Evidence:
-    events = [Held(at) for at in _packed(slot[0], now - aggregate.within)]
+    events = [Held(at) for at in _packed(slot[0], now - aggregate.within) if at <= now - aggregate.offset]
     return Evidence(events, more=aggregate.value(slot, now) - len(events) if slot[1][0] else None)
 
 
@@ -144,16 +151,16 @@ def _(aggregate: WindowCount, slot: list[Any], now: int) -> str:
 
 @_evidence.register
 def _(aggregate: WindowBuckets, slot: list[Any], now: int) -> Evidence:
-    gone = now - aggregate.within
-    return Evidence([Held(at, tie, value) for at, tie, value in slot[0] if at > gone])
+    gone, end = now - aggregate.within, now - aggregate.offset
+    return Evidence([Held(at, tie, value) for at, tie, value in slot[0] if gone < at <= end])
 
 
 @_evidence.register
 def _(aggregate: WindowNumbers, slot: list[Any], now: int) -> Evidence:
-    gone, sums = now - aggregate.within, aggregate.kind in ("sum", "avg")
+    gone, end, sums = now - aggregate.within, now - aggregate.offset, aggregate.kind in ("sum", "avg")
     times = [packed_at(slot[0], place) for place in range(len(slot[1]))]
     numbers = [unscaled(number) if sums else number for number in slot[1]]
-    return Evidence([Held(at, "", number) for at, number in zip(times, numbers, strict=True) if at > gone])
+    return Evidence([Held(at, "", number) for at, number in zip(times, numbers, strict=True) if gone < at <= end])
 
 
 @_uncertainty.register(WindowBuckets)
@@ -181,8 +188,8 @@ def _(aggregate: WindowUnique, slot: list[Any], now: int) -> str:
 
 @_evidence.register
 def _(aggregate: WindowMostFrequent, slot: dict[str, bytes], now: int) -> Evidence:
-    gone = now - aggregate.within
-    found = {text: list(_packed(times, gone)) for text, times in slot.items()}
+    gone, end = now - aggregate.within, now - aggregate.offset
+    found = {text: [at for at in _packed(times, gone) if at <= end] for text, times in slot.items()}
     events = [Held(at, "", unhashable(text)) for text, times in found.items() for at in times]
     ranks = sorted(found.items(), key=lambda item: (-len(item[1]), item[1][-1:], item[0]))
     values = [(unhashable(text), len(times)) for text, times in ranks if times]
@@ -192,3 +199,94 @@ def _(aggregate: WindowMostFrequent, slot: dict[str, bytes], now: int) -> Eviden
 @_uncertainty.register
 def _(aggregate: WindowMostFrequent, slot: dict[str, bytes], now: int) -> str:
     return f"more than {MAX_ENTRIES} events: counted over the newest {MAX_ENTRIES}"
+
+
+@_evidence.register
+def _(aggregate: PerSession, slot: dict[str, Any], now: int) -> Evidence:
+    inner = aggregate.held(slot, now)
+    return Evidence() if aggregate.inner is None else evidence(aggregate.inner, inner, now)
+
+
+@_uncertainty.register
+def _(aggregate: PerSession, slot: dict[str, Any], now: int) -> str:
+    return "events came later than the sessions that are kept reach back: some may be missing"
+
+
+@_evidence.register
+def _(aggregate: During, slot: list[Any], now: int) -> Evidence:
+    return evidence(aggregate.inner, aggregate.held(slot, now), now)
+
+
+@_uncertainty.register
+def _(aggregate: During, slot: list[Any], now: int) -> str:
+    return uncertainty(aggregate.inner, aggregate.held(slot, now), now)
+
+
+@_evidence.register
+def _(aggregate: Reset, slot: list[Any], now: int) -> Evidence:
+    since, times, values, inner = slot[0], slot[1], slot[2], slot[3]
+    found = evidence(aggregate.inner, inner, now)
+    if found.events or found.values:
+        return found
+    events = [Held(at, "", values[place] if values else None) for place, at in enumerate(_packed(times, since))]
+    return Evidence(events, more=found.more - len(events) if found.more is not None else None)
+
+
+@_uncertainty.register
+def _(aggregate: Reset, slot: list[Any], now: int) -> str:
+    return f"a reset came late, before the newest {MAX_ENTRIES} events that are kept: only these count"
+
+
+@_evidence.register
+def _(aggregate: Keyed, slot: list[Any], now: int) -> Evidence:
+    ranks = sorted(slot[0].items(), key=lambda item: (-item[1][0], item[0]))
+    return Evidence(values=[(key, rank // ONE) for key, (rank, _) in ranks])
+
+
+@_uncertainty.register
+def _(aggregate: Keyed, slot: list[Any], now: int) -> str:
+    if slot[1]:
+        return f"more than {aggregate.top} keys: those seen least often were let go, and count from when they came back"
+    parts = (uncertainty(aggregate.inner, held, now) for _, held in slot[0].values())
+    return next((text for text in parts if text), "")
+
+
+@_evidence.register
+def _(aggregate: Sequenced, slot: list[Any], now: int) -> Evidence:
+    gone = now - aggregate.within if aggregate.within else -1
+    return Evidence([Held(at) for at in _packed(slot[0], gone)])
+
+
+@_uncertainty.register
+def _(aggregate: Sequenced, slot: list[Any], now: int) -> str:
+    return f"more than {MAX_ENTRIES} events of the sequence: exact unless one comes late, before the newest of them"
+
+
+@_evidence.register
+def _(aggregate: SessionStatistics, slot: dict[str, Any], now: int) -> Evidence:
+    """Each session by its first event, with how long it has lasted (ms)."""
+    gone, single = now - aggregate.within if aggregate.within else -1, aggregate.kind == "bounces"
+    runs: list[list[int]] = []
+    for channel, held in slot.items():
+        over = now - aggregate.gaps.of(channel)
+        runs += [run for run in held[0] if run[1] > gone and (not single or (run[2] == 1 and run[1] <= over))]
+    older = sum(held[1][single] for held in slot.values())
+    return Evidence([Held(first, "", last - first) for first, last, _ in sorted(runs)], more=older or None)
+
+
+@_uncertainty.register
+def _(aggregate: SessionStatistics, slot: dict[str, Any], now: int) -> str:
+    return "events came later than the sessions that are kept reach back: some may be counted apart"
+
+
+@_evidence.register
+def _(aggregate: Balance, slot: list[Any], now: int) -> Evidence:
+    """What is left of each amount that was earned; where none expires, the newest amounts earned and spent."""
+    if not aggregate.expire:
+        return Evidence([Held(packed_at(slot[0], place), "", unscaled(amount)) for place, amount in enumerate(slot[1])])
+    return Evidence([Held(at, "", unscaled(amount)) for at, amount in slot[2] if at + aggregate.expire > now])
+
+
+@_uncertainty.register
+def _(aggregate: Balance, slot: list[Any], now: int) -> str:
+    return f"more than {MAX_ENTRIES} amounts, or one came before those that are kept: the oldest are kept together"

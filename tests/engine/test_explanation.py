@@ -151,6 +151,43 @@ def test_events_are_told_as_far_as_they_are_held(shopper: Shopper) -> None:
     assert shopper.why("busy").precision == "exact", "the rule's answer is"
 
 
+SCOPED: dict[str, Any] = {
+    "features": {
+        "cart": {"sum": "properties.n", "of": "Added", "reset_on": "Paid"},
+        "visit": {"count": "Added", "per": "session"},
+        "points": {"balance": "properties.n", "of": "Added", "spend": "Spent", "expire": "30d"},
+        "funnel": {"sequence": ["Added", "Paid"], "within": "7d"},
+        "visits": {"sessions": "*"},
+        "bounces": {"bounces": "*"},
+        "by_page": {"count": "Added", "by": "properties.page"},
+        "monthly": {"first": "properties.page", "of": "Added", "during": "month", "zone": "UTC"},
+        "before": {"count": "Added", "within": "2d..1d"},
+    },
+    "segments": {"s": "cart > 1"},
+}
+
+
+def test_events_of_every_scope_are_told() -> None:
+    shopper = Shopper(SCOPED)
+    for at, event, n, page in ((0, "Added", 5, "a"), (1, "Paid", 1, "a"), (2, "Added", 7, "b"), (2.5, "Spent", 4, "b")):
+        shopper.does(START + round(at * DAY), event, n=n, page=page)
+    shopper.does(START + round(2.5 * DAY) + 60_000, "Added", n=2, page="b")
+    told = {name: [(event.at, event.value) for event in shopper.why(name).tree.events] for name in SCOPED["features"]}
+    times = [rfc3339(START + round(at * DAY)) for at in (0, 1, 2, 2.5)]
+    last = rfc3339(START + round(2.5 * DAY) + 60_000)
+    assert told["cart"] == [(times[2], 7), (last, 2)]
+    assert shopper.why("visit").tree.more == 1
+    assert told["points"] == [(times[0], 1), (times[2], 7), (last, 2)]
+    assert [at for at, _ in told["funnel"]] == [times[0], times[1], times[2], last]
+    assert told["visits"] == [(times[0], 0), (times[1], 0), (times[2], 0), (times[3], 60_000)]
+    assert told["bounces"] == told["visits"][:3]
+    assert shopper.why("by_page").tree.counts == [("b", 2), ("a", 1)]
+    assert told["monthly"] == [(times[0], "a")]
+    assert [at for at, _ in told["before"]] == []
+    shopper.does(START + 4 * DAY, "Nothing")
+    assert [event.at for event in shopper.why("before").tree.events] == [last]
+
+
 def test_more_events_than_are_held_are_said_to_be_in_buckets(shopper: Shopper) -> None:
     for place in range(400):
         shopper.does(START + place * 1000, "Product Viewed", page="a")

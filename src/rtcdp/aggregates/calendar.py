@@ -35,20 +35,21 @@ class During:
         slot[1] = self.inner.update(slot[1], at, tie, value, now)
         return slot
 
-    def _held(self, slot: Slot, now: int) -> Slot:
+    def held(self, slot: Slot, now: int) -> Slot:
+        """The slot of `inner` of the period that holds now."""
         return slot[1] if slot is not None and slot[0] == self._period(now)[0] else None
 
     def value(self, slot: Slot, now: int) -> Any:
         """Read."""
-        return self.inner.value(self._held(slot, now), now)
+        return self.inner.value(self.held(slot, now), now)
 
     def part(self, slot: Slot, now: int, key: str) -> Any:
         """Read one key, where `inner` has several."""
-        return self.inner.part(self._held(slot, now), now, key)  # type: ignore[attr-defined] # `inner` is a Keyed
+        return self.inner.part(self.held(slot, now), now, key)  # type: ignore[attr-defined] # `inner` is a Keyed
 
     def units(self, slot: Slot, now: int) -> int:
         """Of a sum, as it is kept."""
-        return self._held(slot, now) or 0
+        return self.held(slot, now) or 0
 
     def next_change(self, slot: Slot, now: int) -> int:
         """Return the end of the period, if it holds anything."""

@@ -253,6 +253,11 @@ class PerSession:
                 found = runs[-1], ends
         return found
 
+    def held(self, slot: Slot, now: int) -> Slot:
+        """The slot of `inner` of the current session."""
+        found = self._current(slot, now)
+        return found[0][_MANY] if found else None
+
     def value(self, slot: Slot, now: int) -> Any:
         """Read."""
         found = self._current(slot, now)
