@@ -50,6 +50,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     config.stash[SERVERS].close()
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """For pytest-xdist: what shares a fixture stays in one process; what waits for servers comes first, the rest fills up."""
     if not hasattr(config, "workerinput"):

@@ -170,9 +170,9 @@ def _transaction(producer: Any, topics: dict[str, str], reach: Callable[..., Non
     }
     original = producer.produce
 
-    def produce(self: Any, topic: str, records: Any, partition: int | None = None) -> None:
+    def produce(self: Any, topic: str, records: Any, partition: int | None = None, **options: Any) -> None:
         records = list(records)
-        original(self, topic, records, partition)
+        original(self, topic, records, partition, **options)
         if topic == topics["changelog"]:
             last = records and records[-1][0].startswith(b"~")
             reach("step3.position" if last else "step3.state", self._producer)
