@@ -22,7 +22,7 @@ picture: .venv/synced  ## Save the demo's last screen as the picture of the READ
 	@$(RUN) rtcdp demo --picture docs/images/demo.svg
 
 test: .venv/synced  ## The everyday tests, against a real Apache Kafka and Redis started for the run (needs Java 17 and Maven, or Docker)
-	@$(RUN) pytest -n 4 --dist loadgroup $(TEST)
+	@$(RUN) pytest -n 5 --dist loadfile --no-loadscope-reorder $(TEST)
 
 test-faults: .venv/synced  ## Processes killed, paused, restarted and rebalanced on a real Kafka, a table and docs/reliability.json (hours; a look: FAULTS="--share 0.05 --rows 1,4")
 	@$(RUN) pytest -m faults $(TEST)

@@ -50,17 +50,10 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     config.stash[SERVERS].close()
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """For pytest-xdist: what shares a fixture stays in one process; what waits for servers comes first, the rest fills up."""
-    if not hasattr(config, "workerinput"):
-        return
-    for item in items:
-        definitions = item._fixtureinfo.name2fixturedefs.values()
-        shared = {each[-1].baseid for each in definitions if each[-1].scope != "function"} - {"", "tests"}
-        if shared:
-            item.add_marker(pytest.mark.xdist_group(min(shared)))
-    items.sort(key=lambda item: "kafka" not in getattr(item, "fixturenames", ()))
+    """For pytest-xdist, which gives a file to one process: what waits for servers comes first, the rest fills up."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: "kafka" not in getattr(item, "fixturenames", ()))
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
