@@ -22,7 +22,7 @@ from rtcdp.config import Settings
 from rtcdp.contributions import without
 from rtcdp.correction import OUTDATED
 from rtcdp.errors import ClusterError, SettingError
-from rtcdp.inspection import Stored, partition_of, partitions_of, stored_at
+from rtcdp.inspection import Stored, partition_of, partitions_of, stored_at, versions_of
 from rtcdp.keys import in_force, normal_key
 from rtcdp.outputs import Change
 from rtcdp.parting import digest
@@ -30,7 +30,6 @@ from rtcdp.person_log import ANSWER_S, LOOK_S, MOST, PATIENCE_S, read_log
 from rtcdp.records import Correct, encode
 from rtcdp.transport.bounds import partition_bounds
 from rtcdp.transport.settings import restore_conf
-from rtcdp.worker.versions import DefinitionsTopic, Versions
 
 MOST_TRAITS = 64
 MOST_EVENTS = 64
@@ -174,9 +173,7 @@ def _made(settings: Settings, stored: Stored, asked: Correct, events: list[str])
     log = read_log(settings, [person.key, *person.links])
     if not log.folded:
         return None
-    topic = DefinitionsTopic(settings.kafka(), settings.definitions_topic, f"{settings.app}-inspect")
-    topic.read()
-    made = without(person, events, log.records, Versions(topic)[switch.version], switch.number, log.cut)
+    made = without(person, events, log.records, versions_of(settings)[switch.version], switch.number, log.cut)
     since = timestamps.render(log.cut) if log.cut else ""
     if made.missing:
         gone = f" (the log begins at {since})" if since else ""

@@ -349,6 +349,11 @@ def definitions_of(settings: Settings, stored: Stored) -> Compiled | None:
     passed = [switch.version for switch in position.switches if switch.number <= profile.switch]
     if not passed:
         return None
+    return versions_of(settings).get(passed[-1])
+
+
+def versions_of(settings: Settings) -> Versions:
+    """Every version on the topic `definitions`. Raises ClusterError."""
     topic = DefinitionsTopic(settings.kafka(), settings.definitions_topic, f"{settings.app}-inspect")
     topic.read()
-    return Versions(topic).get(passed[-1])
+    return Versions(topic)

@@ -12,11 +12,10 @@ from rtcdp import commands, timestamps
 from rtcdp.config import Settings
 from rtcdp.contributions import take_apart
 from rtcdp.errors import ClusterError, SettingError
-from rtcdp.inspection import Stored, full_key, stored_at
+from rtcdp.inspection import Stored, full_key, stored_at, versions_of
 from rtcdp.parting import digest
 from rtcdp.person_log import ANSWER_S, LOOK_S, MOST, PATIENCE_S, read_log
 from rtcdp.records import Split, encode
-from rtcdp.worker.versions import DefinitionsTopic, Versions
 
 
 class Apart(msgspec.Struct, frozen=True):
@@ -96,9 +95,7 @@ def _made(settings: Settings, stored: Stored, wanted: str, request: str, by: str
     log = read_log(settings, [person.key, *person.links])
     if not log.folded:
         return None
-    topic = DefinitionsTopic(settings.kafka(), settings.definitions_topic, f"{settings.app}-inspect")
-    topic.read()
-    parts = take_apart(person, wanted, log.records, Versions(topic)[switch.version], switch.number, log.cut)
+    parts = take_apart(person, wanted, log.records, versions_of(settings)[switch.version], switch.number, log.cut)
     command = parts.command(person, request, by, reason)
     if len(encode(command)) > MOST:
         raise ClusterError(f"{person.key} is too large to be split: {len(encode(command))} bytes, {MOST} fit a command")

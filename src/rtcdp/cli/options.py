@@ -26,6 +26,11 @@ AppOption = Annotated[str | None, typer.Option("--app", help="Name of the deploy
 SourcesOption = Annotated[
     str | None, typer.Option(help="Topics of raw events, TOPIC or TOPIC:event, comma-separated.", metavar="TOPICS")
 ]
+KeyArgument = Annotated[
+    str, typer.Argument(help="NAMESPACE:VALUE of any identifier, or TENANT/NAMESPACE:VALUE.", metavar="KEY", show_default=False)
+]
+ByOption = Annotated[str | None, typer.Option(help="Who asks for it (default: your login name).", metavar="NAME")]
+ReasonOption = Annotated[str | None, typer.Option(help="Only letters with this reason.", metavar="WORD")]
 JsonOption = Annotated[bool, typer.Option("--json", help="For machines: JSON on standard output.")]
 
 
@@ -52,6 +57,3 @@ def print_json(value: Any) -> None:
     import orjson
 
     print(orjson.dumps(value, option=orjson.OPT_INDENT_2, default=msgspec.to_builtins).decode())
-
-
-ReasonOption = Annotated[str | None, typer.Option(help="Only letters with this reason.", metavar="WORD")]

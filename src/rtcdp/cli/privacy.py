@@ -12,8 +12,10 @@ from rtcdp.cli.options import (
     WRONG,
     AppOption,
     BootstrapOption,
+    ByOption,
     ConfigOption,
     JsonOption,
+    KeyArgument,
     SourcesOption,
     examples,
     login_name,
@@ -57,11 +59,6 @@ def rotate(
 
     rotate_master(settings_of(config), to_file, to_command)
     print("the key store is opened by the new master key now; the old one opens nothing any more")
-
-
-KeyArgument = Annotated[
-    str, typer.Argument(help="NAMESPACE:VALUE of any identifier, or TENANT/NAMESPACE:VALUE.", metavar="KEY", show_default=False)
-]
 
 
 @privacy.command(
@@ -109,7 +106,7 @@ def erase(  # noqa: PLR0913 # options
     *,
     key: KeyArgument,
     reason: Annotated[str, typer.Option(help="Why; name nobody here, it is kept.", metavar="TEXT")] = "",
-    by: Annotated[str | None, typer.Option(help="Who asks for it (default: your login name).", metavar="NAME")] = None,
+    by: ByOption = None,
     request: Annotated[
         str, typer.Option("--id", help="An id of your own; sent again, it is done once more.", metavar="ID")
     ] = "",

@@ -12,8 +12,10 @@ from rtcdp.cli.options import (
     WRONG,
     AppOption,
     BootstrapOption,
+    ByOption,
     ConfigOption,
     JsonOption,
+    KeyArgument,
     examples,
     login_name,
     print_json,
@@ -31,7 +33,7 @@ commands = typer.Typer()
 )
 def profile(
     *,
-    key: Annotated[str, typer.Argument(help="NAMESPACE:VALUE, or the whole key TENANT/NAMESPACE:VALUE.", metavar="KEY")],
+    key: KeyArgument,
     bootstrap: BootstrapOption = None,
     definitions: Annotated[
         Path | None, typer.Option("--definitions", "-d", help="Names for what the profile holds.", metavar="DIR")
@@ -70,7 +72,7 @@ commands.add_typer(identity, name="identity")
 )
 def identity_show(
     *,
-    key: Annotated[str, typer.Argument(help="NAMESPACE:VALUE of any of them, or TENANT/NAMESPACE:VALUE.", metavar="KEY")],
+    key: KeyArgument,
     bootstrap: BootstrapOption = None,
     app_name: AppOption = None,
     json: JsonOption = False,
@@ -103,10 +105,10 @@ def identity_show(
 )
 def identity_split(
     *,
-    key: Annotated[str, typer.Argument(help="NAMESPACE:VALUE of the person, or TENANT/NAMESPACE:VALUE.", metavar="KEY")],
+    key: KeyArgument,
     identifier: Annotated[str, typer.Argument(help="The identifier that is not theirs.", metavar="IDENTIFIER")],
     reason: Annotated[str, typer.Option(help="Why, for the record.", metavar="TEXT")] = "",
-    by: Annotated[str | None, typer.Option(help="Who asks for it (default: your login name).", metavar="NAME")] = None,
+    by: ByOption = None,
     bootstrap: BootstrapOption = None,
     app_name: AppOption = None,
     json: JsonOption = False,
@@ -142,7 +144,7 @@ def identity_split(
 )
 def why(
     *,
-    key: Annotated[str, typer.Argument(help="NAMESPACE:VALUE, or the whole key TENANT/NAMESPACE:VALUE.", metavar="KEY")],
+    key: KeyArgument,
     name: Annotated[str, typer.Argument(help="A feature, tag, segment or trigger; `trigger:NAME` in doubt.", metavar="NAME")],
     bootstrap: BootstrapOption = None,
     definitions: Annotated[

@@ -11,8 +11,10 @@ from rtcdp.cli.options import (
     WRONG,
     AppOption,
     BootstrapOption,
+    ByOption,
     ConfigOption,
     JsonOption,
+    KeyArgument,
     examples,
     login_name,
     print_json,
@@ -21,7 +23,6 @@ from rtcdp.cli.options import (
 from rtcdp.cli.privacy import privacy
 
 commands = typer.Typer()
-_KEY = "NAMESPACE:VALUE, or the whole key TENANT/NAMESPACE:VALUE."
 consent = typer.Typer(no_args_is_help=True, help="What a person agrees to.", rich_markup_mode=None)
 commands.add_typer(consent, name="consent")
 
@@ -32,7 +33,7 @@ commands.add_typer(consent, name="consent")
 )
 def consent_show(
     *,
-    key: Annotated[str, typer.Argument(help=_KEY, metavar="KEY")],
+    key: KeyArgument,
     bootstrap: BootstrapOption = None,
     app_name: AppOption = None,
     json: JsonOption = False,
@@ -66,7 +67,7 @@ def consent_show(
 )
 def consent_set(  # noqa: PLR0913 - one parameter an option
     *,
-    key: Annotated[str, typer.Argument(help=_KEY, metavar="KEY")],
+    key: KeyArgument,
     answers: Annotated[
         list[str],
         typer.Argument(
@@ -74,7 +75,7 @@ def consent_set(  # noqa: PLR0913 - one parameter an option
         ),
     ],
     reason: Annotated[str, typer.Option(help="Why, for the record.", metavar="TEXT")] = "",
-    by: Annotated[str | None, typer.Option(help="Who asks for it (default: your login name).", metavar="NAME")] = None,
+    by: ByOption = None,
     until: Annotated[str, typer.Option(help="When answers about channels end by themselves (RFC 3339).", metavar="TIME")] = "",
     bootstrap: BootstrapOption = None,
     app_name: AppOption = None,
@@ -97,7 +98,7 @@ def consent_set(  # noqa: PLR0913 - one parameter an option
 )
 def correct(  # noqa: PLR0913 - one parameter an option
     *,
-    key: Annotated[str, typer.Argument(help=_KEY, metavar="KEY")],
+    key: KeyArgument,
     traits: Annotated[
         list[str] | None, typer.Option("--set", help="A trait's right value: JSON, or else text.", metavar="NAME=VALUE")
     ] = None,
@@ -106,7 +107,7 @@ def correct(  # noqa: PLR0913 - one parameter an option
         list[str] | None, typer.Option(help="An event that is as if it had never been.", metavar="MESSAGE_ID")
     ] = None,
     reason: Annotated[str, typer.Option(help="Why, for the record.", metavar="TEXT")] = "",
-    by: Annotated[str | None, typer.Option(help="Who asks for it (default: your login name).", metavar="NAME")] = None,
+    by: ByOption = None,
     bootstrap: BootstrapOption = None,
     app_name: AppOption = None,
     json: JsonOption = False,
