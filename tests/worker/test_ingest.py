@@ -15,7 +15,6 @@ from rtcdp.cluster import source_ends
 from rtcdp.rules.loading import load
 from rtcdp.worker.ingest_versions import IngestPlan
 from rtcdp.worker.progress import Progress, decode
-from rtcdp.worker.versions import DefinitionsTopic, apply
 from tests.worker.conftest import Deploy, Deployment, WorkerProcess, wait_for
 
 
@@ -119,12 +118,8 @@ def test_another_tracking_plan_counts_from_a_recorded_offset(shop: Deployment) -
     new = old + "tracking: {events: {Seen: {properties: {price: number}}}}\n"
     shop.send(*(event(number, "plan", properties={"price": "1.5"}) for number in range(100)))
     wait_for(lambda: all_done(shop))
-    (shop.definitions / "shop.yaml").write_text(new, "utf-8")
-    topic = DefinitionsTopic(shop.settings.kafka(), shop.settings.definitions_topic, "test")
-    topic.read()
-    definitions = load(shop.definitions)
-    assert apply(topic, definitions)
-    sources, version = source_ends(shop.settings.kafka(), [shop.source]), IngestPlan.of(definitions).version
+    (shop.definitions / "shop.yaml").write_text(new, "utf-8")  # which the worker follows
+    sources, version = source_ends(shop.settings.kafka(), [shop.source]), IngestPlan.of(load(shop.definitions)).version
 
     def announced() -> dict[str, int]:
         points = {source: progress(shop)[source].versions[-1] for source in sources}
