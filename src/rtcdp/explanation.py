@@ -18,6 +18,7 @@ from rtcdp.evidence import at_most, evidence, uncertainty
 from rtcdp.explained import Event, Explanation, Need, Part
 from rtcdp.needs import Needs
 from rtcdp.outbox import Outbox
+from rtcdp.position import Came
 from rtcdp.profile import Profile
 from rtcdp.rules.compiled import Compiled
 from rtcdp.rules.definitions import Feature
@@ -47,12 +48,13 @@ from rtcdp.rules.readers import reader_of
 from rtcdp.rules.wording import described, spelled
 from rtcdp.timestamps import rfc3339
 from rtcdp.triggers import waiting_of
+from rtcdp.warming import misses
 
 MOST_INSTANTS = 5_000
 TRIGGER = "trigger:"
 
-Warming = Mapping[str, int]
-"""Slot key of a feature -> the time (ms) since which it has been kept, where it has not seen all it should have."""
+Warming = Mapping[str, Came]
+"""Slot key of a feature -> the switch with which it came, where that was after the profile began."""
 
 
 class UnknownName(RtcdpError):
@@ -67,7 +69,7 @@ def explain(
     profile: left as it is.
     name:    a feature, tag, segment, trigger or `stage`; `trigger:NAME` where a segment has the same name.
     at:      the time (ms) to answer for, where it is later than the profile's own; what time changes until then has happened.
-    warming: features that have not seen all they should have.
+    warming: features that came after the profile began.
 
     Raises UnknownName.
     """
@@ -294,15 +296,15 @@ class _Explainer:
         part.events = [Event(rfc3339(event.at), event.message_id, event.value) for event in held.events]
         part.more, part.counts = held.more, held.values
         most = at_most(leaf.aggregate)
-        part.precision = self._feature_precision(feature, leaf, slot)
+        part.precision = self._feature_precision(leaf, slot)
         if most is not None and part.value == most and part.precision == "exact":
             part.precision = f"{most} or more: no rule asks further"
         self.precisions[name] = part.precision if most is None or part.value != most else "exact"
 
-    def _feature_precision(self, feature: Feature, leaf: Leaf, slot: Any) -> str:
-        since = self.warming.get(leaf.key)
-        if since is not None and (feature.within is None or since + feature.within > self.profile.now):
-            return f"warming since {rfc3339(since)}"
+    def _feature_precision(self, leaf: Leaf, slot: Any) -> str:
+        came = self.warming.get(leaf.key)
+        if came is not None and misses(came, leaf.aggregate, slot, self.profile.now):
+            return f"warming since {rfc3339(came.time)}"
         return uncertainty(leaf.aggregate, slot, self.profile.now) or "exact"
 
     def _slot(self, name: str) -> Any:

@@ -20,6 +20,17 @@ class SwitchPoint(msgspec.Struct, array_like=True, frozen=True):
     shadow: str = ""
 
 
+class Came(msgspec.Struct, array_like=True, frozen=True):
+    """The switch with which a feature came: its number and time (ms).
+
+    kept: of a count that was there before, up to how many events were kept of it; 0: it has seen nothing before.
+    """
+
+    number: int
+    time: int
+    kept: int = 0
+
+
 class Position(msgspec.Struct, kw_only=True):
     """What a partition has folded.
 
@@ -29,7 +40,7 @@ class Position(msgspec.Struct, kw_only=True):
     switches: the switches not yet passed by every profile, oldest first; the last one is the version in force.
     tick:     time of the last tick folded (ms); profiles due up to it are still being woken.
     simulated: that tick was an explicit one; the ticks that continue it are too.
-    came:     slot keys of the features that came with a switch: its number and time (ms); see `rtcdp.warming`.
+    came:     slot keys of the features that came with a switch, and that switch; see `rtcdp.warming`.
     shadowed: number and time (ms) of the switch with which the shadow began.
     cursor:   where the visit of all profiles after a switch has come to, in key order; None when it is over.
     """
@@ -42,7 +53,7 @@ class Position(msgspec.Struct, kw_only=True):
     tick: int = 0
     simulated: bool = False
     cursor: bytes | None = None
-    came: dict[str, tuple[int, int]] = {}
+    came: dict[str, Came] = {}
     shadowed: tuple[int, int] = (0, 0)
 
 

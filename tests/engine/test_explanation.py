@@ -17,6 +17,7 @@ from rtcdp.engine import Engine
 from rtcdp.explained import Need, Part
 from rtcdp.explanation import UnknownName, explain
 from rtcdp.outbox import Outbox
+from rtcdp.position import Came
 from rtcdp.profile import Profile
 from rtcdp.records import Event, encode
 from rtcdp.timestamps import rfc3339
@@ -201,7 +202,7 @@ def test_more_events_than_are_held_are_said_to_be_in_buckets(shopper: Shopper) -
 def test_a_feature_that_has_not_seen_all_is_warming(shopper: Shopper) -> None:
     shopper.does(START, "Product Viewed", page="a")
     compiled_ = shopper.engine.compiled
-    warming = {compiled_.features["views_7d"].key: START - DAY, compiled_.features["orders"].key: START - DAY}
+    warming = {compiled_.features[name].key: Came(2, START - DAY) for name in ("views_7d", "orders")}
     assert shopper.why("views_7d", warming=warming).precision == f"warming since {rfc3339(START - DAY)}"
     assert f"orders: warming since {rfc3339(START - DAY)}" in shopper.why("keen", warming=warming).precision
     assert shopper.why("views_7d", START + 6 * DAY, warming=warming).precision == "exact", "the window is full"

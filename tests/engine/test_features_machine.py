@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from rtcdp import profile as profiles
-from rtcdp import records
+from rtcdp import records, warming
 from rtcdp.engine import Engine
 from rtcdp.outbox import Outbox
 from rtcdp.profile import Profile, slot_key
@@ -99,6 +99,7 @@ class Walk:
         self.partition = Partition(self.made, *(version(other)[1] for other in drawn[1:]))
         self.number, self.now, self.count = 1, BEGIN, 0
         self.seen: dict[str, Seen] = {person: {name: [] for name in self.spec.features} for person in "12"}
+        self.all: dict[str, list[Happening]] = {"1": [], "2": []}
 
     def event(self, person: str, step: int, late: int, event: str, n: float, c: str) -> None:
         self.now += step
@@ -106,8 +107,9 @@ class Walk:
         at, properties = self.now - late, {"n": n, "c": c, "l": [c, "z"]}
         item = Happened(person, self.now, at, f"m{self.count}", event, properties, channel="web")
         self.partition.feed([item])
-        for kept in self.seen[person].values():
-            kept.append(Happening(at, self.now, item.id, event, properties, "web", item))
+        happening = Happening(at, self.now, item.id, event, properties, "web", item)
+        for kept in (*self.seen[person].values(), self.all[person]):
+            kept.append(happening)
 
     def switch(self, other: int, step: int) -> None:
         if not self.count or self.versions[other] == self.current:
@@ -158,6 +160,17 @@ class Walk:
             if profile is not None:
                 Engine(self.made).advance(profile, self.now, Outbox("v"), simulated=True)
                 self.compare(profile, seen, self.now)
+                self.compare_warm(profile, person)
+
+    def compare_warm(self, profile: Profile, person: str) -> None:
+        """What came with a switch and is no longer warming is what all events say."""
+        came = warming.of_profile(self.partition.runner.position.came, profile)
+        oracle = Kept(self.spec, dict.fromkeys(self.spec.features, self.all[person]), self.now)
+        for name in self.spec.features:
+            leaf = self.made.features[name]
+            slot = profile.slots.get(leaf.key)
+            if leaf.key not in came or not warming.misses(came[leaf.key], leaf.aggregate, slot, self.now):
+                assert equal(leaf.aggregate.value(slot, self.now), oracle.feature(name)), name
 
     def compare(self, profile: Profile, seen: Seen, now: int) -> None:
         oracle = Kept(self.spec, seen, now)

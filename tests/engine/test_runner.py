@@ -16,7 +16,7 @@ from rtcdp import records, warming
 from rtcdp.aggregates import NEVER
 from rtcdp.engine import Engine
 from rtcdp.errors import RtcdpError
-from rtcdp.position import Position, SwitchPoint
+from rtcdp.position import Came, Position, SwitchPoint
 from rtcdp.records import SWITCH_KEY, TICK_KEY, Event, Switch, Tick
 from rtcdp.runner import PartitionRunner
 
@@ -652,13 +652,13 @@ def test_what_came_with_a_switch_is_warming_for_those_who_were_there_before() ->
     partition.offset = 10
     partition.feed([order("2", 3000)])
     came = partition.runner.position.came
-    assert came == {new.features[name].key: (2, 2000) for name in ("adds", "adds_1h")}
+    assert came == {new.features[name].key: Came(2, 2000) for name in ("adds", "adds_1h")}
     profile = {name: profiles.decode(name, partition.runner.state[f"main/user_id:{name}".encode()]) for name in ("1", "2")}
-    assert warming.of_profile(came, profile["1"]) == dict.fromkeys(came, 2000)
+    assert warming.of_profile(came, profile["1"]) == came
     assert warming.of_profile(came, profile["2"]) == {}, "control: it began under the new version"
     partition.feed_records([(20, *switch(3, third.version, 2000 + 60 * MINUTE))])
     adds, views = third.features["adds"].key, third.features["views"].key
-    assert partition.runner.position.came == {adds: (2, 2000), views: (3, 2000 + 60 * MINUTE)}
+    assert partition.runner.position.came == {adds: Came(2, 2000), views: Came(3, 2000 + 60 * MINUTE)}
 
 
 def test_a_count_that_is_asked_further_than_it_was_kept_is_warming() -> None:
@@ -667,7 +667,7 @@ def test_a_count_that_is_asked_further_than_it_was_kept_is_warming() -> None:
 
     few, many = asked(2), asked(5)
     point = SwitchPoint(2, many.version, 2000)
-    assert warming.after({}, few, many, point) == {many.features["n"].key: (2, 2000)}
+    assert warming.after({}, few, many, point) == {many.features["n"].key: Came(2, 2000, kept=2)}
     assert warming.after({}, many, few, point) == {}, "control: fewer are remembered already"
     full = SwitchPoint(3, few.version, 2000 + 24 * 60 * MINUTE)
-    assert warming.after({many.features["n"].key: (2, 2000)}, many, few, full) == {}, "its window is full"
+    assert warming.after({many.features["n"].key: Came(2, 2000, kept=2)}, many, few, full) == {}, "its window is full"

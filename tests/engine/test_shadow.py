@@ -13,7 +13,7 @@ from engine.oracle import Happened, Ticked
 from rtcdp import profile as profiles
 from rtcdp import records, warming
 from rtcdp.engine import Engine
-from rtcdp.position import SwitchPoint
+from rtcdp.position import Came, SwitchPoint
 from rtcdp.records import SWITCH_KEY, TICK_KEY, Switch
 from rtcdp.rules.compiled import Compiled
 
@@ -142,8 +142,8 @@ def test_it_takes_over_warm_and_tells_only_real_differences(versions: tuple[Comp
     profile = profiles.decode("main/user_id:1", partition.runner.state[b"main/user_id:1"])
     assert profile.slots[views] == 2
     assert profile.shadow is None
-    assert partition.runner.position.came == {views: (2, TIME + 2 * MINUTE)}, "warming since it began beside"
-    assert warming.of_profile(partition.runner.position.came, profile) == {views: TIME + 2 * MINUTE}
+    assert partition.runner.position.came == {views: Came(2, TIME + 2 * MINUTE)}, "warming since it began beside"
+    assert warming.of_profile(partition.runner.position.came, profile) == {views: Came(2, TIME + 2 * MINUTE)}
     assert partition.runner.position.switches == [SwitchPoint(3, trial.version, TIME + 5 * MINUTE)]
 
 

@@ -139,6 +139,24 @@ def test_one_version_alone(file: Path) -> None:
     assert "overlap" not in text
 
 
+def test_it_says_what_the_past_is_too_short_for_and_what_a_switch_leaves_behind(tmp_path: Path) -> None:
+    def folder(name: str, days: int, most: int) -> Path:
+        path = tmp_path / name
+        path.mkdir()
+        features = f"features:\n  a: {{count: A, within: 3d}}\n  b: {{count: B, within: {days}d}}\n  c: {{count: C}}\n"
+        (path / "all.yaml").write_text(f"{features}segments:\n  s: a >= {most} and b >= 1\n  t: c >= 1\n")
+        return path
+
+    past = tmp_path / "past.jsonl"
+    events = [{"type": "track", "event": "A", "userId": "u", "timestamp": f"2026-03-0{day}T00:00:00Z"} for day in (1, 5)]
+    past.write_bytes(b"\n".join(map(orjson.dumps, events)))
+    found = run(folder("new", 2, 5), folder("old", 1, 2), History(str(past)))
+    assert (found.warming, found.short) == ({"a": "3d", "b": "2d"}, {}), "a counts further, b is another feature"
+    found = run(folder("fewer", 20, 1), tmp_path / "old", History(str(past)))
+    assert (found.warming, found.short) == ({"b": "20d"}, {"b": "20d"})
+    assert "the past is shorter than the window of b (20d)" in printed(found)
+
+
 def test_profiles_that_only_one_version_knows() -> None:
     """Other identity rules give other keys: members are told apart by them."""
     from array import array

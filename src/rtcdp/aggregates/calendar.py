@@ -35,6 +35,10 @@ class During:
         slot[1] = self.inner.update(slot[1], at, tie, value, now)
         return slot
 
+    def began(self, now: int) -> int:
+        """When the period that holds now began (ms)."""
+        return self._period(now)[0]
+
     def held(self, slot: Slot, now: int) -> Slot:
         """The slot of `inner` of the period that holds now."""
         return slot[1] if slot is not None and slot[0] == self._period(now)[0] else None

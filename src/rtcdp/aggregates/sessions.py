@@ -253,6 +253,11 @@ class PerSession:
                 found = runs[-1], ends
         return found
 
+    def began(self, slot: Slot, now: int) -> int | None:
+        """When the current session began (ms), if there is one."""
+        found = self._current(slot, now)
+        return found[0][_FIRST] if found else None
+
     def held(self, slot: Slot, now: int) -> Slot:
         """The slot of `inner` of the current session."""
         found = self._current(slot, now)

@@ -27,18 +27,21 @@ from rtcdp.aggregates import NEVER
 from rtcdp.config import Settings
 from rtcdp.engine import Engine
 from rtcdp.errors import SettingError
+from rtcdp.evidence import at_most
 from rtcdp.outbox import Cause, Outbox
 from rtcdp.profile import Profile, Start
 from rtcdp.rules.compiled import Compiled
 from rtcdp.rules.compiled_triggers import CompiledTrigger
 from rtcdp.rules.compiler import compile_definitions
 from rtcdp.rules.definitions import Definitions
+from rtcdp.rules.expressions import spell_duration
 from rtcdp.rules.loading import definitions_from_normal, load
 from rtcdp.rules.programs import Deliver
 from rtcdp.rules.sending import DAY_MS
 from rtcdp.simulate.history import TOPIC, History, Row
 from rtcdp.simulate.replay import parse_until
 from rtcdp.timestamps import rfc3339
+from rtcdp.warming import asks_for_more
 
 MOST_EXAMPLES = 5
 
@@ -98,6 +101,15 @@ class Tally(Outbox):
         self.fires[trigger.name][profile.now // DAY_MS] += 1
 
 
+@dataclass(frozen=True)
+class Kept:
+    """What is kept of a feature: its slot key, the length of its window (ms, 0 without one), and how far a count counts."""
+
+    key: str
+    within: int
+    at_most: int | None
+
+
 @dataclass
 class Side:
     """What one set of definitions made of the past.
@@ -115,6 +127,8 @@ class Side:
     timers:  profiles that wait for an instant at the end.
     wakes:   instants passed.
     seconds: of processor time for folding; for reading and cleaning too, where `rows` does that on the way.
+    began:   time of the first event (ms).
+    kept:    feature -> what is kept of it.
     """
 
     version: str
@@ -133,6 +147,8 @@ class Side:
     sizes: array[int] = field(default_factory=lambda: array("I"))
     timers: int = 0
     wakes: int = 0
+    began: int = 0
+    kept: dict[str, Kept] = field(default_factory=dict)
 
     def size(self, share: float) -> int:
         """Bytes that this share of the profiles does not exceed."""
@@ -174,6 +190,8 @@ def _fold(engine: Engine, tally: Tally, known: dict[bytes, Profile], rows: Itera
         event = decode(value)
         if type(event) is not is_event:
             continue
+        if not count:
+            side.began = event.received
         profile = find(key)
         if profile is None:
             profile = known[key] = Profile(key.decode("utf-8", "replace"))
@@ -244,6 +262,9 @@ def _count(side: Side, compiled: Compiled, tally: Tally, known: dict[bytes, Prof
     side.held = {name: dict(reasons) for name, reasons in tally.held.items()}
     side.false = dict(tally.false_conditions)
     side.wakes = tally.wakes
+    side.kept = {
+        name: Kept(leaf.key, leaf.aggregate.within, at_most(leaf.aggregate)) for name, leaf in compiled.features.items()
+    }
 
 
 @contextmanager
@@ -313,7 +334,14 @@ class Cost(msgspec.Struct):
 
 
 class Backtest(msgspec.Struct, omit_defaults=True):
-    """What would change. until: time at the end; old: absent where nothing was compared."""
+    """What would change.
+
+    until:   time at the end.
+    old:     absent where nothing was compared.
+    short:   features whose window is longer than the past was, with that window: `30d`. They undercount.
+    warming: features that would be warming after a switch from the old version, with how long: `7d`; empty where that
+             is as long as a profile lives that was there before.
+    """
 
     events: int
     until: str
@@ -323,6 +351,8 @@ class Backtest(msgspec.Struct, omit_defaults=True):
     triggers: dict[str, Fires]
     new: Cost
     old: Cost | None = None
+    short: dict[str, str] = {}
+    warming: dict[str, str] = {}
 
 
 def compare(new: Side, old: Side | None) -> Backtest:
@@ -339,6 +369,20 @@ def compare(new: Side, old: Side | None) -> Backtest:
     for name in dict.fromkeys(trigger for side in sides.values() for trigger in side.fires):
         days = {which: _days(side.fires.get(name)) for which, side in sides.items()}
         found.triggers[name] = Fires(days.get("old"), days["new"], new.held.get(name, {}), new.false.get(name, 0))
+    windows = {name: kept.within for name, kept in new.kept.items() if new.began + kept.within > new.until}
+    found.short = {name: spell_duration(within) for name, within in windows.items()}
+    found.warming = _warming(new, old) if old is not None else {}
+    return found
+
+
+def _warming(new: Side, old: Side) -> dict[str, str]:
+    """Features that begin with a switch from the old version, or count further than it has kept."""
+    before = {kept.key: kept for kept in old.kept.values()}
+    found: dict[str, str] = {}
+    for name, kept in new.kept.items():
+        known = before.get(kept.key)
+        if known is None or asks_for_more(known.at_most, kept.at_most):
+            found[name] = spell_duration(kept.within) if kept.within else ""
     return found
 
 

@@ -27,6 +27,10 @@ def show(found: Backtest, console: Console | None = None) -> None:
     if found.triggers:
         _show_triggers(found, out)
     out.print(_costs(found))
+    for what, features in (("the past is shorter than the window of", found.short), ("after a switch warming", found.warming)):
+        if features:
+            told = (f"{name} ({length or 'for whoever was there before'})" for name, length in features.items())
+            out.print(f"\n[yellow]{what}[/] {', '.join(told)}")
 
 
 def _table(title: str, *columns: str) -> Table:
