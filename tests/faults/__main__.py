@@ -4,6 +4,7 @@
     python -m faults --rows 1,4 --share 0.1    a tenth of two rows; nothing is written
     python -m faults --merge a.json b.json     the report from those of runs that were played apart
     python -m faults --rows 16 --json docs/reliability.json    one row played again, the others of the report kept
+    python -m faults --release             at a release: state as this version writes it, kept for row 14 of all later ones
 
 Exit code 0 where every row passed and every control was red, else 1.
 """
@@ -19,6 +20,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +153,7 @@ def main() -> int:
         default=[],
         help="reports of other runs: their rows are kept; without --rows nothing is played",
     )
+    parser.add_argument("--release", action="store_true", help=f"write this version's state to {state.VERSIONS.name}/")
     parser.add_argument("--json", type=Path, help=f"where to write the report; default: {REPORT.name} for a run of all rows")
     arguments = parser.parse_args()
     wanted = [int(number) for number in arguments.rows.split(",") if number] or list(ROWS)
@@ -166,6 +169,10 @@ def main() -> int:
         return finished([], arguments, kept, path)
     with find() as kafka:
         stage = Stage(kafka.bootstrap, folder, arguments.seed, arguments.share, arguments.minutes)
+        if arguments.release:
+            print(state.make(stage, state.VERSIONS / f"{version('rtcdp')}.rtcdp"))
+            stage.close()
+            return 0
         with ThreadPoolExecutor(arguments.jobs) as pool:
             for future in as_completed([pool.submit(timed, ROWS[number], stage) for number in wanted]):
                 result = future.result()

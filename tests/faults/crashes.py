@@ -186,6 +186,8 @@ def row3(stage: Stage) -> Result:
 def sleep_through(rig: Rig, point: str, *, other: str, seconds: float, off: tuple[str, ...] | None = None) -> None:
     """A worker sleeps while another one takes its partitions over, and wakes up."""
     first = rig.start("one", point, action="stop", after=3, off=off)
+    if point == "step3.letters":
+        rig.damage(6)
     rig.stopped(first, REACH)
     rig.fault("stop", point=point)
     began = time.monotonic()

@@ -193,9 +193,8 @@ def row14(stage: Stage) -> Result:
     """state of earlier releases, and of a newer one"""
     result = Result(14, "state of earlier releases is read, of a newer one refused", stage.seed, control="formats unchecked")
     kept = sorted(VERSIONS.glob("*.rtcdp"))
-    if not kept:
-        result.note = "no earlier release yet: state written a moment ago by this one"
-        kept = [make(stage, stage.folder / "this.rtcdp")]
+    result.note = f"state of {', '.join(path.stem for path in kept)}, and such as was written a moment ago"
+    kept.append(make(stage, stage.folder / "this.rtcdp"))
     for path in kept:
         wanted = json.loads(path.with_suffix(".json").read_text("utf-8"))
         with stage.rig(f"release-{path.stem}") as rig:
@@ -207,10 +206,10 @@ def row14(stage: Stage) -> Result:
             told = rig.answers(len(wanted), 60)
             rig.stop()
             result.events += sum(answer["events"] for answer in wanted.values())
-            for user, answer in wanted.items():
-                result.wrong += told.get(f"main/user_id:{user}") != answer
-            if result.wrong:
-                result.fail(f"{path.name}: {result.wrong} profiles are not what they were")
+            wrong = sum(1 for user, answer in wanted.items() if told.get(f"main/user_id:{user}") != answer)
+            result.wrong += wrong
+            if wrong or not wanted:
+                result.fail(f"{path.name}: {wrong} of {len(wanted)} profiles are not what they were")
     newer = _newer(kept[-1], stage.folder / "newer.rtcdp")
     with stage.rig("newer", off=("formats",)) as rig:
         _restore_unchecked(rig, newer)
@@ -225,11 +224,12 @@ def row14(stage: Stage) -> Result:
 
 
 VERSIONS = Path(__file__).parent / "versions"
-"""Backups made by released versions, each with the answers that its profiles gave."""
+"""Backups made by released versions, each with the answers that its profiles gave (`python -m faults --release`)."""
 
 
 def make(stage: Stage, path: Path) -> Path:
     """Write a backup of a small deployment, and beside it what its profiles answer to one more probe."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     with stage.rig("release") as rig:
         with load(rig):
             rig.start()

@@ -18,7 +18,10 @@ from rtcdp.position import POSITION_KEY, Position, SwitchPoint
 from rtcdp.records import SWITCH_KEY, TICK_KEY, Event, Switch, decode, encode
 from rtcdp.transport.transactions import Aborted
 from rtcdp.worker import partition as module
-from rtcdp.worker.partition import ProfilePartition, Topics, Work
+from rtcdp.worker import sizes
+from rtcdp.worker.pace import Pace
+from rtcdp.worker.partition import ProfilePartition
+from rtcdp.worker.work import Topics, Work
 from worker.toy import ToyFold, ToyRunner
 
 EVENT = Event(received=1, occurred=1, source="s/0", offset=1, id="m", event="A")
@@ -118,7 +121,7 @@ class Given:
             watermark=lambda: self.watermark,
             version=lambda: self.version,
             records=3,
-            limits={"changes": 1_000, "changelog": 2_000},
+            limits={"changes": 1_000, "changelog": 2_000, "log": 2_000},
         )
         self.partition = ProfilePartition(7, self.runner, self.producer, work, -1, 1)  # type: ignore[arg-type] # fakes
 
@@ -282,6 +285,91 @@ def test_event_that_makes_a_profile_too_large_is_refused_and_no_other() -> None:
     assert given.runner.state == {b"a": b"2", b"b": b"2"}
     assert given.partition.offset == 15
     assert positions.decode(given.written("changelog")[-1][2] or b"").offset == 15
+
+
+class TellingRunner(ToyRunner):
+    """Each record tells another profile as many bytes as its key says; the position has `origins` sources in it."""
+
+    origins = 0
+
+    def fold(self, records: Any) -> ToyFold:
+        fold = super().fold(records)
+        fold.appends = [(None, b"other", b"x" * int(key)) for _, key, _ in records if not key.startswith(b"~")]
+        position = positions.decode(fold.position)
+        position.origins = {f"source/{number}": 1 for number in range(self.origins)}
+        fold.position = positions.encode(position)
+        return fold
+
+
+def events(first: int, keys: list[bytes]) -> FakeBatch:
+    """A batch of real records."""
+    batch = FakeBatch(first, keys)
+    for message in batch.messages:
+        message.value = lambda: encode(EVENT)  # type: ignore[method-assign] # a real record
+    return batch
+
+
+def test_record_for_another_profile_too_large_for_the_log_is_refused_and_no_other() -> None:
+    given = Given(runner=TellingRunner)
+    given.process(events(10, [b"5", b"3000", b"6"]))
+    assert [len(value or b"") for _, _, value in given.written("log")] == [5, 6]
+    [(_, key, letter)] = given.written("letters")
+    assert key == b"log/7/11"
+    assert b'"too_large"' in (letter or b"")
+    assert b"what it tells other has 3000 bytes, more than log takes" in (letter or b"")
+    assert positions.decode(given.written("changelog")[-1][2] or b"").offset == 12
+    assert given.runner.state == {b"5": b"1", b"6": b"1"}
+
+
+def test_without_the_look_at_sizes_such_a_record_reaches_the_producer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The control: a broker refuses it whenever it is tried."""
+    monkeypatch.setattr(module, "too_large", lambda *_: None)
+    given = Given(runner=TellingRunner)
+    given.process(events(10, [b"5", b"3000", b"6"]))
+    assert 3_000 in [len(value or b"") for _, _, value in given.written("log")]
+
+
+def test_what_would_be_a_huge_transaction_is_several(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sizes, "WRITTEN", 1_000)
+    given = Given(runner=TellingRunner)
+    given.process(events(0, [b"900", b"800", b"700"]))
+    assert len(given.producer.committed) == 3
+    assert [len(value or b"") for _, _, value in given.written("log")] == [900, 800, 700]
+    assert given.partition.offset == 2
+
+
+def test_position_too_large_is_said_at_once() -> None:
+    given = Given(runner=TellingRunner)
+    given.runner.origins = 200  # type: ignore[attr-defined] # TellingRunner
+    with pytest.raises(ClusterError, match=r"the position has \d+ bytes, more than max.message.bytes of changelog"):
+        given.process(events(0, [b"5"]))
+    assert given.producer.committed == []
+
+
+def test_batch_that_is_aborted_again_is_done_by_halves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PAUSE", 0)
+    given = Given(*[Aborted("took too long")] * module.DIVIDED, None, None)
+    given.process(FakeBatch(0, [b"a", b"a", b"b"]))
+    assert given.written("changes") == [(None, b"a", b"1"), (None, b"a", b"2"), (None, b"b", b"1")]
+    assert len(given.producer.committed) == 2
+    assert given.partition.offset == 2
+
+
+def test_transactions_grow_while_commits_are_short_and_shrink_where_they_are_long() -> None:
+    pace = Pace(15_000, 8 << 20)
+    assert (pace.records, pace.size) == (500, 256 << 10)
+    taken = []
+    for _ in range(8):
+        pace.took(0.01)
+        taken.append(pace.records)
+    assert taken[:5] == [1_000, 2_000, 4_000, 8_000, 15_000]
+    assert (pace.records, pace.size) == (15_000, 8 << 20)
+    pace.took(1.5)
+    assert pace.records == 15_000, "neither short nor long"
+    for _ in range(20):
+        pace.took(3.0)
+    assert (pace.records, pace.size) == (500, 256 << 10), "a broker that is merely far away is not helped by less"
+    assert Pace(3, 100).records == 3
 
 
 def test_part_of_a_batch_that_is_let_go_is_not_passed_over() -> None:

@@ -42,13 +42,14 @@ from rtcdp.worker.ingest import Ingest
 from rtcdp.worker.ingest_versions import IngestPlan, Plans
 from rtcdp.worker.layout import check_layout, marking_of, sealer_for
 from rtcdp.worker.monitor import Monitor
-from rtcdp.worker.partition import NOTHING, Runner
+from rtcdp.worker.partition import NOTHING
 from rtcdp.worker.progress import ProgressTable
 from rtcdp.worker.runners import new_runner
 from rtcdp.worker.standby import Standby
 from rtcdp.worker.stores import RocksStore, Store
 from rtcdp.worker.versions import CURRENT, DefinitionsTopic, Told, Versions, named, propose
 from rtcdp.worker.watermark import Ends, Watermark, expected_sources
+from rtcdp.worker.work import Runner
 
 logger = logging.getLogger(__name__)
 

@@ -8,30 +8,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
-from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from time import perf_counter
-from typing import TYPE_CHECKING, Protocol
 
 from confluent_kafka import Message
 
 from rtcdp.errors import Stalled, Unfit
 from rtcdp.letters import dead_letter, record
-from rtcdp.metrics import Metrics, now_ms
+from rtcdp.metrics import now_ms
 from rtcdp.outputs import Origin
-from rtcdp.position import POSITION_KEY, Position
+from rtcdp.position import POSITION_KEY
 from rtcdp.records import SWITCH_KEY, TICK_KEY, Switch, decode, encode
 from rtcdp.tracing import carried, parents_of
 from rtcdp.transport.owner import Batch
 from rtcdp.transport.transactions import Aborted, TransactionalProducer
-from rtcdp.worker.border import Border, Stopping
-from rtcdp.worker.sizes import DEFAULT, cannot_be_kept, fit, too_large
+from rtcdp.worker.border import Stopping
+from rtcdp.worker.pace import Pace
+from rtcdp.worker.sizes import DEFAULT, TooLarge, cannot_be_kept, fit, heavy, too_large
 from rtcdp.worker.stores import MemoryStore, Store
-
-if TYPE_CHECKING:
-    from rtcdp.spans import Spans
+from rtcdp.worker.work import Entry, Folded, Record, Runner, Work
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +35,8 @@ ATTEMPTS = 8
 """How often a batch is done again before the process gives up: a transaction that is always aborted has a lasting cause."""
 PAUSE = 0.1
 """Between two attempts (s), growing."""
+DIVIDED = 2
+"""After so many aborts the halves of a batch are tried."""
 
 SETTLE = 0.002
 """Least time between the end of a commit and the next transaction of a partition (s)."""
@@ -54,91 +52,8 @@ PROFILE_TOO_LARGE = "profile_too_large"
 NOTHING = encode(Switch(number=0, version="", time=0))
 """Folded in place of a refused record: a switch that has long been passed changes nothing but the offset."""
 
-Entry = tuple[bytes, bytes]
-Record = tuple[int, bytes | None, bytes | None]
 Renewal = tuple[list[bytes], Callable[[], None]]
 """Profile keys to be written again, and what is called when they are."""
-
-
-class Folded(Protocol):
-    """What a fold hands over (`rtcdp.runner.Fold`)."""
-
-    changes: list[Entry]
-    triggers: list[Entry]
-    letters: list[Entry]
-    appends: list[tuple[int | None, bytes, bytes]]
-    state: dict[bytes, bytes | None]
-    position: bytes
-    counts: Counter[str]
-    appended: list[int]
-    erased: list[bytes]
-
-
-class Runner(Protocol):
-    """The pure fold of one partition (`rtcdp.runner.PartitionRunner`)."""
-
-    position: Position
-
-    def fold(self, records: Sequence[Record]) -> Folded:
-        """Fold records into a `Folded`; nothing is adopted."""
-
-    def adopt(self, fold: Folded) -> None:
-        """The fold is committed."""
-
-    def discard(self, fold: Folded) -> None:
-        """The fold was aborted."""
-
-    def next_tick(self, watermark_ms: int) -> bytes | None:
-        """The tick to append, if something is due and none is outstanding."""
-
-    def rebuild_timers(self) -> None:
-        """Index the wake times of the state as it stands."""
-
-
-NewRunner = Callable[[int, MutableMapping[bytes, bytes], Position], Runner]
-
-
-@dataclass(frozen=True)
-class Topics:
-    """Names of the topics that the profile agent reads and writes."""
-
-    profile_events: str
-    profile_changes: str
-    triggers: str
-    letters: str
-    changelog: str
-
-
-@dataclass(frozen=True)
-class Work:
-    """What all partitions of the profile agent share.
-
-    records, size: most that one transaction takes (records, bytes of values).
-    limits:        `max.message.bytes` by topic.
-    watermark:     the low watermark in ms; None where there is none: no tick is proposed.
-    version:       the version of the definitions that is `current`; None where it is not known: no switch is proposed.
-    shadow:        the version that is evaluated beside it; empty: none.
-    border:        seals and opens, where personal data is encrypted.
-    spans:         where batches with traced records are reported; None: nowhere.
-    erased:        told which profile keys of a partition were erased, once that is committed.
-    changelog_end: asks where a changelog partition ends, blocking; None where stores need not know.
-    done:          told the offset up to which a partition is done, and the epoch of that.
-    """
-
-    topics: Topics
-    executor: Executor
-    metrics: Metrics
-    done: Callable[[int, int, int], None]
-    watermark: Callable[[], int | None]
-    version: Callable[[], str | None]
-    shadow: Callable[[], str] = lambda: ""
-    records: int = 15_000
-    size: int = 8 << 20
-    limits: Mapping[str, int] = field(default_factory=dict)
-    changelog_end: Callable[[int], int] | None = None
-    erased: Callable[[int, list[bytes]], None] | None = None
-    border: Border | None = None
-    spans: Spans | None = None
 
 
 class ProfilePartition:
@@ -166,6 +81,7 @@ class ProfilePartition:
         self.generation = generation
         self.store = MemoryStore() if store is None else store
         self._work = work
+        self._pace = Pace(work.records, work.size)
         self._batch: Batch | None = None
         self._poked = False
         self._stopping = False
@@ -237,7 +153,7 @@ class ProfilePartition:
         await self._settle(batch)
         await self._look_at_changelog()
         # 1. Take what has been fetched; nothing fetched is a batch too when a tick or switch is to be appended.
-        messages = batch.take(work.records, work.size) if batch is not None else []
+        messages = batch.take(self._pace.records, self._pace.size) if batch is not None else []
         records = _records(messages)
         proposals = self._proposals()
         if not records and not proposals and not self._renewals:
@@ -264,7 +180,8 @@ class ProfilePartition:
     ) -> bool:
         """Steps 2 to 4; whether they came to their end: not where the partition is being let go.
 
-        What makes a profile too large for its changelog is found by halves, and refused alone.
+        What makes a profile too large for its changelog, or a record too large for the log, is found by halves, and refused
+        alone. By halves is done, too, what would be one huge transaction, or was aborted again.
         """
         work, runner, producer, topics = self._work, self.runner, self.producer, self._work.topics
         attempt, refused = 0, None
@@ -272,18 +189,19 @@ class ProfilePartition:
             # 2. Fold: pure, and in an overlay over the state.
             started = perf_counter()
             fold = runner.fold(records if refused is None else [(records[0][0], SWITCH_KEY, NOTHING)])
-            if large := too_large(fold.state, topics.changelog, work.limits):
+            large = too_large(fold, topics.changelog, topics.profile_events, work.limits)
+            if len(records) > 1 and (large or heavy(fold) or attempt == DIVIDED):
                 runner.discard(fold)
-                if len(records) > 1:
-                    half = len(records) // 2
-                    first = await self.exactly_once(records[:half], [], batch, parents)
-                    return first and await self.exactly_once(records[half:], proposals, batch, parents)
-                if refused is None:
-                    refused = self._refusal(records, large)
-                    continue
+                half = len(records) // 2
+                first = await self.exactly_once(records[:half], [], batch, parents)
+                return first and await self.exactly_once(records[half:], proposals, batch, parents)
+            if large:
+                runner.discard(fold)
+                refused = self._refusal(records, large)
+                continue
             if refused is not None:
-                fold.letters.append(refused)
-                fold.counts[f"{DEAD}{PROFILE_TOO_LARGE}"] += 1
+                fold.letters.append(refused[1])
+                fold.counts[f"{DEAD}{refused[0]}"] += 1
             self._fit(fold, records)
             folded, folded_at = perf_counter(), now_ms()
             renewals = list(self._renewals)
@@ -307,11 +225,13 @@ class ProfilePartition:
                 await self._blocking(producer.commit)
             except Aborted as reason:
                 runner.discard(fold)
+                self._pace.aborted()
                 attempt += 1
                 if await self._again(attempt, reason):
                     continue
                 return False
             self._committed_at = perf_counter()
+            self._pace.took(self._committed_at - folded)
             # 4. Adopt the overlay, and say that the batch is done.
             runner.adopt(fold)
             self.store.adopted(self._mark)
@@ -360,16 +280,18 @@ class ProfilePartition:
         fit(fold, topics.profile_changes, topics.triggers, topics.letters, limits, origin)
         fold.counts[f"{DEAD}too_large"] += len(fold.letters) - letters
 
-    def _refusal(self, records: Sequence[Record], sizes: Mapping[bytes, int]) -> Entry:
-        """The dead letter of the only record, an event that makes its profile too large. Raises ClusterError if it is none."""
-        topics, limits = self._work.topics, self._work.limits
+    def _refusal(self, records: Sequence[Record], large: TooLarge) -> tuple[str, Entry]:
+        """Reason and dead letter of the only record, which makes something too large. Raises ClusterError if it is no such."""
+        limits, topics = self._work.limits, self._work.topics
         offset, key, value = records[0] if records else (self.offset, None, None)
-        if key is None or value is None or key not in sizes:
-            raise cannot_be_kept(*next(iter(sizes.items())), topics.changelog)
-        detail = f"with it the profile has {sizes[key]} bytes, more than {topics.changelog} takes; message id: "
+        if key is None or value is None or not (large.appended or key == large.key):
+            raise cannot_be_kept(large)
+        reason = "too_large" if large.appended else PROFILE_TOO_LARGE
+        what = f"what it tells {large.name}" if large.appended else "with it the profile"
+        detail = f"{what} has {large.size} bytes, more than {large.topic} takes; message id: {getattr(decode(value), 'id', '')}"
         origin = Origin(topic=topics.profile_events, partition=self.number, offset=offset)
-        unfit = Unfit(PROFILE_TOO_LARGE, detail + str(getattr(decode(value), "id", "")))
-        return record(dead_letter(unfit, origin, key, value, 0, limits.get(topics.letters, DEFAULT), stage="profile"))
+        letter = dead_letter(Unfit(reason, detail), origin, key, value, 0, limits.get(topics.letters, DEFAULT), stage="profile")
+        return reason, record(letter)
 
     async def _blocking(self, call: Callable[[], None]) -> None:
         await asyncio.get_running_loop().run_in_executor(self._work.executor, call)

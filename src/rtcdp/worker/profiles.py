@@ -28,9 +28,10 @@ from rtcdp.transport.transactions import TransactionalProducer
 from rtcdp.worker.border import Border, Stopping
 from rtcdp.worker.changelog import REBUILD, Changelog
 from rtcdp.worker.key_erasure import LOOK_S, KeyErasure
-from rtcdp.worker.partition import NewRunner, ProfilePartition, Topics, Work
+from rtcdp.worker.partition import ProfilePartition
 from rtcdp.worker.standby import Standby
 from rtcdp.worker.stores import MemoryStore, Store
+from rtcdp.worker.work import NewRunner, Topics, Work
 
 if TYPE_CHECKING:
     from rtcdp.spans import Spans

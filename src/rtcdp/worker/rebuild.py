@@ -31,8 +31,9 @@ from rtcdp.sealing.sealer import sealed
 from rtcdp.transport.transactions import Record, TransactionalProducer
 from rtcdp.worker.layout import layout_of
 from rtcdp.worker.offline import CHUNK, Offline
-from rtcdp.worker.partition import NOTHING, ProfilePartition, Topics, Work
+from rtcdp.worker.partition import NOTHING, ProfilePartition
 from rtcdp.worker.runners import new_runner
+from rtcdp.worker.work import Topics, Work
 
 logger = logging.getLogger(__name__)
 

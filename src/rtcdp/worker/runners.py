@@ -16,7 +16,7 @@ from rtcdp.position import Position
 from rtcdp.rules.compiled import Compiled
 from rtcdp.runner import PartitionRunner
 from rtcdp.worker.changelog import check_profiles
-from rtcdp.worker.partition import Runner
+from rtcdp.worker.work import Runner
 
 
 def new_runner(

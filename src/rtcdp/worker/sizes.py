@@ -6,16 +6,21 @@ The broker refuses the whole request that such a record is in, so the transactio
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 from rtcdp.errors import ClusterError, Unfit
 from rtcdp.letters import dead_letter, record
 from rtcdp.outputs import Origin
+from rtcdp.position import POSITION_KEY
 
 OVERHEAD = 512
 """Bytes of a record batch beside key and value, generously."""
 DEFAULT = 1_048_588
 """Kafka's own `max.message.bytes`, where a topic's is not known."""
+
+WRITTEN = 64 << 20
+"""Bytes that a transaction writes into the log and the changelog, beyond which its records are divided."""
 
 Entry = tuple[bytes, bytes]
 
@@ -26,6 +31,14 @@ class Outputs(Protocol):
     changes: list[Entry]
     triggers: list[Entry]
     letters: list[Entry]
+
+
+class Written(Protocol):
+    """The parts of a fold that are to lie in the log and the changelog, where none may be left out."""
+
+    appends: list[tuple[int | None, bytes, bytes]]
+    state: dict[bytes, bytes | None]
+    position: bytes
 
 
 def fit(fold: Outputs, changes: str, triggers: str, letters: str, limits: Mapping[str, int], origin: Origin) -> None:
@@ -40,18 +53,50 @@ def fit(fold: Outputs, changes: str, triggers: str, letters: str, limits: Mappin
     fold.triggers = _kept(fold.triggers, triggers, limits, room, origin, fold.letters)
 
 
-def too_large(state: Mapping[bytes, bytes | None], changelog: str, limits: Mapping[str, int]) -> dict[bytes, int]:
-    """The profiles that the changelog cannot take, and their sizes (bytes)."""
+@dataclass(frozen=True)
+class TooLarge:
+    """What a topic cannot take: size (bytes) under a key. appended: it is a record for another profile, not a state."""
+
+    key: bytes
+    size: int
+    topic: str
+    appended: bool = False
+
+    @property
+    def name(self) -> str:
+        """The key as text."""
+        return self.key.decode("utf-8", "replace")
+
+
+def too_large(fold: Written, changelog: str, log: str, limits: Mapping[str, int]) -> TooLarge | None:
+    """A profile that the changelog cannot take, or a record for another one that the log cannot. Raises ClusterError.
+
+    changelog, log: names of the topics. limits: as of `fit`.
+    """
+    most = limits.get(log, DEFAULT) - OVERHEAD
+    for _, key, value in fold.appends:
+        if len(key) + len(value) > most:
+            return TooLarge(key, len(value), log, appended=True)
     most = limits.get(changelog, DEFAULT) - OVERHEAD
+    if len(fold.position) + len(POSITION_KEY) > most:
+        raise cannot_be_kept(TooLarge(POSITION_KEY, len(fold.position), changelog))
+    state = fold.state
     if not state or max(map(len, filter(None, state.values())), default=0) + max(map(len, state)) <= most:
-        return {}  # the usual case, by two passes without a step of Python
-    return {key: len(value) for key, value in state.items() if value is not None and len(value) + len(key) > most}
+        return None  # the usual case, by two passes without a step of Python
+    sizes = ((key, len(value)) for key, value in state.items() if value is not None)
+    return next((TooLarge(key, size, changelog) for key, size in sizes if size + len(key) > most), None)
 
 
-def cannot_be_kept(key: bytes, size: int, changelog: str) -> ClusterError:
-    """What to say of a profile that has become too large by no event alone: leaving it out would lose it."""
-    name = key.decode("utf-8", "replace")
-    return ClusterError(f"the profile {name} has {size} bytes, more than max.message.bytes of {changelog} allows: raise it")
+def heavy(fold: Written) -> bool:
+    """Whether it is more than one transaction should write: a broker ends those that stay open for too long."""
+    state = sum(map(len, filter(None, fold.state.values())))
+    return state + sum(len(value) for _, _, value in fold.appends) > WRITTEN
+
+
+def cannot_be_kept(large: TooLarge) -> ClusterError:
+    """What to say of something that has become too large by no event alone: leaving it out would lose it."""
+    what = "the position" if large.key == POSITION_KEY else f"the profile {large.name}"
+    return ClusterError(f"{what} has {large.size} bytes, more than max.message.bytes of {large.topic} allows: raise it")
 
 
 def _kept(
