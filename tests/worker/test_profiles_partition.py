@@ -19,8 +19,8 @@ from rtcdp.records import SWITCH_KEY, TICK_KEY, Event, Switch, decode, encode
 from rtcdp.transport.transactions import Aborted
 from rtcdp.worker import partition as module
 from rtcdp.worker import sizes
-from rtcdp.worker.pace import Pace
 from rtcdp.worker.partition import ProfilePartition
+from rtcdp.worker.rebuild import Recorder
 from rtcdp.worker.work import Topics, Work
 from worker.toy import ToyFold, ToyRunner
 
@@ -143,6 +143,17 @@ def test_outputs_state_and_position_are_one_transaction() -> None:
     assert given.runner.state == {b"a": b"2", b"b": b"1"}
     assert given.done == [(7, 13, 3)]
     assert given.partition.offset == 12
+
+
+def test_a_rebuild_folds_as_a_worker_does_and_writes_nothing() -> None:
+    given, recorder = Given(), Recorder("changelog")
+    given.partition.producer = recorder
+    records = [(10, b"a", b"v"), (11, b"a", b"v")]
+    for keeping in (False, True):
+        recorder.keeping = keeping
+        assert asyncio.run(given.partition.exactly_once(records, [], None))
+    assert [(one.topic, one.key, one.value) for one in recorder.kept] == [("changes", b"a", b"3"), ("changes", b"a", b"4")]
+    assert given.runner.state == {b"a": b"4"}
 
 
 def test_nothing_to_do_is_no_transaction() -> None:
@@ -353,23 +364,6 @@ def test_batch_that_is_aborted_again_is_done_by_halves(monkeypatch: pytest.Monke
     assert given.written("changes") == [(None, b"a", b"1"), (None, b"a", b"2"), (None, b"b", b"1")]
     assert len(given.producer.committed) == 2
     assert given.partition.offset == 2
-
-
-def test_transactions_grow_while_commits_are_short_and_shrink_where_they_are_long() -> None:
-    pace = Pace(15_000, 8 << 20)
-    assert (pace.records, pace.size) == (500, 256 << 10)
-    taken = []
-    for _ in range(8):
-        pace.took(0.01)
-        taken.append(pace.records)
-    assert taken[:5] == [1_000, 2_000, 4_000, 8_000, 15_000]
-    assert (pace.records, pace.size) == (15_000, 8 << 20)
-    pace.took(1.5)
-    assert pace.records == 15_000, "neither short nor long"
-    for _ in range(20):
-        pace.took(3.0)
-    assert (pace.records, pace.size) == (500, 256 << 10), "a broker that is merely far away is not helped by less"
-    assert Pace(3, 100).records == 3
 
 
 def test_part_of_a_batch_that_is_let_go_is_not_passed_over() -> None:

@@ -22,12 +22,12 @@ from rtcdp.position import POSITION_KEY
 from rtcdp.records import SWITCH_KEY, TICK_KEY, Switch, decode, encode
 from rtcdp.tracing import carried, parents_of
 from rtcdp.transport.owner import Batch
-from rtcdp.transport.transactions import Aborted, TransactionalProducer
+from rtcdp.transport.transactions import Aborted
 from rtcdp.worker.border import Stopping
 from rtcdp.worker.pace import Pace
 from rtcdp.worker.sizes import DEFAULT, TooLarge, cannot_be_kept, fit, heavy, too_large
 from rtcdp.worker.stores import MemoryStore, Store
-from rtcdp.worker.work import Entry, Folded, Record, Runner, Work
+from rtcdp.worker.work import Entry, Folded, Record, Runner, Transactions, Work
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ class ProfilePartition:
         self,
         number: int,
         runner: Runner,
-        producer: TransactionalProducer,
+        producer: Transactions,
         work: Work,
         offset: int,
         generation: int,

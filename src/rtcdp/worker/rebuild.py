@@ -14,7 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 from time import monotonic, sleep
-from typing import cast
 
 import orjson
 from confluent_kafka import KafkaException, Message
@@ -28,7 +27,7 @@ from rtcdp.position import POSITION_KEY, Position, SwitchPoint
 from rtcdp.preflight import preflight
 from rtcdp.records import SWITCH_KEY, TICK_KEY
 from rtcdp.sealing.sealer import sealed
-from rtcdp.transport.transactions import Record, TransactionalProducer
+from rtcdp.transport.transactions import HeadersOf, Record, TransactionalProducer
 from rtcdp.worker.layout import layout_of
 from rtcdp.worker.offline import CHUNK, Offline
 from rtcdp.worker.partition import NOTHING, ProfilePartition
@@ -63,7 +62,9 @@ class Recorder:
     def begin(self) -> None:
         """Nothing to begin."""
 
-    def produce(self, topic: str, records: Iterable[Record], partition: int | None = None) -> None:
+    def produce(
+        self, topic: str, records: Iterable[Record], partition: int | None = None, *, headers: HeadersOf | None = None
+    ) -> None:
         """Keep what is no state and no tick: ticks and switches are in the log already."""
         if self.keeping and topic != self.changelog:
             self.kept += [Written(topic, partition, key, value) for key, value in records if key not in (TICK_KEY, SWITCH_KEY)]
@@ -73,6 +74,9 @@ class Recorder:
 
     def abort(self) -> None:
         """Nothing to abort."""
+
+    def close(self) -> None:
+        """Nothing to close."""
 
 
 @dataclass
@@ -155,7 +159,7 @@ def _fold(offline: Offline, number: int, witness: int | None, say: Callable[[str
             limits=cluster.max_message_bytes,
         )
         runner = new_runner(settings, cluster, offline.versions(), number, state, position, offline.name())
-        partition = ProfilePartition(number, runner, cast("TransactionalProducer", recorder), work, -1, 0)
+        partition = ProfilePartition(number, runner, recorder, work, -1, 0)
         asyncio.run(_run(offline, partition, recorder, done))
     say(f"partition {number}: {len(state)} profiles at offset {runner.position.offset}, {done} records known as done")
     return Rebuilt(number, state, runner.position, recorder.kept)

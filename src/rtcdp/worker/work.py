@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from rtcdp.metrics import Metrics
 from rtcdp.position import Position
+from rtcdp.transport.transactions import HeadersOf
+from rtcdp.transport.transactions import Record as Written
 from rtcdp.worker.border import Border
 
 if TYPE_CHECKING:
@@ -52,6 +54,27 @@ class Runner(Protocol):
 
     def rebuild_timers(self) -> None:
         """Index the wake times of the state as it stands."""
+
+
+class Transactions(Protocol):
+    """Where a partition's transactions go (`rtcdp.transport.transactions.TransactionalProducer`)."""
+
+    def begin(self) -> None:
+        """Begin one, if none is open."""
+
+    def produce(
+        self, topic: str, records: Iterable[Written], partition: int | None = None, *, headers: HeadersOf | None = None
+    ) -> None:
+        """Queue records inside it."""
+
+    def commit(self) -> None:
+        """Commit it. Blocks. Raises Aborted where it was aborted."""
+
+    def abort(self) -> None:
+        """Abort what is open, if anything. Blocks."""
+
+    def close(self) -> None:
+        """Let it go."""
 
 
 NewRunner = Callable[[int, MutableMapping[bytes, bytes], Position], Runner]
