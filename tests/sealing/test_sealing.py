@@ -212,3 +212,30 @@ def test_settings_that_do_not_suffice(tmp_path: Path) -> None:
     assert first is not None
     assert second is not None
     assert first.id == second.id
+
+
+def test_what_is_held_is_bounded_and_made_again(sealer: Sealer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rtcdp.sealing.held.MOST", 10)
+    people = [b"main/user_id:%d" % number for number in range(25)]
+    records = [sealed(sealer, key, key) for key in people]
+    assert len(sealer._held.rings) <= 10
+    assert len(sealer._held.sealing) <= 10
+    for _ in range(2):
+        for key, record in zip(people, records, strict=True):
+            assert sealer.open_all([record]) == [(key, key)]
+    assert len(sealer._held.opening) <= 10
+
+
+def test_whoever_is_forgotten_is_held_in_no_form(sealer: Sealer) -> None:
+    record = sealed(sealer, ANNA, b"x")
+    assert sealer.open_all([record, record]) == [(ANNA, b"x")] * 2
+    assert sealer._held.sealing
+    assert sealer._held.opening
+    sealer.forget([record[0]])
+    assert [sealer._held.rings, sealer._held.sealing, sealer._held.opening] == [{}, {}, {}]
+
+
+def test_no_nonce_comes_twice(sealer: Sealer) -> None:
+    sealer.prepare([ANNA])
+    records = [record for _ in range(20) for record in sealer.seal_all([(ANNA, b"")] * 500)]
+    assert len({value[2 + ID_BYTES : 2 + ID_BYTES + 12] for _, value in records}) == len(records)

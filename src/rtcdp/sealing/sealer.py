@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
-from threading import Lock
+from typing import TypeVar
 
 import msgspec
 from aiokafka.partitioner import murmur2
@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from rtcdp.errors import ClusterError, SettingError
 from rtcdp.records import Erase, encode
+from rtcdp.sealing.held import MOST, Held, Ring, Sealing
 from rtcdp.sealing.master import KEY_BYTES, NONCE_BYTES, Master
 from rtcdp.sealing.stores import ID_BYTES, Keyring, KeysAway, KeyStore
 
@@ -39,11 +40,17 @@ POLL_S = 1.0
 """So often the store is asked for erasures, while there is work."""
 KEPT_S = 5.0
 """Within that time every process that writes has learned of an erasure, or waits for the store."""
-MOST = 200_000
-"""Most people whose keys are held at once."""
-HEAD = 2 + ID_BYTES + NONCE_BYTES
+MANY = 20_000
+"""So many records are opened at a time: those of a whole partition are of more people than are held at once."""
+KEY_ENDS = 2 + ID_BYTES
+HEAD = KEY_ENDS + NONCE_BYTES
 OVERHEAD = HEAD + 2 + NAME_BYTES + 16
 """What a sealed record takes beside its key and value (bytes)."""
+
+
+T = TypeVar("T")
+Sealed = tuple[T, bytes | None, bytes | None]
+"""A record as it lies in Kafka, with something that stays beside it: its offset, for example."""
 
 
 class Name:
@@ -63,17 +70,6 @@ class Name:
         if self._partition < 0:
             self._partition = int(murmur2(self.inner[2:]) & 0x7FFFFFFF) % self._partitions
         return self._partition
-
-
-class _Ring:
-    """Opened keys of a person. keys: id -> cipher. current: id and cipher to seal with, or None."""
-
-    __slots__ = ("current", "gone", "keys")
-
-    def __init__(self, current: tuple[bytes, AESGCM] | None, keys: dict[bytes, AESGCM], gone: frozenset[bytes]) -> None:
-        self.current = current
-        self.keys = keys
-        self.gone = gone
 
 
 _NONE: frozenset[bytes] = frozenset()
@@ -126,11 +122,9 @@ class Sealer:
         self._naming = root.naming
         self._partitions = partitions
         self._names: dict[bytes, Name] = {}
-        self._rings: dict[bytes, _Ring] = {}
-        self._lock = Lock()
+        self._held = Held(SEALED)
         self._polled = 0.0
         self._seen = -1
-        self._changes = 0
 
     # ---- names ----
 
@@ -153,10 +147,10 @@ class Sealer:
 
     def wanted(self, keys: Iterable[bytes]) -> list[bytes]:
         """The names that `fetch` has to be called for before these profile keys can be sealed for."""
-        rings, names = self._rings, self._names
+        rings = self._held.rings
         found = []
-        for key in set(keys):
-            name = (names.get(key) or self.name(key)).name
+        for key in set(keys).difference(self._held.sealing):
+            name = self.name(key).name
             ring = rings.get(name)
             if (ring is None or ring.current is None) and not key.startswith(RESERVED):
                 found.append(name)
@@ -170,21 +164,14 @@ class Sealer:
             pass  # somebody was erased meanwhile: what was found may be of before
 
     def _fetched(self, names: Sequence[bytes], *, make: bool) -> bool:
-        changes = self._changes
+        changes = self._held.changes
         found = self.store.find(names)
         new = [name for name, ring in zip(names, found, strict=True) if ring.current is None] if make else []
         if new:
             self.store.add({name: self._new_key(name) for name in new})
             made = dict(zip(new, self.store.find(new), strict=True))
             found = [made.get(name, ring) for name, ring in zip(names, found, strict=True)]
-        opened = {name: self._opened(name, ring) for name, ring in zip(names, found, strict=True)}
-        with self._lock:
-            if changes != self._changes:
-                return False
-            if len(self._rings) + len(opened) > MOST:
-                self._rings = dict(list(self._rings.items())[len(opened) + MOST // 2 :])
-            self._rings.update(opened)
-        return True
+        return self._held.put({name: self._opened(name, ring) for name, ring in zip(names, found, strict=True)}, changes)
 
     def seal(self, key: bytes, value: bytes) -> tuple[bytes, bytes]:
         """The outer key and the sealed value. `prepare` must have been called for this key, shortly before."""
@@ -192,16 +179,14 @@ class Sealer:
 
     def seal_all(self, entries: Sequence[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
         """As `seal`, of many."""
-        names, rings = self._names, self._rings
+        held = self._held.sealing.get
         nonces, at = os.urandom(NONCE_BYTES * len(entries)), 0
         found = []
         for key, value in entries:
-            who = names.get(key) or self.name(key)
-            ring = rings.get(who.name)
-            key_id, cipher = (ring and ring.current) or self._current(who.name, key)
+            head, encrypt, name, inner = held(key) or self._sealing(key)
             nonce = nonces[at : at + NONCE_BYTES]
             at += NONCE_BYTES
-            found.append((who.name, SEALED + key_id + nonce + cipher.encrypt(nonce, who.inner + value, who.name)))
+            found.append((name, head + nonce + encrypt(nonce, inner + value, name)))
         return found
 
     def seal_record(self, key: bytes, value: bytes) -> tuple[bytes, bytes]:
@@ -214,19 +199,19 @@ class Sealer:
 
     def seal_half(self, key: bytes, value: bytes, clear: bytes) -> tuple[bytes, bytes]:
         """As `seal`, with a value that stays readable when the data key is gone."""
-        who = self.name(key)
-        key_id, cipher = self._current(who.name, key)
+        head, encrypt, name, inner = self._sealing(key)
         nonce = os.urandom(NONCE_BYTES)
-        sealed = cipher.encrypt(nonce, who.inner + value, who.name + clear)
-        return who.name, b"".join((HALF, key_id, nonce, len(sealed).to_bytes(4, "big"), sealed, clear))
+        sealed = encrypt(nonce, inner + value, name + clear)
+        return name, b"".join((HALF, head[len(SEALED) :], nonce, len(sealed).to_bytes(4, "big"), sealed, clear))
 
-    def _current(self, name: bytes, key: bytes) -> tuple[bytes, AESGCM]:
+    def _sealing(self, key: bytes) -> Sealing:
         """What to seal with. `prepare` has seen to it, unless an erasure has come in between."""
-        ring = self._rings.get(name)
-        while ring is None or ring.current is None:
+        who = self.name(key)
+        while True:
+            ring = self._held.rings.get(who.name)
+            if ring is not None and ring.current is not None:
+                return self._held.seals(who.name, key, who.inner, ring.current)
             self.prepare((key,))
-            ring = self._rings.get(name)
-        return ring.current
 
     # ---- opening ----
 
@@ -238,65 +223,70 @@ class Sealer:
 
         Raises KeysAway, and ClusterError where a record is damaged or the store has lost its key.
         """
-        found, missing = self.open_held(records)
-        if missing or self.poll():
-            self.fetch(self.names_of(records, missing), make=False)
-            self.open_rest(records, found, missing)
+        found: list[tuple[bytes, bytes] | None] = []
+        for at in range(0, len(records), MANY):
+            some = [(None, key, value) for key, value in records[at : at + MANY]]
+            opened, missing = self.open_held(some)
+            if names := self.unknown(some, missing):
+                self.fetch(names, make=False)
+            self.open_rest(some, opened, missing)
+            found += [None if one is None or one[1] is None or one[2] is None else (one[1], one[2]) for one in opened]
         return found
 
-    def open_held(
-        self, records: Sequence[tuple[bytes | None, bytes | None]]
-    ) -> tuple[list[tuple[bytes, bytes] | None], list[int]]:
-        """As `open_all`, with the keys that are held; and the places of those that `open_rest` has to open, after `fetch`."""
-        found: list[tuple[bytes, bytes] | None] = []
+    def open_held(self, records: Sequence[Sealed[T]]) -> tuple[list[Sealed[T] | None], list[int]]:
+        """As `open_all`, with the keys that are held, of (anything, key, value), where tombstones stay what they are.
+
+        And the places of those that `open_rest` has to open, after `fetch`.
+        """
+        held = self._held.opening.get
+        found: list[Sealed[T] | None] = []
         missing: list[int] = []
-        rings, add = self._rings, found.append
-        for name, value in records:
-            if name is None or value is None:
-                add(None)
-            elif value[:2] != SEALED and value[:2] != HALF:  # twice as fast as a set, once per record
-                add((name, value))
-            else:
-                ring = rings.get(name)
-                cipher = None if ring is None else ring.keys.get(value[2:10])
-                if cipher is None or value[:2] == HALF:
+        add = found.append
+        try:
+            for record in records:
+                about, name, value = record
+                if value is None or name is None:
+                    add(record)
+                elif how := held(value[:KEY_ENDS]):
+                    decrypt, key, start = how
+                    add((about, key, decrypt(value[KEY_ENDS:HEAD], value[HEAD:], name)[start:]))
+                elif value[:2] == SEALED or value[:2] == HALF:  # twice as fast as a set, once per record
                     missing.append(len(found))
                     add(None)
                 else:
-                    try:
-                        inner = cipher.decrypt(value[10:HEAD], value[HEAD:], name)
-                    except InvalidTag:
-                        raise _damaged(name) from None
-                    end = 2 + (inner[0] << 8 | inner[1])
-                    add((inner[2:end], inner[end:]))
+                    add(record)
+        except InvalidTag:
+            raise _damaged(records[len(found)][1] or b"") from None
         return found, missing
 
-    def names_of(self, records: Sequence[tuple[bytes | None, bytes | None]], places: Iterable[int]) -> list[bytes]:
-        """What `fetch` is to be called with (`make=False`) before the records at these places can be opened."""
-        return list({name: None for place in places if (name := records[place][0]) is not None}) or [NOBODY]
+    def unknown(self, records: Sequence[Sealed[T]], places: Iterable[int]) -> list[bytes]:
+        """The names that `fetch` (`make=False`) has to be called for before the records at these places can be opened."""
+        rings = self._held.rings
+        found: dict[bytes, None] = {}
+        for place in places:
+            _, name, value = records[place]
+            if name is None or value is None:
+                continue
+            ring, key_id = rings.get(name), value[2:KEY_ENDS]
+            if ring is None or not (key_id in ring.keys or key_id in ring.gone):
+                found[name] = None
+        return list(found) or self.poll()
 
-    def open_rest(
-        self,
-        records: Sequence[tuple[bytes | None, bytes | None]],
-        found: list[tuple[bytes, bytes] | None],
-        places: Iterable[int],
-    ) -> None:
+    def open_rest(self, records: Sequence[Sealed[T]], found: list[Sealed[T] | None], places: Iterable[int]) -> None:
         """Put what is at these places into `found`. Raises as `open_all`."""
         for place in places:
-            name, value = records[place]
-            if name is not None and value is not None:
-                found[place] = self._open(name, value)
+            about, name, value = records[place]
+            if name is not None and value is not None and (opened := self._open(name, value)) is not None:
+                found[place] = (about, *opened)
 
     def _open(self, name: bytes, value: bytes) -> tuple[bytes, bytes] | None:
         """One that is half sealed, or whose key is not there."""
-        key_id, nonce, body, clear = value[2:10], value[10:HEAD], value[HEAD:], b""
+        key_id, nonce, body, clear = value[2:KEY_ENDS], value[KEY_ENDS:HEAD], value[HEAD:], b""
         if half := value[:2] == HALF:
             length = int.from_bytes(body[:4], "big")
             body, clear = body[4 : 4 + length], body[4 + length :]
-        ring = self._rings.get(name)
-        while ring is None:
+        while (ring := self._held.rings.get(name)) is None:
             self.fetch((name,), make=False)
-            ring = self._rings.get(name)
         cipher = ring.keys.get(key_id)
         if cipher is None:
             if key_id in ring.gone:
@@ -310,7 +300,9 @@ class Sealer:
         except InvalidTag:
             raise _damaged(name) from None
         end = 2 + int.from_bytes(inner[:2], "big")
-        return inner[2:end], inner[end:]
+        key = inner[2:end]
+        self._held.opens(name, key_id, key, cipher)
+        return key, inner[end:]
 
     # ---- erasing ----
 
@@ -328,10 +320,7 @@ class Sealer:
 
     def forget(self, names: Iterable[bytes]) -> None:
         """Hold nothing of these people."""
-        with self._lock:
-            for name in names:
-                self._changes += 1
-                self._rings.pop(name, None)
+        self._held.forget(names)
 
     # ---- keys ----
 
@@ -352,14 +341,14 @@ class Sealer:
         self.forget(names)
         self._seen, self._polled = seen, now
 
-    def _opened(self, name: bytes, ring: Keyring) -> _Ring:
+    def _opened(self, name: bytes, ring: Keyring) -> Ring:
         keys = {key_id: self._unwrapped(name, key) for key_id, key in ring.retired.items()} if ring.retired else {}
         current = None
         if ring.current is not None:
             key_id, wrapped = ring.current
             current = key_id, self._unwrapped(name, wrapped)
             keys[key_id] = current[1]
-        return _Ring(current, keys, frozenset(ring.gone) if ring.gone else _NONE)
+        return Ring(current, keys, frozenset(ring.gone) if ring.gone else _NONE)
 
     def _unwrapped(self, name: bytes, wrapped: bytes) -> AESGCM:
         try:

@@ -48,19 +48,11 @@ class Border:
 
     async def opened(self, records: Sequence[Record], stopping: Callable[[], bool]) -> list[Record]:
         """Records of the log as they were before they were sealed. Raises Stopping, ClusterError."""
-        pairs = [(key, value) for _, key, value in records]
-        found, missing = self.sealer.open_held(pairs)
-        if missing or self.sealer.poll():
-            await self._fetch(self.sealer.names_of(pairs, missing), stopping, make=False)
-            self.sealer.open_rest(pairs, found, missing)
-        return self._put(records, found)
-
-    def _put(self, records: Sequence[Record], opened: Sequence[Entry | None]) -> list[Record]:
-        """The same offsets with what was opened; what was never a sealed record stays what it is."""
-        return [
-            (record[0], *one) if one is not None else record if None in record[1:] else (record[0], *self._nothing)
-            for record, one in zip(records, opened, strict=True)
-        ]
+        found, missing = self.sealer.open_held(records)
+        if names := self.sealer.unknown(records, missing):
+            await self._fetch(names, stopping, make=False)
+        self.sealer.open_rest(records, found, missing)
+        return [one or (records[place][0], *self._nothing) for place, one in enumerate(found)]
 
     async def sealed_log(
         self, entries: Sequence[tuple[int | None, bytes, bytes]], stopping: Callable[[], bool]
@@ -77,8 +69,8 @@ class Border:
         entries: list[Entry] = []
         reserved: list[Entry] = []
         for key, value in state:
-            (reserved if key.startswith(RESERVED) else entries).append((key, value or b""))
-        await self.prepare((key for key, _ in entries), stopping)
+            (reserved if key[:1] == RESERVED else entries).append((key, value or b""))
+        await self.prepare([key for key, _ in entries], stopping)
         return self.sealer.seal_all(entries) + reserved
 
     def wait(self, call: Callable[[], T], stopping: Callable[[], bool]) -> T:
