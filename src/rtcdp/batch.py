@@ -109,6 +109,7 @@ class Batch:
         origins, appended = position.origins, fold.appended
         engine, outbox = self._engine, self._outbox
         event, decode, applies = engine.compiled.event, engine.compiled.decode, engine.applies
+        guarded = self._careful or self._shadow is not None
         repeats = 0
         for offset, key, value in records:
             try:
@@ -129,6 +130,7 @@ class Batch:
                     self._change_version(record)
                     engine, outbox = self._engine, self._outbox
                     event, decode, applies = engine.compiled.event, engine.compiled.decode, engine.applies
+                    guarded = self._careful or self._shadow is not None
                 continue
             source = record.source
             if record.offset <= origins.get(source, -1):
@@ -137,7 +139,7 @@ class Batch:
             origins[source] = record.offset
             appended.append(record.appended or record.received)
             profile = touched.get(key) or self._load(key)
-            if self._careful or profile.alias or record.also or self._shadow is not None or profile.erased:
+            if guarded or profile.alias or record.also or profile.erased:
                 self._fold_event(profile, record, value, offset, key)
             else:
                 applies[record.event](profile, record, outbox)

@@ -167,7 +167,10 @@ class Engine:
         looks = self._looks
         if len(touched) == 1:
             index = touched[0]
-            queue = list((looks[index] or self._make_look(index))(profile, outbox, starts))
+            dependents = (looks[index] or self._make_look(index))(profile, outbox, starts)
+            if not dependents:
+                return
+            queue = list(dependents)
         else:
             queue = sorted(set(touched))
         place = 0

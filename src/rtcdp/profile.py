@@ -258,7 +258,7 @@ class Profile:
         """As `see`, by the hash of the id."""
         seen, now = self.seen, self.now
         oldest = (now - SEEN_FOR_MS).to_bytes(6, "big") if now > SEEN_FOR_MS else b""
-        if _holds(seen, digest, oldest):
+        if digest in seen and _holds(seen, digest, oldest):
             return False
         if not len(seen) % SEEN_LOOK and (seen[8:14] <= oldest or len(seen) > _SEEN_LEAST):
             seen = _recent(seen, oldest)
@@ -278,8 +278,11 @@ def _holds(seen: bytes, digest: bytes, oldest: bytes) -> bool:
 
 def _recent(seen: bytes, oldest: bytes) -> bytes:
     """Return the entries later than `oldest`, at most the last 64."""
-    place, end = max(0, len(seen) - _SEEN_LEAST), len(seen)
-    while place < end and seen[place + 8 : place + 14] <= oldest:
+    end = len(seen)
+    if seen[-6:] <= oldest:  # the newest is the last: so are all the others
+        return b""
+    place = max(0, end - _SEEN_LEAST)
+    while seen[place + 8 : place + 14] <= oldest:
         place += _SEEN_ENTRY
     return seen[place:]
 

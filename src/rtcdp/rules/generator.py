@@ -35,7 +35,7 @@ def apply(profile, event, outbox):
         if profile.wake_at <= received: advance(profile, received, outbox, simulated=event.simulated)
         profile.now = now = received
     digest = hashed(event.id.encode()); seen = profile.seen
-    if seen.find(digest) >= 0 or not len(seen) % {SEEN_LOOK}:
+    if digest in seen or (seen and not len(seen) % {SEEN_LOOK}):
         if not profile.note(digest): return
     else:
         profile.seen = seen + digest + now.to_bytes(6, 'big')
