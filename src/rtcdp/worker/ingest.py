@@ -44,9 +44,13 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-CHUNK = 500
-"""Most records cleaned in one go: the event loop serves the commits of the profile stage in between."""
-CHUNK_BYTES = 1 << 20
+CHUNK = 5_000
+"""Most records cleaned in one go: the event loop serves the profile stage in between.
+
+What is cleaned between two of its transactions is the next one, and a large one costs a third less per event: with 500 here
+both agents took 47 us of CPU per event, with 5,000 (some 30 ms) 35, with 20,000 the same. Below full load fewer are waiting.
+"""
+CHUNK_BYTES = 4 << 20
 IN_FLIGHT = 100_000
 """Records that may wait for their acknowledgement; beyond it nothing is taken."""
 SERVE_S = 0.05
