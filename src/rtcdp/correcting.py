@@ -117,11 +117,14 @@ def correct(
     if not events:
         commands.send(settings, whose, command)
         return Corrected(whose.decode(), command.id, sorted(traits), [], [])
-    return _without(settings, whose.decode(), command, sorted(events))
+    return leave_out(settings, whose.decode(), command, sorted(events))
 
 
-def _without(settings: Settings, key: str, asked: Correct, events: list[str]) -> Corrected | None:
-    """Leave events out: the state is made from the log, and put into force by the command; again, where it came too late."""
+def leave_out(settings: Settings, key: str, asked: Correct, events: list[str]) -> Corrected | None:
+    """Leave events out: the state is made from the log, and put into force by the command; again, where it came too late.
+
+    key: of the person, as the log has it. asked: the command, with the traits to be set beside it. Blocks. Raises as `correct`.
+    """
     deadline = monotonic() + PATIENCE_S
     while monotonic() < deadline:
         stored = stored_at(settings, key)

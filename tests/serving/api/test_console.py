@@ -18,7 +18,7 @@ import msgspec
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from rtcdp import timestamps
+from rtcdp import splitting, timestamps
 from rtcdp.delivery.attempts import Attempt, Verdict
 from rtcdp.delivery.deliveries import DeadDelivery, Delivery, Enable, Outcome, Retry, decode_command, encode
 from rtcdp.dlq import messages
@@ -27,6 +27,7 @@ from rtcdp.letters import dead_letter, record
 from rtcdp.metrics import now_ms
 from rtcdp.outputs import Origin
 from rtcdp.serving.api.tokens import ROLES
+from rtcdp.splitting import Apart
 from tests.serving.api.conftest import Served, logged
 from tests.worker.conftest import wait_for
 
@@ -225,6 +226,26 @@ def test_who_is_whose_is_drawn(page: Page, shop: Served) -> None:
     page.goto(f"{shop.address}/#/profile/email/wang@example.com")
     expect(drawn).to_be_visible()
     assert violations(page) == []
+
+
+def test_an_identifier_that_is_not_theirs_is_split_off(page: Page, shop: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[tuple[str, str]] = []
+
+    def split(_settings: Any, key: str, identifier: str, **_: str) -> Apart:
+        said.append((key, identifier))
+        return Apart(key, identifier, identifier, [], [3, 1], [])
+
+    monkeypatch.setattr(splitting, "split", split)
+    page.goto(f"{shop.address}/#/profile/user_id/u3")
+    asked: list[str] = []
+    button = page.get_by_role("button", name="Not theirs: email:wang@example.com")
+    page.once("dialog", lambda dialog: (asked.append(dialog.message), dialog.dismiss()))
+    button.click()
+    page.once("dialog", lambda dialog: dialog.accept())
+    button.click()
+    expect(page.get_by_text("They are two now.")).to_be_visible()
+    assert said == [("main/user_id:u3", "main/email:wang@example.com")], "only once somebody has said yes"
+    assert asked == ["Take email:wang@example.com out of user_id:u3? Both become what they would be without it, for good."]
 
 
 def test_what_happens_is_seen_live(page: Page, shop: Served) -> None:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from rtcdp import commands, outputs
+from typing import Any
+
+import pytest
+
+from rtcdp import commands, outputs, splitting
+from rtcdp.errors import ClusterError, SettingError
 from rtcdp.outputs import Cancel, CancelData
 from rtcdp.records import Consent, Correct, Erase
 from rtcdp.serving.api.tokens import TokenFile
 from rtcdp.simulate.oracle import Output
+from rtcdp.splitting import Apart
 from rtcdp.transport.restore import restore
 from tests.projector.conftest import PARTITIONS
 from tests.serving.api.conftest import Client, Served
@@ -75,8 +81,40 @@ def test_traits_are_put_right(served: Served) -> None:
     assert isinstance(command, Correct)
     assert (command.id, command.by, command.traits) == (request["id"], "all", {"city": "Hamburg", "age": None})
     assert (command.without, command.state) == ([], b""), "events are left out by whoever can read the log"
-    for body in ({"traits": {}}, {"traits": {"\n": 1}}, {"traits": {"a": 1}, "without": ["m1"]}):
+    for body in ({"traits": {}}, {"traits": {"\n": 1}}, {"without": ["m"] * 65}, {"without": [1]}):
         assert served.ask(path, body).status == 400, body
+    before = asked(served)
+    assert served.ask("/v1/profiles/user_id/never-seen/correct", {"without": ["m1"]}).status == 404
+    assert asked(served) == before
+
+
+def test_an_identifier_is_split_off(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[tuple[str, str, str, str]] = []
+
+    def split(_settings: Any, key: str, identifier: str, *, by: str, reason: str = "") -> Apart | None:
+        said.append((key, identifier, by, reason))
+        if identifier == key:
+            raise SettingError("name the identifier that is not theirs")
+        if "away" in identifier:
+            raise ClusterError("does a worker run?")
+        return None if "stranger" in identifier else Apart(key, identifier, identifier, [key], [3, 1], ["orders"], "2025")
+
+    monkeypatch.setattr(splitting, "split", split)
+    path = "/v1/profiles/user_id/bob/split"
+    found = served.ask(path, {"identifier": "email:Ann@Example.COM", "reason": "mistyped"}).json
+    assert said == [("main/user_id:bob", "main/email:ann@example.com", "all", "mistyped")]
+    assert (found["events"], found["approximate"], found["other"]) == ([3, 1], ["orders"], "main/email:ann@example.com")
+    wrong = dict.fromkeys(("user_id:bob", "nothing:x", "email", "eu/email:a@x.org"), 400)
+    for identifier, status in (wrong | {"email:stranger@x.org": 404, "device:away": 503}).items():
+        assert served.ask(path, {"identifier": identifier}).status == status, identifier
+    clerk = served.client("privacy", name="clerk")
+    hidden = clerk(path, {"identifier": "email:ann@example.com"}).body
+    assert b"~" in hidden
+    assert b"ann@" not in hidden
+    assert b"bob" not in hidden
+    assert served.client("profiles", name="reader")(path, {"identifier": "email:ann@example.com"}).status == 403
+    told = served.ask("/v1/audit?what=split").json["entries"]
+    assert told[-1]["about"] == {"reason": "mistyped"}
 
 
 def test_an_erasure_is_asked_for_and_what_is_held_is_told(served: Served) -> None:

@@ -8,14 +8,15 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 from starlette.concurrency import run_in_threadpool
 
-from rtcdp import commands, correcting
+from rtcdp import commands, correcting, splitting
 from rtcdp.answering import LONGEST_REASON, MOST_ANSWERS, Standing, command_of
 from rtcdp.config import Settings
-from rtcdp.correcting import MOST_TRAITS
+from rtcdp.correcting import MOST_EVENTS, MOST_TRAITS
 from rtcdp.erasure import Receipt, receipt
 from rtcdp.errors import ClusterError, SettingError
 from rtcdp.export import export
 from rtcdp.inspection import AnswerView
+from rtcdp.keys import normal_key
 from rtcdp.records import Erase, PersonalCommand
 from rtcdp.serving.api.app import as_json
 from rtcdp.serving.api.auditing import Auditor
@@ -25,6 +26,7 @@ from rtcdp.serving.api.operations import JSON, Answer, Call, Operation, TenantQu
 from rtcdp.serving.api.problems import Problem
 from rtcdp.serving.api.profiles import PROFILE, find
 from rtcdp.serving.api.view import View
+from rtcdp.splitting import Apart
 
 T = TypeVar("T")
 
@@ -44,9 +46,20 @@ class Answers(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Correction(msgspec.Struct, forbid_unknown_fields=True):
-    """Right values of traits by name; null removes one. reason: why, for the record."""
+    """What is wrong, at least one thing. reason: why, for the record.
 
-    traits: Annotated[dict[str, Any], msgspec.Meta(min_length=1, max_length=MOST_TRAITS)]
+    traits: right values by name; null removes one. without: message ids of events that are as if they had never been.
+    """
+
+    traits: Annotated[dict[str, Any], msgspec.Meta(max_length=MOST_TRAITS)] = {}
+    without: Annotated[list[str], msgspec.Meta(max_length=MOST_EVENTS)] = []
+    reason: Annotated[str, msgspec.Meta(max_length=LONGEST_REASON)] = ""
+
+
+class Parting(msgspec.Struct, forbid_unknown_fields=True):
+    """An identifier that is not theirs, as NAMESPACE:VALUE. reason: why, for the record."""
+
+    identifier: Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_REASON)]
     reason: Annotated[str, msgspec.Meta(max_length=LONGEST_REASON)] = ""
 
 
@@ -84,9 +97,13 @@ class Held(msgspec.Struct):
 
 
 class Request(msgspec.Struct):
-    """A request that was taken: it takes effect within a second. id: names it in the record of its effect."""
+    """A request that was taken: it takes effect within a second. id: names it in the record of its effect.
+
+    approximate: features that are not exact, since the log begins later than they do (where events are left out).
+    """
 
     id: str
+    approximate: list[str] = []
 
 
 class _Consent(msgspec.Struct):
@@ -123,6 +140,10 @@ class Rights:
                 {JSON: Request}, TenantQuery, body=Correction,
             ),
             Operation(
+                "split", "POST", f"{PROFILE}/split", PRIVACY, "Take an identifier that is not theirs out of a person",
+                self.split, {JSON: Apart}, TenantQuery, body=Parting,
+            ),
+            Operation(
                 "erase", "POST", f"{PROFILE}/erase", PRIVACY, "Erase a person and every identifier ever linked", self.erase,
                 {JSON: Request}, TenantQuery, body=Erasure,
             ),
@@ -146,32 +167,65 @@ class Rights:
         """`POST .../consent`."""
         asked = call.body
         definitions = await run_in_threadpool(self._catalogue.definitions)
-        by = call.token.name if call.token is not None else ""
         try:
-            command = command_of(asked.answers, definitions, by=by, reason=asked.reason, until=asked.until)
+            command = command_of(asked.answers, definitions, by=_by(call), reason=asked.reason, until=asked.until)
         except SettingError as error:
             raise Problem(400, str(error)) from None
         return await self._send("set-consent", call, command)
 
     async def correct(self, call: Call) -> Answer:
-        """`POST .../correct`."""
-        by = call.token.name if call.token is not None else ""
+        """`POST .../correct`. Where events are left out, it answers once they are."""
+        asked = call.body
+        if not (asked.traits or asked.without):
+            raise Problem(400, "say what is wrong: traits to set or remove, or events to leave out")
         try:
-            command = correcting.command_of(call.body.traits, by=by, reason=call.body.reason)
+            command = correcting.command_of(asked.traits, by=_by(call), reason=asked.reason)
         except SettingError as error:
             raise Problem(400, str(error)) from None
-        return await self._send("correct", call, command)
+        if not asked.without:
+            return await self._send("correct", call, command)
+        key, call.about["request"] = self._key(call), command.id
+        await self._audit.done("correct", call, [key])
+        found = await self._asked(lambda: correcting.leave_out(self._settings, key, command, sorted(set(asked.without))))
+        if found is None:
+            raise Problem(404, "nothing is known of this identifier")
+        return as_json(Request(command.id, found.approximate))
+
+    async def split(self, call: Call) -> Answer:
+        """`POST .../split`. It answers once both are two."""
+        asked, key = call.body, self._key(call)
+        definitions = await run_in_threadpool(self._catalogue.definitions)
+        try:
+            leaving = normal_key(f"{call.tenant}/{asked.identifier}", definitions).decode()
+        except SettingError as error:
+            raise Problem(400, str(error)) from None
+        call.about["reason"] = asked.reason
+        await self._audit.done("split", call, [key, leaving])
+        found = await self._asked(lambda: splitting.split(self._settings, key, leaving, by=_by(call), reason=asked.reason))
+        if found is None:
+            raise Problem(404, "the identifier is not this person's")
+        return as_json(found if call.personal else self._hidden(found))
+
+    def _hidden(self, found: Apart) -> Apart:
+        """The same without saying who it is about."""
+        hide = self._masker.key
+        return msgspec.structs.replace(
+            found,
+            person=hide(found.person),
+            identifier=hide(found.identifier),
+            other=hide(found.other),
+            along=[hide(key) for key in found.along],
+        )
 
     async def erase(self, call: Call) -> Answer:
         """`POST .../erase`."""
-        by = call.token.name if call.token is not None else ""
-        return await self._send("erase", call, Erase(id=commands.new_id(), by=by, reason=call.body.reason))
+        return await self._send("erase", call, Erase(id=commands.new_id(), by=_by(call), reason=call.body.reason))
 
     async def export(self, call: Call) -> Answer:
         """`GET .../export`."""
         if not call.personal:
             raise Problem(403, "the token may not see personal data, which is all that this is (scope personal)")
-        key = f"{call.tenant}/{self._catalogue.identifier(call.tenant, call.path['namespace'], call.path['value'])}"
+        key = self._key(call)
         found = await self._read(lambda: export(self._settings, key))
         if found is None:
             raise Problem(404, "nothing is held about this identifier")
@@ -192,9 +246,22 @@ class Rights:
         except (ClusterError, SettingError) as error:
             raise Problem(503, str(error), retry_s=1) from None
 
+    @staticmethod
+    async def _asked(call: Callable[[], T]) -> T:
+        """Something that a worker does, waited for; what is wrong with the request is said."""
+        try:
+            return await run_in_threadpool(call)
+        except SettingError as error:
+            raise Problem(400, str(error)) from None
+        except ClusterError as error:
+            raise Problem(503, str(error), retry_s=1) from None
+
+    def _key(self, call: Call) -> str:
+        """The profile key that the path names."""
+        return f"{call.tenant}/{self._catalogue.identifier(call.tenant, call.path['namespace'], call.path['value'])}"
+
     async def _send(self, what: str, call: Call, command: PersonalCommand) -> Answer:
-        identifier = self._catalogue.identifier(call.tenant, call.path["namespace"], call.path["value"])
-        key = f"{call.tenant}/{identifier}"
+        key = self._key(call)
         call.about["request"] = command.id
         await self._audit.done(what, call, [key])
         try:
@@ -202,3 +269,8 @@ class Rights:
         except ClusterError as error:
             raise Problem(503, str(error), retry_s=1) from None
         return as_json(Request(command.id))
+
+
+def _by(call: Call) -> str:
+    """Who asks: the token's name."""
+    return call.token.name if call.token is not None else ""

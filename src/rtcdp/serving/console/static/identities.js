@@ -27,17 +27,21 @@ const plain = (key) => {
   }
 };
 
-/** identifiers: as of a profile, `NAMESPACE:VALUE` to `TIME by EVENT`. person: profile key. */
-export function identities(person, identifiers) {
+/** identifiers: as of a profile, `NAMESPACE:VALUE` to `TIME by EVENT`. person: profile key. split: called with one that is not theirs. */
+export function identities(person, identifiers, split) {
   const found = Object.entries(identifiers).map(([key, said]) => {
     const [since, event] = said.split(" by ", 2);
-    return {name: plain(key), since, event};
+    return {key, name: plain(key), since, event};
   });
   if (!found.length) return h("p", {class: "dim"}, t("alone"));
   const name = plain(person.slice(person.indexOf("/") + 1));
   return h("div", {}, drawing(name, found.slice(0, MOST)),
-    table([t("namespace"), t("since"), t("byEvent")], found.map((one) => [one.name, when(one.since), h("code", {}, one.event)])));
+    table([t("namespace"), t("since"), t("byEvent"), ""], found.map((one) => [one.name, when(one.since), h("code", {}, one.event), leave(one, name, split)])));
 }
+
+/** The button that takes an identifier out of a person; a token that is not told who it is cannot name it. */
+const leave = (one, person, split) => !one.name.includes(":~") && h("button", {type: "button", "aria-label": `${t("split")}: ${one.name}`,
+  onclick: (event) => confirm(t("splitAsk").replace("{one}", one.name).replace("{person}", person)) && split(one.key, event.target)}, t("split"));
 
 function drawing(person, found) {
   const height = found.length * ROW;

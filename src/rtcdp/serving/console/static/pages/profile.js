@@ -1,7 +1,7 @@
 // Everything about one profile.
 
-import {get, part} from "../api.js";
-import {card, h} from "../dom.js";
+import {get, part, post} from "../api.js";
+import {card, h, say} from "../dom.js";
 import {identities} from "../identities.js";
 import {t, when} from "../text.js";
 import {entry} from "./overview.js";
@@ -37,10 +37,24 @@ async function one(path) {
       Object.keys(view.consent || {}).length > 0 && [h("h2", {}, t("consent")), h("dl", {}, Object.entries(view.consent).map(([name, answer]) =>
         [h("dt", {}, name), h("dd", {}, h("span", {class: answer.granted ? "good" : "bad"}, t(answer.granted ? "granted" : "denied")), " ",
           h("span", {class: "dim"}, answer.at ? `${t("since")} ${when(answer.at)}` : t("byDefault")))]))]),
-    card(t("identifiers"), "", identities(view.key, view.identifiers)),
+    card(t("identifiers"), "", identities(view.key, view.identifiers, (other, button) => split(path, other, button))),
     card(t("segments"), "half", segments.length ? segments : h("p", {class: "dim"}, t("none"))),
     card(t("timeline"), "half", h("ul", {class: "live", tabindex: "0", "aria-label": t("timeline")}, timeline.records.map((record) => entry(record.kind || (record.type === "rtcdp.cancel" ? "cancel" : "trigger"), record, false)))),
     card(t("features"), "", shown(view.features)))];
+}
+
+/** Take an identifier out of the person: it is done when the answer comes, and shown a moment later. */
+async function split(path, identifier, button) {
+  button.disabled = true;
+  say(t("splitting"));
+  try {
+    const apart = await post(`${path}/split`, {identifier});
+    say(apart.approximate.length ? `${t("apart")} ${t("approximate")}: ${apart.approximate.join(", ")}` : t("apart"));
+    setTimeout(() => dispatchEvent(new Event("hashchange")), 1000);
+  } catch (problem) {
+    button.disabled = false;
+    say(problem.message);
+  }
 }
 
 async function explain(path, name, place, button) {
