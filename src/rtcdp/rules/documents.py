@@ -14,11 +14,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.events import (
+from yaml.events import (
     AliasEvent,
     DocumentStartEvent,
+    Event,
     MappingEndEvent,
     MappingStartEvent,
     ScalarEvent,
@@ -27,6 +26,8 @@ from ruamel.yaml.events import (
 )
 
 from rtcdp.errors import DefinitionError
+from rtcdp.rules import yaml_events
+from rtcdp.rules.yaml_events import NotYaml
 
 LARGEST_FILE = 2 * 1024 * 1024
 DEEPEST = 16
@@ -127,28 +128,48 @@ def read_yaml(file: str, content: bytes, errors: list[DefinitionError]) -> Value
         return None
     try:
         source = Source(file, content.decode("utf-8-sig"))
-        return _Reader(source, errors).read()
+        found = _quickly(source)
+        return _Reader(source, errors).read(yaml_events.exact(source.text)) if found is None else found
     except UnicodeDecodeError as error:
         before = content[: error.start].decode("utf-8-sig", "replace")
         line, column = Source(file, before).place(len(before))
         errors.append(DefinitionError(file, line, column, "the file is not UTF-8"))
+    except NotYaml as fault:
+        line, column = source.place(min(fault.index, len(source.text)))
+        errors.append(DefinitionError(file, line, column, fault.message, _advice(fault.message)))
     except _Stop as stop:
         line, column = source.place(min(stop.index, len(source.text)))
         errors.append(DefinitionError(file, line, column, stop.message, stop.hint))
     return None
 
 
+def _quickly(source: Source) -> Value | None:
+    """The tree of a common text with nothing wrong in it; None for every other."""
+    if not yaml_events.is_common(source.text):
+        return None
+    errors: list[DefinitionError] = []
+    try:
+        value = _Reader(source, errors).read(yaml_events.quick(source.text))
+    except (NotYaml, _Stop):
+        return None
+    return None if errors else value
+
+
+_PROPERTIES = re.compile(r"(?:[&!]\S*\s+)*")  # anchor and tag before a scalar
+_HALF = re.compile("[\ud800-\udfff]")
+
+
 class _Reader:
-    """Builds the tree from the events of ruamel's parser, which reads as it is asked: a bound stops it in time."""
+    """Builds the tree from the events of a parser."""
 
     def __init__(self, source: Source, errors: list[DefinitionError]) -> None:
         self._source = source
         self._errors = errors
         self._anchors: dict[str, tuple[Value, int] | None] = {}
         self._count = 0
+        self._end = 0  # of the event before
 
-    def read(self) -> Value | None:
-        events = self._events()
+    def read(self, events: Iterator[Event]) -> Value | None:
         value: Value | None = None
         documents = 0
         for event in events:
@@ -160,40 +181,22 @@ class _Reader:
                 value = self._value(event, events, 0)
         return value
 
-    def _events(self) -> Iterator[Any]:
-        """The parser's events; whatever it raises becomes a _Stop."""
-        yaml = YAML(typ="safe", pure=True)
-        index = 0
-        try:
-            for event in yaml.parse(self._source.text):
-                index = event.end_mark.index
-                yield event
-        except MarkedYAMLError as error:
-            mark = error.problem_mark or error.context_mark
-            context = f" {error.context}" if error.context else ""
-            message = f"this is not YAML: {error.problem or 'it cannot be read'}{context}"
-            raise _Stop(message, mark.index if mark else index, _advice(message)) from None
-        except YAMLError as error:
-            raise _Stop("this is not YAML: a character is not allowed", getattr(error, "position", index)) from None
-        except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError):
-            # what ruamel lets through on some malformed texts, for example an escape beyond Unicode
-            raise _Stop("this is not YAML", index) from None
-
     def _value(self, event: Any, events: Iterator[Any], depth: int) -> Value:
         """The value that begins with an event."""
-        index = event.start_mark.index
+        index, ended = event.start_mark.index, self._end
+        self._end = event.end_mark.index
         self._counted(1, index)
         if depth > DEEPEST:
             raise _Stop(f"values are nested more than {DEEPEST} deep", index)
         if isinstance(event, AliasEvent):
             return self._alias(event.anchor, index)
-        if event.tag is not None and event.ctag is not None:
+        if event.tag is not None:
             raise _Stop(f"tags like '{event.tag}' have no meaning here", index)
         before = self._count
         if event.anchor is not None:
             self._anchors[event.anchor] = None  # not ready: an alias inside would never end
         if isinstance(event, ScalarEvent):
-            value: Value = self._scalar(event)
+            value: Value = self._scalar(event, ended)
         elif isinstance(event, MappingStartEvent):
             value = self._mapping(event, events, depth)
         else:
@@ -217,23 +220,27 @@ class _Reader:
         self._counted(size, index)
         return value
 
-    def _scalar(self, event: ScalarEvent) -> Scalar:
+    def _scalar(self, event: ScalarEvent, before: int) -> Scalar:
+        """before: where what comes before it ends."""
         start, end = event.start_mark.index, event.end_mark.index
+        plain = not event.style
         if len(event.value) > LONGEST_SCALAR:
             raise _Stop(f"a text is longer than {LONGEST_SCALAR} characters", start)
-        if re.search("[\ud800-\udfff]", event.value):
+        if _HALF.search(event.value):
             raise _Stop("the text holds half a character (a lone surrogate)", start)
-        if start == end:  # nothing is written: the parser's mark is at whatever comes next
-            while start and self._source.text[start - 1].isspace():
-                start -= 1
-            return Scalar(event.value, event.style is None, self._source, start, start)
-        properties = re.match(r"(?:[&!]\S*\s+)*", self._source.text[start:end])
-        return Scalar(event.value, event.style is None, self._source, start + (properties.end() if properties else 0), end)
+        if start == end:  # nothing is written: the parser's mark may be at whatever comes next
+            start = _written_up_to(self._source.text, before, start)
+            return Scalar(event.value, plain, self._source, start, start)
+        if self._source.text[start] in "&!":
+            properties = _PROPERTIES.match(self._source.text, start, end)
+            start = properties.end() if properties else start
+        return Scalar(event.value, plain, self._source, start, end)
 
     def _mapping(self, event: Any, events: Iterator[Any], depth: int) -> Mapping:
         entries: dict[str, Entry] = {}
         for key_event in events:
             if isinstance(key_event, MappingEndEvent):
+                self._end = key_event.end_mark.index
                 break
             key = self._value(key_event, events, depth + 1)
             value = self._value(next(events), events, depth + 1)
@@ -250,12 +257,23 @@ class _Reader:
         items: list[Value] = []
         for item in events:
             if isinstance(item, SequenceEndEvent):
+                self._end = item.end_mark.index
                 break
             items.append(self._value(item, events, depth + 1))
         return Sequence(tuple(items), self._source, event.start_mark.index)
 
     def _error(self, message: str, value: Value, hint: str = "") -> None:
         self._errors.append(DefinitionError(self._source.file, *value.place(), message, hint))
+
+
+def _written_up_to(text: str, start: int, end: int) -> int:
+    """Where the last that is written between two places ends, comments left out; there are indicators alone."""
+    last = start
+    for line in text[start:end].splitlines(keepends=True):
+        written = line.partition("#")[0].rstrip()
+        last = start + len(written) if written else last
+        start += len(line)
+    return last
 
 
 def _advice(message: str) -> str:
