@@ -21,7 +21,7 @@ from rtcdp.letters import Headers, read_headers
 from rtcdp.records import Event
 from rtcdp.rules.definitions import IdentityPlan, TrackingPlan
 
-INGEST_VERSION = 1
+INGEST_VERSION = 2
 """Version of the cleaning code. Raised with every change that gives another record for the same bytes."""
 
 MAX_CLEAN_BYTES = 900_000
@@ -49,6 +49,8 @@ _PositionalEvent: Any = msgspec.defstruct(
 _encode = msgspec.json.Encoder().encode
 _LINKS = frozenset({"identify", "alias"})
 """The calls whose purpose it is to say which identifiers are one person's; any other may carry several by accident."""
+_IDS = "externalIds"
+"""Where the context of any call says it too: Segment's list of a person's identifiers."""
 _NOBODY: list[str] = []
 
 
@@ -91,6 +93,7 @@ class Ingestor:
         self._plan = tracking
         self._planned = bool(tracking.events) or tracking.unplanned != "accept"
         self._resolver = Resolver(identity, source.tenant)
+        self._links = TYPES if identity.every else _LINKS
         self._simulated = source.time == "event"
         self._inspector = cleaning.Inspector()
         self._names: dict[str, str] = {}
@@ -151,7 +154,9 @@ class Ingestor:
                 self._channel(raw, kind, context),
                 user_id,
                 anonymous_id,
-                self._also(kind, user_id, anonymous_id, properties, traits, context) if kind in _LINKS else _NOBODY,
+                self._also(kind, user_id, anonymous_id, properties, traits, context)
+                if kind in self._links or _IDS in context
+                else _NOBODY,
                 properties,
                 traits,
                 context,

@@ -74,3 +74,29 @@ def test_nobody_is_joined_by_what_stands_for_nobody(definitions: Compiled) -> No
         person = cluster.profile(f"main/user_id:{user}")
         assert person is not None
         assert list(person.links) == ["main/anonymous_id:till-7"], "the last value is the control"
+
+
+@pytest.mark.parametrize(
+    ("links", "said", "linked"),
+    [
+        ("said", {"userId": "u1", "anonymousId": "web-1"}, 0),
+        ("said", {"context": {"traits": {"email": "li@example.com", "phone": "+8613800138000"}}}, 0),
+        ("said", CARD, 0),
+        ("said", {"userId": "u1", **CARD}, 1),
+        ("said", {"anonymousId": "web-1", **MINI}, 2),
+        ("every", {"userId": "u1", "anonymousId": "web-1"}, 1),
+        ("every", {"context": {"traits": {"email": "li@example.com", "phone": "+8613800138000"}}}, 1),
+        ("every", CARD, 0),
+    ],
+)
+def test_what_a_track_says_about_identifiers(links: str, said: dict[str, Any], linked: int) -> None:
+    made = compiled({"identity": {"links": links}, "features": {"orders": {"count": "Order Completed"}}})
+    ingestor = Ingestor(made.definitions.tracking, made.definitions.identity, Source("raw", time="event"))
+    found = ingestor.ingest(json.dumps(BUY | said | {"timestamp": "2026-03-01T09:00:00Z"}).encode(), "raw/0", 0, 0)
+    assert isinstance(found, Accepted)
+    cluster = Cluster(made)
+    cluster.append(found.key.decode(), found.value)
+    cluster.settle()
+    person = cluster.profile(found.key.decode())
+    assert person is not None
+    assert len(person.links) == linked

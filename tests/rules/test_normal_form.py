@@ -160,6 +160,7 @@ CHANGES = [
     ("entered: buyers", "exited: buyers"),
     ("value: orders", "value: orders + 1"),
     ("blocked: [q]", "blocked: [r]"),
+    ("blocked: [q]", "blocked: [q], links: every"),
     ("orders:", "orderz:"),
 ]
 CHANGED = """

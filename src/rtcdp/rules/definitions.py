@@ -219,10 +219,14 @@ class Namespace:
 
 @dataclass(frozen=True, slots=True)
 class IdentityPlan:
-    """`identity:`. namespaces strongest first; empty means the built-in ones (identity.NAMESPACES)."""
+    """`identity:`. namespaces strongest first; empty means the built-in ones (identity.NAMESPACES).
+
+    every: every event with several identifiers says that they are one person's; else those that are sent to say so.
+    """
 
     namespaces: tuple[Namespace, ...] = ()
     blocked: frozenset[str] = frozenset()
+    every: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -154,7 +154,8 @@ def _identity(plan: IdentityPlan) -> Document:
         {"name": space.name, "paths": list(space.paths), "normalise": space.normalise, "limit": space.limit}
         for space in plan.namespaces
     ]
-    return _sparse({"namespaces": namespaces, "blocked": sorted(plan.blocked)})
+    links = "every" if plan.every else None
+    return _sparse({"namespaces": namespaces, "blocked": sorted(plan.blocked), "links": links})
 
 
 def document(

@@ -330,6 +330,12 @@ PROPERTY: dict[str, Option] = {
 IDENTITY: dict[str, Option] = {
     "namespaces": Option("special", "kinds of identifiers, the strongest first", schema="namespaces"),
     "blocked": Option("texts", "values that identify nobody, as 'null' or '0'"),
+    "links": Option(
+        "choice",
+        "which events say that their identifiers are one person's: said (identify, alias, any with context.externalIds), "
+        "or every; said without it",
+        choices=("said", "every"),
+    ),
 }
 NAMESPACE: dict[str, Option] = {
     "name": Option("text", "name of the kind, as member_card", required=True),

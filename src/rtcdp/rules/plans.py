@@ -163,7 +163,8 @@ def identity(reader: Reader, value: Value) -> IdentityPlan:
             elif namespace is not None:
                 namespaces.append(namespace)
     blocked = frozenset(unicodedata.normalize("NFC", scalar.text) for scalar in reader.texts(found.get("blocked"), "a value"))
-    return IdentityPlan(tuple(namespaces), blocked)
+    links = reader.choice(found.get("links"), IDENTITY["links"], "said")
+    return IdentityPlan(tuple(namespaces), blocked, every=links == "every")
 
 
 def _namespace(reader: Reader, value: Value, priority: int) -> Namespace | None:
