@@ -1,7 +1,7 @@
 """Real servers for the tests, each started once per run, on first use.
 
-RTCDP_TEST_BOOTSTRAP and RTCDP_TEST_REDIS name servers that run already. Where no Kafka can be started, the tests that need one
-are skipped loudly; with CI=true they fail.
+RTCDP_TEST_BOOTSTRAP and RTCDP_TEST_REDIS name servers that run already. Where no Kafka can be started, or a program is missing,
+the tests that need it are skipped loudly; with CI=true they fail.
 """
 
 from __future__ import annotations
@@ -66,17 +66,17 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Say at the end, in red, what was not tested."""
     for reason in getattr(config.stash[SERVERS], "missing", ()):
-        terminalreporter.write_sep("!", "NOT TESTED AGAINST A REAL SERVER", red=True, bold=True)
+        terminalreporter.write_sep("!", "NOT TESTED", red=True, bold=True)
         terminalreporter.write_line(reason, red=True)
 
 
 def _get(config: pytest.Config, name: str) -> str:
-    """A server's address; without it the test fails in CI and is skipped elsewhere."""
+    """A server's address, a program's path; without it the test fails in CI and is skipped elsewhere."""
     try:
         return config.stash[SERVERS].get(name)
     except Missing as reason:
         if os.environ.get("CI", "").lower() in {"1", "true"}:
-            pytest.fail(f"CI does not pass without real servers: {reason}", pytrace=False)
+            pytest.fail(f"CI does not pass without the real thing: {reason}", pytrace=False)
         pytest.skip(str(reason))
 
 
@@ -96,6 +96,18 @@ def limited_kafka(pytestconfig: pytest.Config) -> str:
 def redis_url(pytestconfig: pytest.Config) -> str:
     """URL of a real Redis, shared by the whole run: use keys of your own."""
     return _get(pytestconfig, "redis")
+
+
+@pytest.fixture(scope="session")
+def chromium(pytestconfig: pytest.Config) -> str:
+    """Path of a real Chromium."""
+    return _get(pytestconfig, "chromium")
+
+
+@pytest.fixture(scope="session")
+def promtool(pytestconfig: pytest.Config) -> str:
+    """Path of Prometheus's checker of rules and alerts."""
+    return _get(pytestconfig, "promtool")
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The real servers of a test run: each started once, on first use, whatever the number of processes that run the tests.
+"""The real servers and programs of a test run: each server started once, on first use, however many processes run the tests.
 
 With pytest-xdist they belong to the process that controls the others, which ask it for them.
 """
@@ -6,6 +6,7 @@ With pytest-xdist they belong to the process that controls the others, which ask
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -18,9 +19,11 @@ from rtcdp.local_process import free_port
 from rtcdp.redis_server import RedisServer
 
 Missing = ClusterError
-"""A server that cannot be started here; its text says why."""
+"""A server that cannot be started here, a program that is not here; its text says why."""
 
 LIMITED_USER, LIMITED_PASSWORD = "limited", "secret"
+
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
 def guarded(port: int) -> brokers.LocalKafka:
@@ -43,9 +46,9 @@ def guarded(port: int) -> brokers.LocalKafka:
 
 
 class Servers:
-    """Starts servers and answers the processes that ask for them.
+    """Starts servers, finds programs, and answers the processes that ask for them.
 
-    missing: why a server that somebody asked for is not there.
+    missing: why a server or program that somebody asked for is not there.
     """
 
     def __init__(self) -> None:
@@ -57,12 +60,19 @@ class Servers:
             "kafka": self._start_kafka,
             "limited": self._find_limited,
             "redis": self._start_redis,
+            "chromium": partial(
+                _find_program, CHROMIUM, "the console was not looked at in a browser (Debian's package chromium)"
+            ),
+            "promtool": partial(_find_program, ("promtool",), "alerts and rules were not run (Debian's package prometheus)"),
         }
         self._locks = {name: threading.Lock() for name in self._starts}
         self._listener: Listener | None = None
 
     def get(self, name: str) -> str:
-        """Address of `kafka`, its listener `limited` or `redis`; started where it does not run yet. Raises Missing."""
+        """Address of `kafka`, its listener `limited` or `redis`, started on first use; path of `chromium` or `promtool`.
+
+        Raises Missing.
+        """
         with self._locks[name]:
             if name not in self._found:
                 try:
@@ -127,6 +137,13 @@ class Servers:
     def _answer(self, connection: Connection) -> None:
         with connection:
             connection.send(self._try(connection.recv()))
+
+
+def _find_program(names: tuple[str, ...], without: str) -> str:
+    found = next(filter(None, map(shutil.which, names)), None)
+    if found is None:
+        raise Missing(f"{names[0]} is not on the path: {without}")
+    return found
 
 
 class Elsewhere:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -16,6 +17,7 @@ from typing import Any
 import kubernetes_validate
 import psutil
 import pytest
+from compose_spec import PyCompose
 from ruamel.yaml import YAML
 from typer.main import get_command
 
@@ -85,6 +87,35 @@ def test_compose_runs_commands_that_exist_with_settings_that_are_some() -> None:
         for volume in service.get("volumes", []):
             source = _default(volume).split(":")[0]
             assert source in compose["volumes"] or (ROOT / source).exists() or source == "./destinations", volume
+
+
+def test_compose_is_of_its_schema() -> None:
+    """Where processes, health checks and volumes are misspelt, Compose says so only when somebody starts it."""
+    (compose,) = documents(ROOT / "docker-compose.yml")
+    schema = PyCompose.from_json(_default(json.dumps(compose)))
+    assert len(schema.service_names()) == len(compose["services"]) == 9
+    compose["services"]["redis"]["healthchek"] = compose["services"]["redis"].pop("healthcheck")
+    with pytest.raises(ValueError, match="healthchek"):
+        PyCompose.from_json(_default(json.dumps(compose)))
+
+
+def test_what_compose_waits_for_can_be_waited_for() -> None:
+    (compose,) = documents(ROOT / "docker-compose.yml")
+    services = compose["services"]
+    for name, service in services.items():
+        checked = "healthcheck" in service or service["image"] == "rtcdp"  # the image has one of its own
+        assert checked, name
+        assert service["restart"] == "unless-stopped", name
+        for other in service.get("depends_on", ()):
+            assert other in services
+    published = [port for service in services.values() for port in service.get("ports", [])]
+    assert len({port.split(":")[1] for port in published}) == len(published) == 6
+    (grafana,) = documents(ROOT / "deploy" / "grafana" / "provisioning" / "datasources" / "prometheus.yml")
+    assert grafana["datasources"][0]["url"] == "http://prometheus:9090"
+    image = (ROOT / "deploy" / "Dockerfile").read_text()
+    settings_of(dict(re.findall(r"(RTCDP_[A-Z_]+)=(\S+)", image)))
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert set(re.findall(r"--extra (\w+)", image)) == set(extras)
 
 
 def test_prometheus_knows_the_names_of_compose() -> None:

@@ -20,6 +20,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+from servers import CHROMIUM
 
 from tests.collector.conftest import Collecting, collecting, wait_for
 
@@ -27,7 +28,6 @@ pytestmark = [pytest.mark.sdks, pytest.mark.timeout(180)]
 
 HERE = Path(__file__).with_name("sdks")
 TYPES = {"track", "identify", "page", "screen", "group", "alias"}
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
 def program(*names: str) -> str:
@@ -106,7 +106,7 @@ def browsing(url: str, folder: Path) -> Iterator[None]:
     if os.geteuid() == 0:
         options.append("--no-sandbox")  # Chromium refuses to have one as root
     with (folder / "browser.log").open("wb") as log:
-        browser = subprocess.Popen([program(*BROWSERS), *options, url], stdout=log, stderr=log, start_new_session=True)
+        browser = subprocess.Popen([program(*CHROMIUM), *options, url], stdout=log, stderr=log, start_new_session=True)
     try:
         yield
     finally:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import random
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -32,7 +31,6 @@ from tests.serving.api.conftest import Served, logged
 from tests.worker.conftest import wait_for
 
 AXE = Path(axe_core_python.__file__).parent / "axe.min.js"
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 PAGES = {
     "overview": "Overview",
     "segments/buyers": "Segments",
@@ -101,12 +99,9 @@ def deliveries(served: Served) -> None:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    program = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if program is None:
-        pytest.skip("no chromium on the path: the console was not looked at")
+def browser(chromium: str) -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
         yield browser
         browser.close()
 
