@@ -240,8 +240,8 @@ class PerSession:
 
     def _unite(self, run: list[Any], other: list[Any], now: int) -> None:
         run[_LAST] = max(run[_LAST], other[_LAST])
-        if self.inner is not None:
-            run[_MANY] = self.inner.merge(run[_MANY], other[_MANY], now)
+        if self.inner is not None and other[_MANY] is not None:
+            run[_MANY] = other[_MANY] if run[_MANY] is None else self.inner.merge(run[_MANY], other[_MANY], now)
 
     def _current(self, slot: Slot, now: int) -> tuple[list[Any], int] | None:
         """The session that is not over, and when it will be."""
