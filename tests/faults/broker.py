@@ -15,13 +15,15 @@ LONG = 60.0
 """How long the broker is away, once (s)."""
 
 
-def away(rig: Rig, broker: Broker, seconds: float) -> None:
-    """The broker dies by kill -9, and comes back; then something comes out again."""
+def away(rig: Rig, broker: Broker, seconds: float) -> float:
+    """The broker dies by kill -9, and comes back; then something comes out again. After how long that is (s)."""
     broker.kafka.stop(kill=True)
     rig.fault("broker killed", away=seconds)
     time.sleep(seconds)
     broker.kafka.start()
+    began = time.monotonic()
     rig.moving(90)
+    return time.monotonic() - began
 
 
 def row5(stage: Stage) -> Result:
@@ -33,8 +35,13 @@ def row5(stage: Stage) -> Result:
             rig.moving()
             for _ in range(stage.count(5, 1)):
                 away(rig, broker, rig.random.uniform(0.0, 5.0))
-            away(rig, broker, LONG * min(1.0, stage.share * 2))
+            longest = LONG * min(1.0, stage.share * 2)
+            back = away(rig, broker, longest)
         finish(rig, result, 120)
+    result.note = (
+        f"after {longest:.0f} s without its broker the deployment was back at work {back:.1f} s after the broker, "
+        f"with all that had come meanwhile; {rig.restarts} workers ended by themselves and were started again"
+    )
 
     def control(outcome: Result) -> None:
         with stage.broker() as broker, stage.rig("broker-control", bootstrap=broker.bootstrap, off=("delivery",)) as rig:
