@@ -24,7 +24,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from faults import broker, crashes, data, identities, soak, state, takeover
+from faults import broker, consent, crashes, data, identities, sealed, soak, state, takeover
 from faults.stage import BAD, Result, Stage, timed
 from rtcdp.brokers import find, kafka_version
 
@@ -52,6 +52,8 @@ ROWS: Mapping[int, Callable[[Stage], Result]] = {
     19: takeover.row19,
     20: crashes.row20,
     21: identities.row21,
+    22: consent.row22,
+    23: sealed.row23,
 }
 COLUMNS = ("row", "name", "events", "faults", "in txn", *BAD, "gap s", "caught up s", "control", "s")
 

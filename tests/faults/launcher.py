@@ -15,12 +15,15 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
+import rtcdp.delivery.main
+import rtcdp.projector.main
 import rtcdp.worker.main
 from faults.controls import OFF
 from faults.points import Plan, after_awaited, install
 from rtcdp.worker import partition
 
 PR_SET_PDEATHSIG = 1
+PROCESSES = {"worker": rtcdp.worker.main.run, "project": rtcdp.projector.main.run, "deliver": rtcdp.delivery.main.run}
 
 
 def become(order: dict[str, Any]) -> NoReturn:
@@ -38,9 +41,10 @@ def become(order: dict[str, Any]) -> NoReturn:
         partition.MARK_S = 0.5  # as if a worker had worked for as long as it lives here
         for name in order["off"]:
             OFF[name]()
-        tell(Path(order["taken_over"]))
-        install(Plan(Path(order["points"]), **order["plan"]), settings.own_topics())
-        code = rtcdp.worker.main.run(settings)
+        if order["process"] == "worker":
+            tell(Path(order["taken_over"]))
+            install(Plan(Path(order["points"]), **order["plan"]), settings.own_topics())
+        code = PROCESSES[order["process"]](settings)
     except BaseException:  # noqa: BLE001 # whatever it is, it is this process's end, not the launcher's
         sys.excepthook(*sys.exc_info())
     finally:

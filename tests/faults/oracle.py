@@ -1,9 +1,9 @@
 """What should have come out, recomputed from the source topic with plain loops; and how that differs from what did.
 
-A process of its own that imports nothing of rtcdp: `python oracle.py JOB.json` reads the topics that the job names (of several
-deployments, where one went on as another), and writes `expected.jsonl`, `found.jsonl` and `verdict.json` into its folder. It
-computes the definitions in `definitions/` and no others, for sources in `arrival` mode whose events carry no times: an event
-happens when the broker appended it.
+A process of its own that imports nothing of rtcdp: `python -m faults.oracle JOB.json` reads the topics that the job names (of
+several deployments, where one went on as another), and writes `expected.jsonl`, `found.jsonl` and `verdict.json` into its
+folder. It computes the definitions in `definitions/` and no others, for sources in `arrival` mode whose events carry no times:
+an event happens when the broker appended it.
 
 A record of the source with the header `dead` must become a dead letter; one with `either` counts, unless the profile stage has
 refused it with a dead letter.
@@ -15,7 +15,7 @@ import json
 import sys
 from base64 import b64decode
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime
 from pathlib import Path
@@ -147,6 +147,8 @@ def change(body: dict[str, Any]) -> Fact:
 def trigger(body: dict[str, Any]) -> Fact:
     """A record of `triggers` as a fact."""
     data = body["data"]
+    if body["type"] == "rtcdp.cancel":
+        return ("cancel", data["profile"], data["trigger"], milliseconds(body["time"]), data["reason"])
     told = json.dumps({key: value for key, value in data["payload"].items() if value is not None}, sort_keys=True)
     times = milliseconds(data["occurred"]), milliseconds(data["expires_at"])
     at = milliseconds(data["decided"])
@@ -218,8 +220,26 @@ def expect(
     return people, dead
 
 
-def judge(job: dict[str, Any]) -> dict[str, Any]:
-    """The verdict on one run."""
+def leaks(job: dict[str, Any]) -> int:
+    """Records of a deployment with encryption in which a profile key can be read, but those that the rig itself has written."""
+    found = 0
+    for name in ("profile_events", "changelog"):
+        for message in read_all(job, name):
+            plain = any(b"user_id:" in (part or b"") for part in (message.key(), message.value()))
+            found += plain and "dead" not in dict(message.headers() or ())
+    return found
+
+
+Expect = Callable[[dict[str, Any], AbstractSet[tuple[str, str]]], tuple[Mapping[str, Any], Counter[Fact]]]
+
+
+def of_source(job: dict[str, Any], refused: AbstractSet[tuple[str, str]]) -> tuple[Mapping[str, Person], Counter[Fact]]:
+    """What must come of everything in the source."""
+    return expect(read_all(job, "source"), refused)
+
+
+def judge(job: dict[str, Any], expected_of: Expect = of_source) -> dict[str, Any]:
+    """The verdict on one run. expected_of: profiles (`facts`, `events`) and dead letters as they must be."""
     letters: Counter[Fact] = Counter()
     refused: set[tuple[str, str]] = set()
     for message in read_all(job, "events_dlq"):
@@ -229,7 +249,7 @@ def judge(job: dict[str, Any]) -> dict[str, Any]:
             refused.add((b64decode(letter["key"]).decode(), letter["detail"].rpartition(" ")[2]))
         else:
             letters["letter", origin["topic"], origin["partition"], origin["offset"]] = 1  # at least once, by origin
-    people, dead = expect(read_all(job, "source"), refused)
+    people, dead = expected_of(job, refused)
     for message in read_all(job, "profile_events"):
         if "dead" in dict(message.headers() or ()):
             dead["letter", message.topic(), message.partition(), message.offset()] += 1
@@ -252,9 +272,13 @@ def judge(job: dict[str, Any]) -> dict[str, Any]:
     expected, found = expected + dead, found + letters
     last = {**job, "parts": job["parts"][-1:]}
     keys = {message.key(): message.value() for message in read_all(last, "changelog")}
-    held = {(key or b"").decode() for key, value in keys.items() if value is not None and not (key or b"").startswith(b"~")}
+    held = {key or b"" for key, value in keys.items() if value is not None and not (key or b"").startswith(b"~")}
     missing, extra = expected - found, found - expected
     wrong = pairs(missing, extra)
+    if job.get("sealed"):  # under keyed hashes: how many there are can be seen, and that nobody is named
+        strange = abs(len(held) - len(people)) + leaks(job)
+    else:
+        strange = len({key.decode() for key in held} ^ set(people))
     _dump(Path(job["folder"]) / "expected.jsonl", expected)
     _dump(Path(job["folder"]) / "found.jsonl", found)
     return {
@@ -262,7 +286,7 @@ def judge(job: dict[str, Any]) -> dict[str, Any]:
         "profiles": len(people),
         "outputs": sum(found.values()),
         "lost": sum(max(0, person.events - told.get(key, 0)) for key, person in people.items()),
-        "wrong": wrong + len(held ^ set(people)),
+        "wrong": wrong + strange,
         "missing": sum(missing.values()) - wrong,
         "extra": sum(extra.values()) - wrong,
         "duplicate_ids": sum(count - 1 for count in ids.values()) + sum(count - 1 for count in numbers.values()),
@@ -302,9 +326,14 @@ def _dump(path: Path, facts: Counter[Fact]) -> None:
             file.write(json.dumps(fact, ensure_ascii=False) + "\n")
 
 
-if __name__ == "__main__":
+def main(expected_of: Expect = of_source) -> None:
+    """Judge the job that the command line names."""
     job = json.loads(Path(sys.argv[1]).read_text("utf-8"))
-    verdict = judge(job)
+    verdict = judge(job, expected_of)
     if verdict["examples"]:
         keep(job)
     (Path(job["folder"]) / "verdict.json").write_text(json.dumps(verdict, indent=1), "utf-8")
+
+
+if __name__ == "__main__":
+    main()

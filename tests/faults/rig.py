@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import signal
 import subprocess
@@ -63,6 +64,8 @@ class Rig:
         self.unrefused: list[str] = []
         self.before: list[Rig] = []
         self.history: list[dict[str, Any]] = []
+        self.oracle = "oracle"
+        """The module that judges."""
         self._launcher = launcher
         folder.mkdir(parents=True, exist_ok=True)
         self.taken_over = folder / "taken-over.txt"
@@ -70,6 +73,7 @@ class Rig:
         self.name = f"f{uuid.uuid4().hex[:8]}"
         self.source = f"{self.name}-events"
         names = ("commands", "events_dlq", "profile_events", "profile_changes", "triggers", "ingest_progress", "audit")
+        names += ("deliveries", "deliveries_dlq", "delivery_commands")
         values = {
             "bootstrap": workers or bootstrap,
             "app": self.name,
@@ -85,6 +89,8 @@ class Rig:
         }
         self.values = values
         self.settings = Settings(**values)
+        self.sealed = self.settings.encryption != "off"
+        """Whether nobody may be named in the log and in state."""
         self.workers: list[Worker] = []
         self._newest: dict[str, Worker] = {}
         self._create_topics()
@@ -122,15 +128,17 @@ class Rig:
         off: tuple[str, ...] | None = None,
         action: str = "kill",
         after: int = 1,
+        process: str = "worker",
         **more: Any,
     ) -> Worker:
-        """Start a worker, with a fault planned at a fail point where one is named."""
+        """Start a worker, with a fault planned at a fail point where one is named; or another process of the deployment."""
         order = {
             "settings": {**self.values, "instance": instance, **more},
             "log": str(self.folder / f"worker-{instance or len(self.workers)}.log"),
             "points": str(self.folder / "points.jsonl"),
             "taken_over": str(self.taken_over),
             "plan": {"point": point, "action": action, "after": after},
+            "process": process,
             "off": list(self.off if off is None else off),
         }
         worker = Worker(self._launcher, order)
@@ -294,6 +302,10 @@ class Rig:
         """How often a worker has taken partitions over."""
         return self.taken_over.read_text("utf-8").count(f"taken over by {worker.pid}\n")
 
+    def await_takeover(self, worker: Worker, before: int, seconds: float = 90.0) -> None:
+        """Wait until a worker has taken partitions over more often than that."""
+        wait_for(lambda: self.takeovers(worker) > before, seconds, "the takeover")
+
     def owned_by(self, worker: Worker, seconds: float = 60.0) -> None:
         """Wait until a worker has taken partitions over."""
 
@@ -398,10 +410,12 @@ class Rig:
 
     def verdict(self) -> dict[str, Any]:
         """What the oracle says; the outputs of workers that are still running may not be complete."""
-        job = {"folder": str(self.folder), "parts": [rig.part() for rig in (*self.before, self)]}
+        job = {"folder": str(self.folder), "parts": [rig.part() for rig in (*self.before, self)], "sealed": self.sealed}
         path = self.folder / "job.json"
         path.write_text(json.dumps(job), "utf-8")
-        done = subprocess.run([sys.executable, str(HERE / "oracle.py"), str(path)], capture_output=True, text=True, check=False)
+        command = [sys.executable, "-m", f"faults.{self.oracle}", str(path)]
+        environ = {**os.environ, "PYTHONPATH": str(HERE.parent)}
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environ)
         if done.returncode:
             raise Failed(f"the oracle ended with {done.returncode}: {done.stderr[-2000:]}")
         verdict: dict[str, Any] = json.loads((self.folder / "verdict.json").read_text("utf-8"))

@@ -74,5 +74,5 @@ def _timed(rig: Rig, fault: Callable[[], None], survivor: Worker) -> float:
     before = rig.takeovers(survivor)
     began = time.monotonic()
     fault()
-    wait_for(lambda: rig.takeovers(survivor) > before, 90, "the takeover")
+    rig.await_takeover(survivor, before)
     return time.monotonic() - began

@@ -82,4 +82,14 @@ def test_outputs_are_read_as_facts() -> None:
     assert change(body | {"new": True}) == ("entered", "p", "here", 1_000, "event", "m", None, True, "")
     times = dict.fromkeys(("occurred", "decided", "expires_at"), at)
     data = {"profile": "p", "trigger": "t", "cause": "time", "payload": {"a": 1}} | times
-    assert trigger({"data": data}) == ("trigger", "p", "t", 1_000, "time", "", 1_000, 1_000, '{"a": 1}')
+    assert trigger({"type": "rtcdp.trigger", "data": data}) == (
+        "trigger",
+        "p",
+        "t",
+        1_000,
+        "time",
+        "",
+        1_000,
+        1_000,
+        '{"a": 1}',
+    )

@@ -52,7 +52,30 @@ def progress() -> None:
     table.read, consumer.group_offsets = lambda _: {}, none
 
 
-OFF: Mapping[str, Callable[[], None]] = {**SHARED, **{one.__name__: one for one in (restoring, acknowledgements, progress)}}
+def promptness() -> None:
+    """Faust takes its time between its seek and the moment at which it empties the queues of its streams and goes on."""
+    import asyncio
+
+    from rtcdp.transport.consumer import Consumer
+
+    consumer: Any = Consumer
+    seek = consumer.perform_seek
+
+    async def slow(self: Any) -> None:
+        await seek(self)
+        time.sleep(0.5)  # noqa: ASYNC251 # meanwhile records are fetched
+        for _ in range(200):  # and now turns are given, and wait in a queue for their agent
+            if any(queue.qsize() >= 3 for queue in self.app.flow_control._queues):
+                break
+            await asyncio.sleep(0)
+
+    consumer.perform_seek = slow
+
+
+OFF: Mapping[str, Callable[[], None]] = {
+    **SHARED,
+    **{one.__name__: one for one in (restoring, acknowledgements, progress, promptness)},
+}
 
 
 def dwell(seconds: float) -> None:

@@ -53,6 +53,7 @@ class Consumer(driver.Consumer):
         self.epoch = -1
         self.busy_since = 0.0
         self._starts: dict[TP, int] = {}
+        self._sought = False
         self._done: dict[TP, int] = {}
         self._committed: dict[TP, int] = {}
         self._taking_over = asyncio.Lock()
@@ -164,15 +165,30 @@ class Consumer(driver.Consumer):
 
     def _stop_fetching(self) -> None:
         self.epoch = -1
+        self._sought = False
         self.fetching.stop()
 
     async def perform_seek(self) -> None:
-        """Begin fetching where the takeover said. Replaces the seek to the group's offsets, which are not the truth."""
+        """Replaces the seek to the group's offsets, which are not the truth: where to start the takeover has said."""
         self._read_offset.clear()  # messages below it would be dropped silently
         self._committed = await self.group_offsets(self._starts)
         self._done = {}
-        self.epoch = self.fetching.start(self._starts)
-        self.busy_since = 0.0
+        self._sought = True
+
+    def begin(self, generation: int) -> None:
+        """Begin fetching, where nothing has been revoked since the takeover.
+
+        Only once Faust's flow is resumed: that empties the queues of its streams, and with a turn in them a partition would
+        stand still.
+        """
+        if generation != self._owning_app.consumer_generation_id:
+            return
+        if self._sought:
+            self._sought = False
+            self.epoch = self.fetching.start(self._starts)
+            self.busy_since = 0.0
+        elif not self.assignment():  # more workers than partitions: this one waits
+            self.busy_since = 0.0
 
     # ---- messages ----
 

@@ -29,13 +29,17 @@ class Recovery(FaustRecovery):
 
     async def on_recovery_completed(self, generation_id: int = 0) -> None:
         """Take over, then let Faust resume. Not in the assignment callback: heartbeats stand still there."""
-        if await cast("Consumer", self.app.consumer).take_over(generation_id):
+        consumer = cast("Consumer", self.app.consumer)
+        if await consumer.take_over(generation_id):
             await super().on_recovery_completed(generation_id)
+            consumer.begin(generation_id)
 
     async def _resume_streams(self, generation_id: int = 0) -> None:
         """The same for an app without tables."""
-        if await cast("Consumer", self.app.consumer).take_over(generation_id):
+        consumer = cast("Consumer", self.app.consumer)
+        if await consumer.take_over(generation_id):
             await super()._resume_streams(generation_id)
+            consumer.begin(generation_id)
 
 
 class TableManager(FaustTableManager):

@@ -146,8 +146,11 @@ class ProfileAgent:
             raise failure
         if self._standby is not None:
             self._standby.own(self._partitions)
-        for number, partition in self._partitions.items():
+        for partition in self._partitions.values():
             partition.generation = generation
+        if self._hurry:  # a rebalance has begun, and its `let_go` has passed: nobody would stop what is started now
+            raise Stopped("a rebalance began during the takeover")
+        for number, partition in self._partitions.items():
             self._tasks[number] = asyncio.create_task(self._run(partition), name=f"partition-{number}")
         if self._looking is None:
             self._looking = asyncio.create_task(self._look(), name="ticks")
