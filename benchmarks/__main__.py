@@ -41,7 +41,7 @@ from benchmarks.backtesting import backtest
 from benchmarks.peers import BOTH, PROFILE, STATE, TXN, Keys, Peer
 from benchmarks.restoring import restore
 from benchmarks.streaming import Stage
-from rtcdp import brokers
+from rtcdp.servers import brokers
 
 RESULTS = Path(__file__).parent / "results.json"
 RATE = 500

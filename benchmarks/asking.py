@@ -25,7 +25,7 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 
 from benchmarks.projecting import Changelog
-from rtcdp.redis_server import RedisServer
+from rtcdp.servers.redis_server import RedisServer
 from rtcdp.serving.server import listen, serve
 
 PROFILES = 10_000

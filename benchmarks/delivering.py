@@ -26,8 +26,8 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from benchmarks.streaming import Failed, Process
-from rtcdp.local_process import free_port
 from rtcdp.outputs import TriggerData, TriggerEvent, encode
+from rtcdp.servers.local_process import free_port
 
 CONCURRENCY = 64
 PARTITIONS = 4
@@ -172,7 +172,7 @@ def deliver(bootstrap: str, count: int) -> dict[str, float]:
         with tempfile.TemporaryDirectory() as folder, _receiver() as port:
             text = DESTINATIONS.format(port=port, secret=SECRET, concurrency=CONCURRENCY)
             Path(folder, "tool.yaml").write_text(text)
-            program = "import json, sys; from rtcdp.config import Settings; from rtcdp.delivery.main import run; "
+            program = "import json, sys; from rtcdp.settings.config import Settings; from rtcdp.delivery.main import run; "
             program += "sys.exit(run(Settings.load(json.loads(sys.argv[1]))))"
             command = [sys.executable, "-c", program, json.dumps({**values, "destinations": folder})]
             process = subprocess.Popen(command)

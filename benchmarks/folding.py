@@ -16,16 +16,16 @@ import orjson
 
 from benchmarks import clickstream, job
 from benchmarks.peers import DEFINITIONS
-from rtcdp.engine import Engine
-from rtcdp.ingestion import Accepted, Ingestor, Source
-from rtcdp.outbox import Outbox
+from rtcdp.folding.engine import Engine
+from rtcdp.folding.outbox import Outbox
+from rtcdp.folding.runner import PartitionRunner
+from rtcdp.ingestion.ingestor import Accepted, Ingestor, Source
 from rtcdp.position import Position, SwitchPoint
 from rtcdp.profile import Profile
 from rtcdp.rules.compiled import Compiled
 from rtcdp.rules.compiler import compile_definitions
 from rtcdp.rules.definitions import Definitions
 from rtcdp.rules.loading import load
-from rtcdp.runner import PartitionRunner
 from rtcdp.simulate.shop import Shop
 
 BATCH = 1_000

@@ -16,7 +16,7 @@ from benchmarks import clickstream
 from benchmarks.folding import BATCH, SHOP, ingested, new_runner, quiet
 from benchmarks.peers import DEFINITIONS
 from rtcdp import profile as profiles
-from rtcdp.ingestion import Accepted, Ingestor, Source
+from rtcdp.ingestion.ingestor import Accepted, Ingestor, Source
 from rtcdp.records import Link, encode
 from rtcdp.rules.definitions import Definitions
 from rtcdp.rules.loading import load

@@ -10,9 +10,9 @@ from pathlib import Path
 import orjson
 
 from benchmarks import clickstream, job
-from rtcdp.config import Settings
 from rtcdp.sealing.master import make_key_file
 from rtcdp.sealing.opening import sealer_of
+from rtcdp.settings.config import Settings
 
 PARTITIONS = 4
 DEFINITIONS = Path(__file__).parent / "rt_segments"

@@ -24,12 +24,12 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from benchmarks import folding
 from rtcdp import position as positions
-from rtcdp.config import Settings
-from rtcdp.inspection import partition_of
+from rtcdp.control.versions import DefinitionsTopic, apply
 from rtcdp.position import POSITION_KEY, Position, SwitchPoint
-from rtcdp.redis_server import RedisServer
+from rtcdp.queries.inspection import partition_of
 from rtcdp.rules.loading import load
-from rtcdp.worker.versions import DefinitionsTopic, apply
+from rtcdp.servers.redis_server import RedisServer
+from rtcdp.settings.config import Settings
 
 PARTITIONS = 4
 FOLDED = 60_000

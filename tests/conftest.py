@@ -17,7 +17,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from hypothesis import HealthCheck, settings
 from servers import Elsewhere, Missing, Servers
 
-from rtcdp import brokers
+from rtcdp.servers import brokers
 
 zoneinfo.reset_tzpath(to=())  # oracles read the pinned rules too: the machine's may be of another year
 

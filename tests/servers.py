@@ -13,10 +13,10 @@ from contextlib import ExitStack
 from functools import partial
 from multiprocessing.connection import Client, Connection, Listener
 
-from rtcdp import brokers
 from rtcdp.errors import ClusterError
-from rtcdp.local_process import free_port
-from rtcdp.redis_server import RedisServer
+from rtcdp.servers import brokers
+from rtcdp.servers.local_process import free_port
+from rtcdp.servers.redis_server import RedisServer
 
 Missing = ClusterError
 """A server that cannot be started here, a program that is not here; its text says why."""

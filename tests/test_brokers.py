@@ -15,9 +15,9 @@ import pytest
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from rtcdp import brokers
 from rtcdp.errors import ClusterError
-from rtcdp.local_process import free_port
+from rtcdp.servers import brokers
+from rtcdp.servers.local_process import free_port
 
 
 def produce(bootstrap: str, topic: str, values: list[bytes]) -> None:
@@ -122,7 +122,7 @@ def test_local_kafka_keeps_its_records_and_address_over_a_restart(tmp_path: Path
 @pytest.mark.faults
 def test_local_kafka_does_not_outlive_a_killed_process() -> None:
     program = (
-        "import time; from rtcdp.brokers import LocalKafka\n"
+        "import time; from rtcdp.servers.brokers import LocalKafka\n"
         "with LocalKafka(heap_mb=256, brief=True) as k: print(k.pid, k.directory, flush=True); time.sleep(600)"
     )
     parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from rtcdp import cleaning, sensitive, tracking
-from rtcdp.cleaning import FIXES, MAX_DEPTH, MAX_ITEMS, MAX_KEY_LENGTH, MAX_KEYS, MAX_TEXT, Inspector, clean_tree
 from rtcdp.errors import Unfit
-from rtcdp.events import decode
+from rtcdp.ingestion import cleaning, sensitive, tracking
+from rtcdp.ingestion.cleaning import FIXES, MAX_DEPTH, MAX_ITEMS, MAX_KEY_LENGTH, MAX_KEYS, MAX_TEXT, Inspector, clean_tree
+from rtcdp.ingestion.events import decode
 from rtcdp.rules.definitions import PlannedEvent, Property, TrackingPlan
 
 

@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from rtcdp.cli import app, main
-from rtcdp.inspection import full_key, partition_of
+from rtcdp.queries.inspection import full_key, partition_of
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 COMMANDS = (

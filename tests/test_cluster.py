@@ -6,7 +6,7 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
-from rtcdp.cluster import ends
+from rtcdp.servers.cluster import ends
 
 
 class Admin:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from rtcdp.config import MASK, Settings, SourceSettings, unknown_variables
 from rtcdp.errors import SettingError
+from rtcdp.settings.config import MASK, Settings, SourceSettings, unknown_variables
 
 
 @pytest.fixture(autouse=True)

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from rtcdp.cutting import compute, write
-from rtcdp.engine import Engine
 from rtcdp.errors import SettingError
-from rtcdp.outbox import Outbox
+from rtcdp.folding.engine import Engine
+from rtcdp.folding.outbox import Outbox
 from rtcdp.profile import Profile
+from rtcdp.queries.cutting import compute, write
 from rtcdp.records import Event, encode
 from rtcdp.rules.check import check
 from rtcdp.rules.compiler import compile_definitions

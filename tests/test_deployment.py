@@ -22,10 +22,10 @@ from ruamel.yaml import YAML
 from typer.main import get_command
 
 from rtcdp.cli import app
-from rtcdp.config import Settings
 from rtcdp.delivery.loading import load as load_destinations
-from rtcdp.local_process import free_port
 from rtcdp.rules.loading import load as load_definitions
+from rtcdp.servers.local_process import free_port
+from rtcdp.settings.config import Settings
 from tests.worker.conftest import wait_for
 
 ROOT = Path(__file__).parents[1]

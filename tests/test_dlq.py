@@ -9,14 +9,14 @@ import pytest
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
 from rtcdp import records
-from rtcdp.config import Settings
 from rtcdp.dlq import Replayed, list_letters, replay
 from rtcdp.errors import ClusterError, Unfit
-from rtcdp.ingestion import Accepted, Ingestor, Refused, Source
-from rtcdp.letters import ORIGIN_HEADER, RECEIVED_HEADER, dead_letter, record
+from rtcdp.ingestion.ingestor import Accepted, Ingestor, Refused, Source
+from rtcdp.ingestion.letters import ORIGIN_HEADER, RECEIVED_HEADER, dead_letter, record
 from rtcdp.outputs import Origin
 from rtcdp.rules.definitions import IdentityPlan, PlannedEvent, Property, TrackingPlan
-from rtcdp.timestamps import parse
+from rtcdp.settings.config import Settings
+from rtcdp.times.timestamps import parse
 
 MakeTopic = Callable[..., str]
 LOG_APPEND = {"message.timestamp.type": "LogAppendTime"}

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from rtcdp import cleaning, timestamps
 from rtcdp.errors import Unfit
-from rtcdp.events import MAX_NESTING, MAX_RAW_BYTES, REASONS, RawEvent, decode, nesting, repair
+from rtcdp.ingestion import cleaning
+from rtcdp.ingestion.events import MAX_NESTING, MAX_RAW_BYTES, REASONS, RawEvent, decode, nesting, repair
+from rtcdp.times import timestamps
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "events.md"
 
@@ -214,7 +215,7 @@ def test_the_document_names_every_limit(name: str) -> None:
 def test_every_reason_raised_is_known() -> None:
     source = Path(cleaning.__file__).parent
     used = set()
-    for module in ("events", "ingestion", "tracking"):
+    for module in ("events", "ingestor", "tracking"):
         used |= set(re.findall(r'(?:Unfit|_act)\(\s*"(\w+)"', (source / f"{module}.py").read_text()))
     assert used - {"dropped"} <= set(REASONS)
     assert {"too_large", "no_identifier", "future"} <= used
@@ -222,7 +223,7 @@ def test_every_reason_raised_is_known() -> None:
 
 def test_every_fix_counted_is_known() -> None:
     source = Path(cleaning.__file__).parent
-    modules = ("events", "ingestion", "tracking", "cleaning", "sensitive", "identity")
+    modules = ("events", "ingestor", "tracking", "cleaning", "sensitive", "identity")
     used = set()
     for module in modules:
         used |= set(re.findall(r'(?:fixes|counts)\["(\w+)"', (source / f"{module}.py").read_text()))

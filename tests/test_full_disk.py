@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from rtcdp import brokers
 from rtcdp.errors import ClusterError, SettingError
+from rtcdp.servers import brokers
 from rtcdp.simulate.board import Board
 from rtcdp.simulate.demo import DemoOptions, run
 from rtcdp.simulate.screen import save_picture

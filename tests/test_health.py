@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from rtcdp.errors import SettingError
-from rtcdp.health import Health, HealthServer
-from rtcdp.metrics import Metrics
+from rtcdp.monitoring.health import Health, HealthServer
+from rtcdp.monitoring.metrics import Metrics
 
 
 class Clock:

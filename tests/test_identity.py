@@ -9,7 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtcdp.identity import BLOCKED, MAX_VALUE, NAMESPACES, Resolver, blocked, normalise, parse_profile_key, profile_key
+from rtcdp.ingestion.identity import (
+    BLOCKED,
+    MAX_VALUE,
+    NAMESPACES,
+    Resolver,
+    blocked,
+    normalise,
+    parse_profile_key,
+    profile_key,
+)
 from rtcdp.rules.definitions import IdentityPlan, Namespace
 
 

@@ -14,14 +14,15 @@ from hypothesis import strategies as st
 from test_cleaning import SCALARS, TREES, check
 from test_letters import ORIGIN
 
-from rtcdp import records, timestamps
-from rtcdp.cleaning import FIXES, MAX_NAME, clean_text
+from rtcdp import records
 from rtcdp.errors import Unfit
-from rtcdp.events import REASONS
-from rtcdp.identity import parse_profile_key
-from rtcdp.ingestion import MAX_CLEAN_BYTES, MAX_FUTURE, Accepted, Ingestor, Refused, Source
-from rtcdp.letters import ORIGIN_HEADER, RECEIVED_HEADER, dead_letter, replayed
+from rtcdp.ingestion.cleaning import FIXES, MAX_NAME, clean_text
+from rtcdp.ingestion.events import REASONS
+from rtcdp.ingestion.identity import parse_profile_key
+from rtcdp.ingestion.ingestor import MAX_CLEAN_BYTES, MAX_FUTURE, Accepted, Ingestor, Refused, Source
+from rtcdp.ingestion.letters import ORIGIN_HEADER, RECEIVED_HEADER, dead_letter, replayed
 from rtcdp.rules.definitions import IdentityPlan, PlannedEvent, Property, TrackingPlan
+from rtcdp.times import timestamps
 
 NOW = 1_800_000_000_000
 MINUTE = 60_000

@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from rtcdp import audit, erasure, export, inspection, keys, splitting
 from rtcdp.cli import app
-from rtcdp.config import Settings
+from rtcdp.control import audit
 from rtcdp.errors import SettingError
-from rtcdp.keys import key_of
+from rtcdp.privacy import erasure, export, splitting
+from rtcdp.queries import inspection, keys
+from rtcdp.queries.keys import key_of
+from rtcdp.settings.config import Settings
 
 FORMS = [
     ("email: Ann@Example.COM", "main/email:ann@example.com"),

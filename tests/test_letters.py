@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from rtcdp.errors import Unfit
-from rtcdp.letters import KEPT_BYTES, ORIGIN_HEADER, RECEIVED_HEADER, dead_letter, first_origin, record, replayed
+from rtcdp.ingestion.letters import KEPT_BYTES, ORIGIN_HEADER, RECEIVED_HEADER, dead_letter, first_origin, record, replayed
 from rtcdp.outputs import DeadLetter, Origin
 
 NOW = 1_800_000_000_000

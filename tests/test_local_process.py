@@ -11,12 +11,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from rtcdp.local_process import telling_line
+from rtcdp.servers.local_process import telling_line
 
 PROGRAM = """
 import sys, time
 from pathlib import Path
-from rtcdp import local_process
+from rtcdp.servers import local_process
 folder = Path(sys.argv[1])
 folder.mkdir()
 if sys.argv[2]:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from rtcdp.errors import Stalled
-from rtcdp.logs import LONGEST, SPARED_S, JsonFormatter, LineFormatter, Sparing, sentence
+from rtcdp.monitoring.logs import LONGEST, SPARED_S, JsonFormatter, LineFormatter, Sparing, sentence
 
 CANARY = "canary-7f3a"
 

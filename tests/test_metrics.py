@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, generate_latest
 
-from rtcdp.metrics import LATENCY_BOUNDS, OTHER, BatchHistogram, Metrics
+from rtcdp.monitoring.metrics import LATENCY_BOUNDS, OTHER, BatchHistogram, Metrics
 
 
 def sample(metrics: Metrics, name: str, **labels: str) -> float | None:

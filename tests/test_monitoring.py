@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 from ruamel.yaml import YAML
 
 from rtcdp.delivery.measures import Measures as DeliveryMeasures
-from rtcdp.metrics import Metrics
+from rtcdp.monitoring.metrics import Metrics
 from rtcdp.projector.measures import Measures as ProjectionMeasures
 from rtcdp.serving.api.counts import Counts as ApiCounts
 from rtcdp.serving.collector.counts import Counts as CollectorCounts

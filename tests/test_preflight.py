@@ -21,14 +21,14 @@ from confluent_kafka.admin import (
 )
 from servers import LIMITED_PASSWORD, LIMITED_USER
 
-from rtcdp import preflight as module
-from rtcdp.brokers import EmbeddedKafka
-from rtcdp.cluster import source_ends
-from rtcdp.config import Settings
+from rtcdp.control.versions import DefinitionsTopic
 from rtcdp.errors import ClusterError
-from rtcdp.preflight import preflight, wanted_topics
+from rtcdp.servers import preflight as module
+from rtcdp.servers.brokers import EmbeddedKafka
+from rtcdp.servers.cluster import source_ends
+from rtcdp.servers.preflight import preflight, wanted_topics
+from rtcdp.settings.config import Settings
 from rtcdp.worker.layout import check_layout
-from rtcdp.worker.versions import DefinitionsTopic
 from tests.worker.conftest import wait_for
 
 NAMES = ("commands", "events_dlq", "profile_events", "profile_changes", "triggers", "ingest_progress", "audit")

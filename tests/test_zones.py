@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtcdp import zones
 from rtcdp.simulate import bruteforce
-from rtcdp.zones import PERIODS, Calendar
+from rtcdp.times import zones
+from rtcdp.times.zones import PERIODS, Calendar
 
 HOUR = 3_600_000
 

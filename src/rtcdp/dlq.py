@@ -14,10 +14,10 @@ from typing import Any
 import msgspec
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
-from rtcdp import letters
-from rtcdp.config import Settings
 from rtcdp.errors import ClusterError
+from rtcdp.ingestion import letters
 from rtcdp.outputs import DeadLetter
+from rtcdp.settings.config import Settings
 
 REQUEST_S = 15.0
 ASKED = 5

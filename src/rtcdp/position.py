@@ -40,7 +40,7 @@ class Position(msgspec.Struct, kw_only=True):
     switches: the switches not yet passed by every profile, oldest first; the last one is the version in force.
     tick:     time of the last tick folded (ms); profiles due up to it are still being woken.
     simulated: that tick was an explicit one; the ticks that continue it are too.
-    came:     slot keys of the features that came with a switch, and that switch; see `rtcdp.warming`.
+    came:     slot keys of the features that came with a switch, and that switch; see `rtcdp.folding.warming`.
     shadowed: number and time (ms) of the switch with which the shadow began.
     cursor:   where the visit of all profiles after a switch has come to, in key order; None when it is over.
     """

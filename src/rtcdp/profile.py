@@ -163,7 +163,7 @@ class Profile:
     tags:     slot key of a tag -> value.
     segments: slot key of a segment -> when it was entered (ms). Only those it is in.
     triggers: slot key of a trigger, group or channel -> its memory.
-    waiting:  key of a trigger's instance (see `rtcdp.triggers`) -> the start that waits.
+    waiting:  key of a trigger's instance (see `rtcdp.folding.triggers`) -> the start that waits.
     consent:  purpose, `@channel` or `purpose@channel` -> answer.
     seen:     message ids: `_SEEN_ENTRY` bytes each, oldest first.
     failures: how often in a row waking it has raised.
@@ -175,7 +175,7 @@ class Profile:
     detached: two people have used this identifier: it is nobody's alias, for good.
     owed:     states of other identifiers that could not be merged: they are tried again after the next switch.
     parted:   profile key of an identifier that was split off -> [when (ms), id of the command]: it is never taken in again.
-    shadow:   the same profile under the version that is evaluated beside the live one (see `rtcdp.shadow`), or None.
+    shadow:   the same profile under the version that is evaluated beside the live one (see `rtcdp.folding.shadow`), or None.
     erased:   when it was erased last (ms), or 0: what occurred until then changes nothing.
     fresh:    no event yet: what holds for an empty profile has still to be entered.
     """

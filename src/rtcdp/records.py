@@ -181,7 +181,7 @@ class Erase(Command, tag="erase"):
 
 
 PersonalCommand = Consent | Correct | Split | Erase
-"""Every kind of command. Another kind joins this union and the table of `rtcdp.rights`."""
+"""Every kind of command. Another kind joins this union and the table of `rtcdp.folding.rights`."""
 
 
 class Tick(msgspec.Struct, tag_field="kind", tag="tick", omit_defaults=True, kw_only=True):

@@ -14,9 +14,11 @@ from typing import Any
 
 import msgspec
 
-from rtcdp import audit, events, outputs, records
+from rtcdp import outputs, records
+from rtcdp.control import audit
 from rtcdp.delivery import deliveries
 from rtcdp.delivery.schema import destinations_schema
+from rtcdp.ingestion import events
 from rtcdp.rules.schema import definitions_schema
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"

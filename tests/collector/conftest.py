@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
-from rtcdp.local_process import free_port
+from rtcdp.servers.local_process import free_port
 from rtcdp.serving.collector.write_keys import KeyFile
 
 Started = Callable[..., "Collecting"]

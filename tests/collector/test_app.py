@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from rtcdp.config import Settings
+from rtcdp.monitoring.spans import Spans
 from rtcdp.serving.collector.app import Collector, Destination, application
 from rtcdp.serving.collector.refusals import Refusal
 from rtcdp.serving.collector.sender import Headers, Record
 from rtcdp.serving.collector.write_keys import KeyFile, KeyRing
-from rtcdp.spans import Spans
+from rtcdp.settings.config import Settings
 
 
 class Remembering:

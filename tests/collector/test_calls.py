@@ -10,8 +10,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rtcdp.errors import Unfit
-from rtcdp.events import MAX_RAW_BYTES, REASONS
-from rtcdp.ingestion import Accepted, Ingestor, Source
+from rtcdp.ingestion.events import MAX_RAW_BYTES, REASONS
+from rtcdp.ingestion.ingestor import Accepted, Ingestor, Source
 from rtcdp.rules.definitions import IdentityPlan, TrackingPlan
 from rtcdp.serving.collector.calls import Stamp, cut, open_batch, open_single, prepare
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from rtcdp.config import Settings
 from rtcdp.dlq import list_letters, replay
-from rtcdp.letters import origin_name
+from rtcdp.ingestion.letters import origin_name
+from rtcdp.settings.config import Settings
 from tests.collector.conftest import Collecting, wait_for
 
 PAGE = "https://shop.example"

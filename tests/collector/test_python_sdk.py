@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import segment.analytics.client as segment
 
-from rtcdp.ingestion import Accepted, Ingestor, Source
+from rtcdp.ingestion.ingestor import Accepted, Ingestor, Source
 from rtcdp.rules.definitions import IdentityPlan, TrackingPlan
 from tests.collector.conftest import Collecting, read_all
 

@@ -24,12 +24,12 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 from prometheus_client import generate_latest
 
-from rtcdp.config import Settings
 from rtcdp.delivery.inputs import check_cluster
 from rtcdp.delivery.loading import load
 from rtcdp.delivery.main import Deliverer
 from rtcdp.dlq import messages
-from rtcdp.local_process import free_port
+from rtcdp.servers.local_process import free_port
+from rtcdp.settings.config import Settings
 from tests.worker.conftest import wait_for
 
 Answer = tuple[int, dict[str, str]]
@@ -221,7 +221,7 @@ class Delivering:
         self.port = values["metrics_port"]
         config.write_text(json.dumps(values), "utf-8")
         program = (
-            "import json, sys; from rtcdp.config import Settings; from rtcdp.delivery.main import run; "
+            "import json, sys; from rtcdp.settings.config import Settings; from rtcdp.delivery.main import run; "
             "sys.exit(run(Settings.load(json.load(open(sys.argv[1])))))"
         )
         environment = {name: value for name, value in os.environ.items() if not name.startswith("RTCDP_")}

@@ -90,8 +90,8 @@ def test_reports_become_events_once_they_are_trusted(deliver: Deliver) -> None:
 
 
 def test_503_while_there_is_no_kafka(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from rtcdp.config import Settings
     from rtcdp.delivery import callbacks
+    from rtcdp.settings.config import Settings
 
     monkeypatch.setattr(callbacks, "ACKNOWLEDGED_S", 0.2)
     (tmp_path / "d.yaml").write_text(YAML)

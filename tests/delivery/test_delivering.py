@@ -9,9 +9,9 @@ from collections.abc import Iterator
 import pytest
 from standardwebhooks import Webhook
 
-from rtcdp import timestamps
 from rtcdp.delivery.dead import Choice, enable, list_dead, replay
-from rtcdp.timestamps import rfc3339
+from rtcdp.times import timestamps
+from rtcdp.times.timestamps import rfc3339
 from tests.delivery.conftest import Delivering, Receiver, Request, cancel, change, trigger
 from tests.worker.conftest import wait_for
 

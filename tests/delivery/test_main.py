@@ -11,7 +11,7 @@ import pytest
 
 from rtcdp.delivery.inputs import check_cluster
 from rtcdp.delivery.main import run
-from rtcdp.local_process import free_port
+from rtcdp.servers.local_process import free_port
 from tests.delivery.conftest import Deliver, Delivering, Receive, Receiver, trigger
 from tests.worker.conftest import wait_for
 

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from rtcdp.delivery import standing
-from rtcdp.health import HealthServer
+from rtcdp.monitoring.health import HealthServer
 from rtcdp.serving.api.operations import Call
 from rtcdp.serving.api.outgoing import DeadQuery, Outgoing, Resend
 from rtcdp.serving.api.problems import Problem

@@ -13,14 +13,14 @@ from typing import Any
 from engine.oracle import Happened, Output, Spec, Ticked, texts
 
 from rtcdp import records
-from rtcdp.batch import Fold
-from rtcdp.engine import Engine
+from rtcdp.folding.batch import Fold
+from rtcdp.folding.engine import Engine
+from rtcdp.folding.runner import PartitionRunner
 from rtcdp.position import Position, SwitchPoint
 from rtcdp.records import Event, Tick
 from rtcdp.rules.compiled import Compiled
 from rtcdp.rules.compiler import compile_definitions
 from rtcdp.rules.loading import load
-from rtcdp.runner import PartitionRunner
 
 TENANT = "main/user_id:"
 

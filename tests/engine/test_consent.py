@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from rtcdp import profile as profiles
 from rtcdp import records
-from rtcdp.consents import Said, joined, take
-from rtcdp.engine import Engine
-from rtcdp.explanation import explain
-from rtcdp.outbox import Outbox
+from rtcdp.explanation.explaining import explain
+from rtcdp.folding.consents import Said, joined, take
+from rtcdp.folding.engine import Engine
+from rtcdp.folding.outbox import Outbox
 from rtcdp.outputs import Cancel, Change
 from rtcdp.profile import Answer, Profile
 from rtcdp.records import Consent, Event, Tick

@@ -10,9 +10,10 @@ import msgspec
 import pytest
 from engine.harness import compiled
 
-from rtcdp import correction, records
 from rtcdp import profile as profiles
-from rtcdp.erasing import MARK, REQUEST
+from rtcdp import records
+from rtcdp.folding import correction
+from rtcdp.folding.erasing import MARK, REQUEST
 from rtcdp.profile import Profile
 from rtcdp.records import Consent, Correct, Erase, Merge
 from tests.identity.cluster import PARTITIONS, Cluster, anonymous, device, email, user

@@ -13,14 +13,14 @@ from engine.test_engine_oracle import cases, made
 from hypothesis import HealthCheck, given, settings
 
 from rtcdp import profile as profiles
-from rtcdp.engine import Engine
-from rtcdp.explained import Need, Part
-from rtcdp.explanation import UnknownName, explain
-from rtcdp.outbox import Outbox
+from rtcdp.explanation.explained import Need, Part
+from rtcdp.explanation.explaining import UnknownName, explain
+from rtcdp.folding.engine import Engine
+from rtcdp.folding.outbox import Outbox
 from rtcdp.position import Came
 from rtcdp.profile import Profile
 from rtcdp.records import Event, encode
-from rtcdp.timestamps import rfc3339
+from rtcdp.times.timestamps import rfc3339
 
 DAY = 86_400_000
 START = 100 * DAY

@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rtcdp.aggregates import MAX_ENTRIES, NO_PAGE, RESET, TOUCH, Aggregate, Gaps, Recipe, Steps, build
-from rtcdp.zones import Calendar
+from rtcdp.times.zones import Calendar
 
 BEGIN = 1_700_000_000_000
 W = 40

@@ -19,9 +19,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from rtcdp import profile as profiles
-from rtcdp import records, warming
-from rtcdp.engine import Engine
-from rtcdp.outbox import Outbox
+from rtcdp import records
+from rtcdp.folding import warming
+from rtcdp.folding.engine import Engine
+from rtcdp.folding.outbox import Outbox
 from rtcdp.profile import Profile, slot_key
 from rtcdp.records import SWITCH_KEY, Switch
 from rtcdp.rules.compiled import Compiled

@@ -19,10 +19,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from rtcdp import profile as profiles
-from rtcdp import records, warming
-from rtcdp.engine import Engine
-from rtcdp.explanation import explain
-from rtcdp.outbox import Outbox
+from rtcdp import records
+from rtcdp.explanation.explaining import explain
+from rtcdp.folding import warming
+from rtcdp.folding.engine import Engine
+from rtcdp.folding.outbox import Outbox
 from rtcdp.profile import slot_key
 from rtcdp.records import SWITCH_KEY, Switch
 from rtcdp.rules.compiled import Compiled

@@ -12,13 +12,14 @@ from engine.oracle import Happened, Ticked
 
 from rtcdp import position as positions
 from rtcdp import profile as profiles
-from rtcdp import records, warming
+from rtcdp import records
 from rtcdp.aggregates import NEVER
-from rtcdp.engine import Engine
 from rtcdp.errors import RtcdpError
+from rtcdp.folding import warming
+from rtcdp.folding.engine import Engine
+from rtcdp.folding.runner import PartitionRunner
 from rtcdp.position import Came, Position, SwitchPoint
 from rtcdp.records import SWITCH_KEY, TICK_KEY, Event, Switch, Tick
-from rtcdp.runner import PartitionRunner
 
 MINUTE = 60_000
 HOUR = 60 * MINUTE

@@ -8,11 +8,11 @@ from zoneinfo import ZoneInfo
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from rtcdp import zones
 from rtcdp.aggregates import NEVER
+from rtcdp.folding.schedules import next_at, next_every, spread
 from rtcdp.rules.expressions import Path, Span, Type
 from rtcdp.rules.sending import At, Every, Moment, Zone
-from rtcdp.schedules import next_at, next_every, spread
+from rtcdp.times import zones
 
 MINUTE = 60_000
 DAY = 86_400_000

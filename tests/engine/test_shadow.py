@@ -11,8 +11,9 @@ from engine.harness import Partition, compiled, record
 from engine.oracle import Happened, Ticked
 
 from rtcdp import profile as profiles
-from rtcdp import records, warming
-from rtcdp.engine import Engine
+from rtcdp import records
+from rtcdp.folding import warming
+from rtcdp.folding.engine import Engine
 from rtcdp.position import Came, SwitchPoint
 from rtcdp.records import SWITCH_KEY, TICK_KEY, Switch
 from rtcdp.rules.compiled import Compiled

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rtcdp.aggregates import NEVER
-from rtcdp.timers import Timers
-from rtcdp.timestamps import rfc3339
+from rtcdp.folding.timers import Timers
+from rtcdp.times.timestamps import rfc3339
 
 DAY = 86_400_000
 

@@ -17,7 +17,7 @@ from engine.harness import Partition, compiled, settled
 from engine.oracle import Happened, Spec, StepSpec, Ticked, TriggerSpec, run
 from engine.test_features_oracle import conditions
 
-from rtcdp.ingestion import Accepted, Ingestor, Source
+from rtcdp.ingestion.ingestor import Accepted, Ingestor, Source
 from rtcdp.records import Event
 from rtcdp.rules.compiled import Compiled
 from rtcdp.rules.definitions import IdentityPlan, TrackingPlan

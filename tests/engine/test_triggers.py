@@ -8,7 +8,7 @@ import pytest
 from engine.harness import Partition, compiled
 from engine.oracle import Happened, Ticked
 
-from rtcdp.timestamps import rfc3339
+from rtcdp.times.timestamps import rfc3339
 
 S = 1000
 M = 60 * S

@@ -12,8 +12,9 @@ from engine.reactions import DAY, T, event, partition, tick, told
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtcdp import quiet, wall_clock, zones
+from rtcdp.folding import quiet
 from rtcdp.rules.sending import Quiet, Zone
+from rtcdp.times import wall_clock, zones
 
 M = 60
 H = 3600

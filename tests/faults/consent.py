@@ -13,8 +13,8 @@ from faults.points import INGEST, OPEN
 from faults.processes import wait_for
 from faults.rig import HERE, Rig
 from faults.stage import Result, Stage, finish, red
-from rtcdp import commands
 from rtcdp import profile as profiles
+from rtcdp.control import commands
 from rtcdp.position import POSITION_KEY
 from rtcdp.records import Consent
 from rtcdp.transport.restore import restore

@@ -33,7 +33,7 @@ def fencing() -> None:
 
 def origins() -> None:
     """The highest origin seen is forgotten at once."""
-    from rtcdp import batch
+    from rtcdp.folding import batch
 
     class Forgetful(dict[str, int]):
         def get(self, *_: Any) -> int:

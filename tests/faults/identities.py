@@ -17,7 +17,7 @@ from faults.points import IDENTITY, OPEN
 from faults.processes import Failed
 from faults.rig import Rig
 from faults.stage import ADDING, Result, Stage, red
-from rtcdp import splitting
+from rtcdp.privacy import splitting
 
 POINTS = (
     *(point for point in OPEN if point != "step3.letters"),

@@ -35,7 +35,7 @@ def become(order: dict[str, Any]) -> NoReturn:
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     code = 1
     try:
-        from rtcdp.config import Settings
+        from rtcdp.settings.config import Settings
 
         settings = Settings.load(order["settings"])
         partition.MARK_S = 0.5  # as if a worker had worked for as long as it lives here

@@ -105,7 +105,7 @@ def after_awaited(owner: Any, name: str, then: Callable[..., None], first: Calla
 
 def install(plan: Plan, topics: dict[str, str]) -> None:
     """Put the points into this process. topics: setting name to topic."""
-    from rtcdp.runner import PartitionRunner
+    from rtcdp.folding.runner import PartitionRunner
     from rtcdp.transport.consumer import Consumer
     from rtcdp.transport.gapless import GaplessProducer
     from rtcdp.transport.owner import Batch

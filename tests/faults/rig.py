@@ -22,7 +22,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from faults.processes import Failed, Launcher, Worker, wait_for
 from faults.sending import Load
-from rtcdp.config import Settings
+from rtcdp.settings.config import Settings
 
 HERE = Path(__file__).parent
 DEFINITIONS = HERE / "definitions"

@@ -18,9 +18,9 @@ from faults.processes import Failed, Launcher
 from faults.proxy import Proxy
 from faults.rig import Rig
 from faults.sending import Load
-from rtcdp import brokers
-from rtcdp.brokers import LocalKafka
-from rtcdp.local_process import free_port
+from rtcdp.servers import brokers
+from rtcdp.servers.brokers import LocalKafka
+from rtcdp.servers.local_process import free_port
 
 ADDING = threading.Lock()
 BAD = ("lost", "wrong", "missing", "extra", "duplicate_ids")

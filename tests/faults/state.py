@@ -15,7 +15,7 @@ from faults.crashes import crash
 from faults.processes import Failed, wait_for
 from faults.rig import Rig
 from faults.stage import Broker, Result, Stage, disk, fill, finish, load, red
-from rtcdp.config import Settings
+from rtcdp.settings.config import Settings
 from rtcdp.worker import backup as backups
 from rtcdp.worker.backup import Entry, Stored, backup, read_file, restore, write_file
 from rtcdp.worker.rebuild import rebuild

@@ -8,11 +8,11 @@ from zlib import crc32
 
 from rtcdp import profile as profiles
 from rtcdp import records
-from rtcdp.contributions import Logged
+from rtcdp.folding.contributions import Logged
+from rtcdp.folding.runner import PartitionRunner
 from rtcdp.position import Position, SwitchPoint
 from rtcdp.profile import Profile
 from rtcdp.rules.compiled import Compiled
-from rtcdp.runner import PartitionRunner
 
 PARTITIONS = 3
 

@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import strategies as st
 from identity.cluster import anonymous, device, email, user
 
-from rtcdp.linking import namespace
+from rtcdp.folding.linking import namespace
 
 FEATURES: dict[str, Any] = {
     "events": {"count": "*"},

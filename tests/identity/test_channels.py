@@ -10,7 +10,7 @@ import pytest
 from engine.harness import compiled
 from identity.cluster import Cluster
 
-from rtcdp.ingestion import Accepted, Ingestor, Source
+from rtcdp.ingestion.ingestor import Accepted, Ingestor, Source
 from rtcdp.rules.compiled import Compiled
 
 CARD = {"context": {"externalIds": [{"id": "C-1", "type": "member_card"}]}}

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from rtcdp import profile as profiles
 from rtcdp import records
-from rtcdp.contributions import take_apart, without
-from rtcdp.parting import digest
+from rtcdp.folding.contributions import take_apart, without
+from rtcdp.folding.parting import digest
 from rtcdp.profile import Profile
 from rtcdp.records import Correct
 from rtcdp.rules.compiled import Compiled

@@ -14,8 +14,8 @@ from identity.cluster import Cluster, anonymous, device, email, user
 from identity.histories import EVERY, FEATURES, Sets, histories
 
 from rtcdp import records
-from rtcdp.inspection import Viewer
-from rtcdp.linking import namespace
+from rtcdp.folding.linking import namespace
+from rtcdp.queries.inspection import Viewer
 from rtcdp.rules.compiled import Compiled
 
 DAY = 86_400_000

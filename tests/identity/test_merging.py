@@ -9,9 +9,9 @@ import pytest
 from engine.harness import compiled
 from identity.cluster import Cluster, anonymous, user
 
-from rtcdp import timestamps
-from rtcdp.deciding import in_control
+from rtcdp.folding.deciding import in_control
 from rtcdp.rules.compiled import Compiled
+from rtcdp.times import timestamps
 
 HOUR = 3_600_000
 DAY = 24 * HOUR

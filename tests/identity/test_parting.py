@@ -16,9 +16,9 @@ from identity.histories import EVERY, Sets, histories
 
 from rtcdp import profile as profiles
 from rtcdp import records
-from rtcdp.contributions import Parts, take_apart
-from rtcdp.inspection import Viewer
+from rtcdp.folding.contributions import Parts, take_apart
 from rtcdp.profile import Profile
+from rtcdp.queries.inspection import Viewer
 from rtcdp.rules.compiled import Compiled
 
 HOUR = 3_600_000

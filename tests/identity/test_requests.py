@@ -12,7 +12,7 @@ from engine.harness import compiled
 from identity.cluster import PARTITIONS, Cluster, anonymous, device, email, user
 
 from rtcdp import records
-from rtcdp.contributions import take_apart
+from rtcdp.folding.contributions import take_apart
 from rtcdp.rules.compiled import Compiled
 
 NAMES = [user("ann"), user("bob"), anonymous("a"), anonymous("b"), device("d"), email("ann")]

@@ -16,17 +16,17 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from rtcdp import outputs
 from rtcdp import position as positions
-from rtcdp.config import Settings
-from rtcdp.health import Health
-from rtcdp.inspection import partition_of
+from rtcdp.control.versions import DefinitionsTopic, apply
+from rtcdp.monitoring.health import Health
 from rtcdp.position import POSITION_KEY, Position, SwitchPoint
 from rtcdp.projector.main import sink_of, versions_of
 from rtcdp.projector.measures import Measures
 from rtcdp.projector.projection import Projection
-from rtcdp.redis_server import RedisServer
+from rtcdp.queries.inspection import partition_of
 from rtcdp.rules.loading import load
+from rtcdp.servers.redis_server import RedisServer
+from rtcdp.settings.config import Settings
 from rtcdp.simulate.replay import Replay
-from rtcdp.worker.versions import DefinitionsTopic, apply
 from tests.worker.conftest import wait_for
 
 PARTITIONS = 2

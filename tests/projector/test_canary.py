@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from rtcdp.local_process import LocalProcess, free_port
+from rtcdp.servers.local_process import LocalProcess, free_port
 from rtcdp.serving.api.tokens import ROLES, TokenFile
 from tests.projector.conftest import DEFINITIONS, Log
 from tests.serving.api.conftest import Client

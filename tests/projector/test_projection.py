@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 import redis
 
-from rtcdp.config import Settings
-from rtcdp.local_process import free_port
 from rtcdp.projector.main import run
 from rtcdp.projector.projection import STEP
-from rtcdp.redis_server import RedisServer
+from rtcdp.servers.local_process import free_port
+from rtcdp.servers.redis_server import RedisServer
+from rtcdp.settings.config import Settings
 from rtcdp.sinks.redis import Lost
 from rtcdp.sinks.redis_keys import Keys
 from tests.projector.conftest import Log, Project, Running, digest

@@ -20,10 +20,10 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 
 from real_input import ecom
-from rtcdp.config import Settings
-from rtcdp.local_process import free_port
 from rtcdp.rules.definitions import Definitions
 from rtcdp.rules.loading import load
+from rtcdp.servers.local_process import free_port
+from rtcdp.settings.config import Settings
 from rtcdp.simulate.oracle import Output
 from rtcdp.simulate.sources import csv_events, open_bytes
 from rtcdp.simulate.traffic import read_topic

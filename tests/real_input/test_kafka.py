@@ -9,15 +9,15 @@ import pytest
 from real_input import ecom
 from real_input.conftest import Deployment, wait_for
 from rtcdp import records
-from rtcdp.commands import tick
-from rtcdp.inspection import profile_at
+from rtcdp.control.commands import tick
+from rtcdp.queries.inspection import profile_at
+from rtcdp.queries.why import explanation_of
 from rtcdp.rules.definitions import Definitions
 from rtcdp.simulate.board import scrape
 from rtcdp.simulate.oracle import Output, compare, memberships
 from rtcdp.simulate.replay import replay_log
 from rtcdp.simulate.sources import log_records, write_record
 from rtcdp.simulate.traffic import read_topic
-from rtcdp.why import explanation_of
 
 pytestmark = pytest.mark.timeout(150)
 

@@ -70,7 +70,7 @@ def test_every_option_is_on_the_page(table: str) -> None:
 
 
 def test_the_limits_on_the_page_are_those_of_the_code() -> None:
-    from rtcdp import triggers
+    from rtcdp.folding import triggers
     from rtcdp.rules import limit_section, names, parsing, plans, reading, step_section, tokens
 
     assert f"At most {tokens.LONGEST_TEXT:,} characters, {parsing.MOST_NODES:,} parts, {parsing.DEEPEST} deep" in PAGE

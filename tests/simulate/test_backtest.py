@@ -14,11 +14,11 @@ import pytest
 from confluent_kafka import Producer
 from rich.console import Console
 
-from rtcdp.config import Settings
 from rtcdp.errors import SettingError
-from rtcdp.ingestion import Accepted, Ingestor, Source
+from rtcdp.ingestion.ingestor import Accepted, Ingestor, Source
 from rtcdp.rules.compiler import compile_definitions
 from rtcdp.rules.loading import load
+from rtcdp.settings.config import Settings
 from rtcdp.simulate.backtest import Side, compare, history, measure, run
 from rtcdp.simulate.backtest_view import show
 from rtcdp.simulate.demo import shop_definitions

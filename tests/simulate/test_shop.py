@@ -9,12 +9,12 @@ from random import Random
 import orjson
 import pytest
 
-from rtcdp import timestamps
-from rtcdp.ingestion import Accepted, Ingestor, Refused, Source
+from rtcdp.ingestion.ingestor import Accepted, Ingestor, Refused, Source
 from rtcdp.rules.definitions import IdentityPlan, TrackingPlan
 from rtcdp.simulate.flaws import HOPELESS, REPAIRABLE, TOO_LARGE
 from rtcdp.simulate.shop import Raw, Shop
 from rtcdp.simulate.visitors import HABITS, _checkout, new_visitor
+from rtcdp.times import timestamps
 
 APPENDED = 1_790_000_000_000
 

@@ -16,11 +16,11 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from rtcdp import tracing
-from rtcdp.config import Settings
 from rtcdp.errors import SettingError
-from rtcdp.spans import MOST_LINKS, Spans
-from rtcdp.tracing import HEADER, parent_of
+from rtcdp.monitoring import tracing
+from rtcdp.monitoring.spans import MOST_LINKS, Spans
+from rtcdp.monitoring.tracing import HEADER, parent_of
+from rtcdp.settings.config import Settings
 from tests.collector.test_app import Scene
 from tests.delivery.conftest import Deliver, Receive, trigger
 from tests.worker.conftest import Deploy, wait_for
@@ -80,8 +80,8 @@ def test_without_it_the_callers_context_is_handed_on_as_it_came(tmp_path: Path) 
 
 def test_where_it_is_off_nothing_is_made_or_imported(monkeypatch: pytest.MonkeyPatch) -> None:
     assert tracing.spans_of(Settings(), "worker") is None
-    monkeypatch.setitem(sys.modules, "rtcdp.spans", None)
-    monkeypatch.delattr("rtcdp.spans", raising=False)
+    monkeypatch.setitem(sys.modules, "rtcdp.monitoring.spans", None)
+    monkeypatch.delattr("rtcdp.monitoring.spans", raising=False)
     with pytest.raises(SettingError, match="rtcdp\\[otel\\]"):
         tracing.spans_of(Settings(otlp="http://localhost:4318"), "worker")
     with pytest.raises(SettingError, match="otlp"):

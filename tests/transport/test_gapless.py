@@ -6,8 +6,8 @@ from collections.abc import Callable
 import pytest
 from confluent_kafka import KafkaException
 
-from rtcdp.brokers import EmbeddedKafka
 from rtcdp.errors import ClusterError
+from rtcdp.servers.brokers import EmbeddedKafka
 from rtcdp.transport.gapless import CHUNK, GaplessProducer
 
 

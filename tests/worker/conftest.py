@@ -19,8 +19,8 @@ import pytest
 from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from rtcdp.config import Settings
-from rtcdp.local_process import free_port
+from rtcdp.servers.local_process import free_port
+from rtcdp.settings.config import Settings
 
 TESTS = Path(__file__).parents[1]
 DEFINITIONS = """
@@ -61,7 +61,7 @@ class WorkerProcess:
         values |= {"metrics_port": self.port, "definitions": str(self._folder)}
         config.write_text(json.dumps(values), "utf-8")
         program = (
-            "import json, sys; from rtcdp.config import Settings; from rtcdp.worker.main import run; "
+            "import json, sys; from rtcdp.settings.config import Settings; from rtcdp.worker.main import run; "
             "sys.exit(run(Settings.load(json.load(open(sys.argv[1])))))"
         )
         environment = dict(os.environ)

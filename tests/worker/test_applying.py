@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from rtcdp.applying import apply_folder
+from rtcdp.control.applying import apply_folder
+from rtcdp.queries.why import explanation_of
 from rtcdp.records import SWITCH_KEY
-from rtcdp.why import explanation_of
 from tests.worker.conftest import DEFINITIONS, Deploy, Deployment, wait_for
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from confluent_kafka.admin import AdminClient
 
-from rtcdp.config import Settings
 from rtcdp.errors import ClusterError, SettingError
 from rtcdp.position import POSITION_KEY
+from rtcdp.settings.config import Settings
 from rtcdp.transport.restore import restore as read_changelog
 from rtcdp.worker.backup import Definition, Entry, Header, Raw, Stored, backup, read_file, restore, write_file
 from rtcdp.worker.rebuild import rebuild

@@ -10,8 +10,8 @@ import orjson
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from rtcdp.config import SourceSettings
 from rtcdp.rules.loading import load
+from rtcdp.settings.config import SourceSettings
 from rtcdp.simulate.oracle import Output, compare
 from rtcdp.simulate.replay import replay
 from tests.worker.conftest import Deploy, Deployment, wait_for

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rtcdp.health import Health
+from rtcdp.monitoring.health import Health
 from rtcdp.records import Erase, encode
 from rtcdp.sealing.master import FileMaster, make_key_file
 from rtcdp.sealing.sealer import Sealer, open_root

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtcdp.commands import TickCommand, encode
+from rtcdp.control.commands import TickCommand, encode
 from rtcdp.errors import Unfit
 from rtcdp.records import TICK_KEY, Consent, Correct, Tick, decode
 from rtcdp.worker.command_queue import CommandQueue, people

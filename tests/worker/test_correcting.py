@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from rtcdp import inspection
 from rtcdp.cli import app
-from rtcdp.correcting import traits_of
 from rtcdp.errors import SettingError
+from rtcdp.privacy.correcting import traits_of
+from rtcdp.queries import inspection
 from tests.worker.conftest import Deploy, Deployment, wait_for
 
 

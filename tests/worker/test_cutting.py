@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rtcdp.cutting import compute, population
+from rtcdp.queries.cutting import compute, population
 from tests.worker.conftest import Deploy, wait_for
 
 DEFINITIONS = """

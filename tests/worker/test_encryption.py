@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from confluent_kafka.admin import AdminClient
 
-from rtcdp.config import Settings
 from rtcdp.errors import ClusterError
-from rtcdp.inspection import people_of, profile_at
+from rtcdp.queries.inspection import people_of, profile_at
 from rtcdp.sealing.master import make_key_file
+from rtcdp.settings.config import Settings
 from rtcdp.worker.backup import backup, restore
 from rtcdp.worker.main import assemble
 from rtcdp.worker.rebuild import rebuild

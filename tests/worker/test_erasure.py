@@ -10,10 +10,10 @@ import msgspec
 import pytest
 from confluent_kafka.admin import AdminClient
 
-from rtcdp import erasure
-from rtcdp.commands import new_id
-from rtcdp.export import export
-from rtcdp.inspection import profile_at
+from rtcdp.control.commands import new_id
+from rtcdp.privacy import erasure
+from rtcdp.privacy.export import export
+from rtcdp.queries.inspection import profile_at
 from rtcdp.sealing.opening import sealer_of
 from rtcdp.worker.backup import backup, restore
 from rtcdp.worker.rebuild import rebuild

@@ -17,9 +17,10 @@ from typing import Any
 import pytest
 import redis
 
-from rtcdp import brokers, erasure
-from rtcdp.commands import new_id
-from rtcdp.inspection import profile_at
+from rtcdp.control.commands import new_id
+from rtcdp.privacy import erasure
+from rtcdp.queries.inspection import profile_at
+from rtcdp.servers import brokers
 from tests.delivery.conftest import Receiver, receive
 from worker.conftest import Deploy, Deployment, wait_for
 from worker.test_encryption import CANARY, encrypted, told
@@ -53,7 +54,7 @@ class Others:
         config.write_text(json.dumps(shop.settings.model_dump(mode="json", exclude_none=True)), "utf-8")
         for name in ("projector", "delivery"):
             program = (
-                f"import json, sys; from rtcdp.config import Settings; from rtcdp.{name}.main import run; "
+                f"import json, sys; from rtcdp.settings.config import Settings; from rtcdp.{name}.main import run; "
                 "sys.exit(run(Settings.load(json.load(open(sys.argv[1])))))"
             )
             self.logs.append(shop.folder / f"{name}.log")

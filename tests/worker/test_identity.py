@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from rtcdp import inspection, splitting
 from rtcdp import profile as profiles
 from rtcdp.position import POSITION_KEY
+from rtcdp.privacy import splitting
+from rtcdp.queries import inspection
 from rtcdp.rules.compiler import compile_definitions
 from rtcdp.rules.loading import load
 from tests.worker.conftest import Deploy, Deployment, wait_for

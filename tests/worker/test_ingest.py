@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from confluent_kafka import Message, Producer
 
-from rtcdp.cluster import source_ends
 from rtcdp.rules.loading import load
+from rtcdp.servers.cluster import source_ends
 from rtcdp.worker.ingest_versions import IngestPlan
 from rtcdp.worker.progress import Progress, decode
 from tests.worker.conftest import Deploy, Deployment, WorkerProcess, wait_for

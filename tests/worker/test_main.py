@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from rtcdp import preflight
-from rtcdp.commands import send, tick
+from rtcdp.control.commands import send, tick
 from rtcdp.records import Consent
+from rtcdp.servers import preflight
 from rtcdp.worker.main import run
 from tests.worker.conftest import Deploy, Deployment, wait_for
 

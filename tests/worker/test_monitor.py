@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from rtcdp.errors import Stalled
-from rtcdp.health import STALLED_LOOKS, Health, watch
+from rtcdp.monitoring.health import STALLED_LOOKS, Health, watch
 
 
 class Clock:
@@ -19,7 +19,7 @@ class Clock:
 
 @pytest.fixture(autouse=True)
 def look_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rtcdp.health.LOOK_S", 0.005)
+    monkeypatch.setattr("rtcdp.monitoring.health.LOOK_S", 0.005)
 
 
 def test_what_stands_still_ends_the_process_with_one_line() -> None:

@@ -13,7 +13,7 @@ from prometheus_client import generate_latest
 
 from rtcdp import position as positions
 from rtcdp.errors import ClusterError, Fenced, Stalled
-from rtcdp.metrics import Metrics
+from rtcdp.monitoring.metrics import Metrics
 from rtcdp.position import POSITION_KEY, Position, SwitchPoint
 from rtcdp.records import SWITCH_KEY, TICK_KEY, Event, Switch, decode, encode
 from rtcdp.transport.transactions import Aborted

@@ -6,7 +6,7 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource
 
-from rtcdp.preflight import preflight
+from rtcdp.servers.preflight import preflight
 from rtcdp.worker import ingest
 from worker.conftest import Deploy, Deployment, wait_for
 

@@ -8,14 +8,14 @@ from time import perf_counter
 
 import pytest
 
-from rtcdp.config import SourceSettings
+from rtcdp.control.versions import CURRENT, DefinitionsTopic, Versions, apply, named, propose
 from rtcdp.errors import ClusterError, SettingError
 from rtcdp.rules.definitions import Definitions
 from rtcdp.rules.loading import load
+from rtcdp.settings.config import SourceSettings
 from rtcdp.worker.ingest_versions import IngestPlan, Plans
 from rtcdp.worker.layout import first_version
 from rtcdp.worker.progress import VersionPoint
-from rtcdp.worker.versions import CURRENT, DefinitionsTopic, Versions, apply, named, propose
 from tests.worker.conftest import wait_for
 
 MakeTopic = Callable[..., str]

@@ -76,7 +76,7 @@ def main(bootstrap: str, app: str, instance: str = "") -> None:
     import faust
     from protections import dwell, switch_off  # beside this program
 
-    from rtcdp.config import Settings
+    from rtcdp.settings.config import Settings
     from rtcdp.worker.app import build
 
     switch_off()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rtcdp.aggregates.base import NEVER, Aggregate, Slot
-from rtcdp.zones import Calendar
+from rtcdp.times.zones import Calendar
 
 
 class During:

@@ -17,7 +17,7 @@ from rtcdp.aggregates.sequences import Sequenced, Steps
 from rtcdp.aggregates.sessions import Gaps, PerSession, SessionStatistics
 from rtcdp.aggregates.window_values import OffsetUnique, WindowMostFrequent, WindowUnique
 from rtcdp.aggregates.windows import WindowAtLeast, WindowBuckets, WindowCount, WindowNewest, WindowNumbers
-from rtcdp.zones import Calendar
+from rtcdp.times.zones import Calendar
 
 LIFETIME: dict[str, Callable[[], Aggregate]] = {
     "count": Count,

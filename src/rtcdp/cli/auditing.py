@@ -39,8 +39,8 @@ def audit_list(  # noqa: PLR0913 - one parameter an option
     config: ConfigOption = None,
 ) -> None:
     """List entries, newest first: time, who, what, outcome, tenant, whom (as pseudonyms), the rest."""
-    from rtcdp.audit import Asked, entries
-    from rtcdp.keys import key_of
+    from rtcdp.control.audit import Asked, entries
+    from rtcdp.queries.keys import key_of
 
     settings = settings_of(config, bootstrap=bootstrap, app=app_name)
     asked = Asked(since, until, who, what, key_of(settings, profile) if profile else "", limit)

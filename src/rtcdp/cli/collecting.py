@@ -84,7 +84,7 @@ def keys_add(  # noqa: PLR0913 - one parameter an option
     config: ConfigOption = None,
 ) -> None:
     """Make a write key. It is shown once; the file keeps its hash. A source has at most two."""
-    from rtcdp.audit import note
+    from rtcdp.control.audit import note
     from rtcdp.serving.collector.commands import add
 
     given = sys.stdin.readline().strip() if known else ""
@@ -124,7 +124,7 @@ def keys_revoke(
     config: ConfigOption = None,
 ) -> None:
     """End a write key. A running collector refuses it within two seconds."""
-    from rtcdp.audit import note
+    from rtcdp.control.audit import note
     from rtcdp.serving.collector.commands import revoke
 
     settings = settings_of(config, collector_keys=keys)

@@ -42,7 +42,7 @@ def dlq_list(
     config: ConfigOption = None,
 ) -> None:
     """List dead letters, one line per origin: origin, reason, field, time, size, detail."""
-    from rtcdp.audit import note
+    from rtcdp.control.audit import note
     from rtcdp.dlq import list_letters
 
     settings = settings_of(config, bootstrap=bootstrap, app=app_name)
@@ -69,7 +69,7 @@ def dlq_replay(
     config: ConfigOption = None,
 ) -> None:
     """Send dead letters through ingest again, as they came. Exit code 1 if one cannot be."""
-    from rtcdp.audit import note
+    from rtcdp.control.audit import note
     from rtcdp.dlq import replay as send_again
 
     if everything == bool(reason or origin):

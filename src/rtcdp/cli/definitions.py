@@ -43,7 +43,7 @@ def check(
 
     report = examine(folder)
     if report.ok and show_code is not None:
-        from rtcdp.engine import Engine
+        from rtcdp.folding.engine import Engine
         from rtcdp.rules.compiler import compile_definitions
         from rtcdp.rules.loading import load
 
@@ -71,7 +71,7 @@ def apply(
     config: ConfigOption = None,
 ) -> None:
     """Make definitions current: running workers switch to them. Exit code 1 if a partition has not within the wait."""
-    from rtcdp.applying import apply_folder
+    from rtcdp.control.applying import apply_folder
 
     done = apply_folder(settings_of(config, bootstrap=bootstrap, app=app_name), folder, shadow=shadow, wait_s=wait)
     if json:
@@ -141,7 +141,7 @@ def cuts(
     config: ConfigOption = None,
 ) -> None:
     """Compute the cuts of scores and tiers from the live population, so that each step holds as many profiles."""
-    from rtcdp import cutting
+    from rtcdp.queries import cutting
 
     settings = settings_of(config, bootstrap=bootstrap, app=app_name)
     found = cutting.compute(folder, cutting.population(settings))
@@ -152,7 +152,7 @@ def cuts(
     if write or apply_:
         cutting.write(folder, found)
     if apply_:
-        from rtcdp.applying import apply_folder
+        from rtcdp.control.applying import apply_folder
 
         print(apply_folder(settings, folder), file=sys.stderr)
 

@@ -42,8 +42,8 @@ def propose(
     config: ConfigOption = None,
 ) -> None:
     """Propose a folder's definitions; nothing changes yet."""
-    from rtcdp.audit import person
-    from rtcdp.drafts import Drafts
+    from rtcdp.control.audit import person
+    from rtcdp.control.drafts import Drafts
 
     found = Drafts(settings_of(config, bootstrap=bootstrap, app=app_name)).propose(folder, person(), note)
     print_json(found) if json else print(found)
@@ -54,7 +54,7 @@ def list_drafts(
     *, bootstrap: BootstrapOption = None, app_name: AppOption = None, json: JsonOption = False, config: ConfigOption = None
 ) -> None:
     """List drafts, newest first: version, state, who, when, reviews, note."""
-    from rtcdp.drafts import Drafts
+    from rtcdp.control.drafts import Drafts
 
     found = Drafts(settings_of(config, bootstrap=bootstrap, app=app_name)).all()
     if json:
@@ -78,7 +78,7 @@ def show(
     config: ConfigOption = None,
 ) -> None:
     """Show a draft's files, for reading or for `rtcdp backtest`."""
-    from rtcdp.drafts import Drafts, write_files
+    from rtcdp.control.drafts import Drafts, write_files
 
     draft, standing = Drafts(settings_of(config, bootstrap=bootstrap, app=app_name)).draft(version)
     if to is not None:
@@ -102,8 +102,8 @@ def review(
     config: ConfigOption = None,
 ) -> None:
     """Approve or reject a draft."""
-    from rtcdp.audit import person
-    from rtcdp.drafts import Drafts
+    from rtcdp.control.audit import person
+    from rtcdp.control.drafts import Drafts
 
     if approve is None:
         print("rtcdp: say --approve or --reject")
@@ -125,8 +125,8 @@ def publish(
     config: ConfigOption = None,
 ) -> None:
     """Put a draft in force. Exit code 1 if a partition has not switched within the wait."""
-    from rtcdp.audit import person
-    from rtcdp.drafts import Drafts
+    from rtcdp.control.audit import person
+    from rtcdp.control.drafts import Drafts
 
     done = Drafts(settings_of(config, bootstrap=bootstrap, app=app_name)).publish(version, person(), wait_s=wait)
     print_json(done.as_json()) if json else print(done)
@@ -138,8 +138,8 @@ def withdraw(
     *, version: VersionArgument, bootstrap: BootstrapOption = None, app_name: AppOption = None, config: ConfigOption = None
 ) -> None:
     """Take a draft away."""
-    from rtcdp.audit import person
-    from rtcdp.drafts import Drafts
+    from rtcdp.control.audit import person
+    from rtcdp.control.drafts import Drafts
 
     Drafts(settings_of(config, bootstrap=bootstrap, app=app_name)).withdraw(version, person())
     print(f"withdrawn: {version}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from rtcdp.config import Settings
+    from rtcdp.settings.config import Settings
 
 WELL, WRONG, CANNOT_RUN = 0, 1, 2
 
@@ -36,7 +36,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="For machines: JSON on 
 
 def settings_of(config: Path | None, **flags: Any) -> Settings:
     """Settings from flags, the environment and one TOML file."""
-    from rtcdp.config import Settings
+    from rtcdp.settings.config import Settings
 
     return Settings.load(flags, file=config)
 

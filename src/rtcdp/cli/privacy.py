@@ -24,7 +24,7 @@ from rtcdp.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from rtcdp.erasure import Receipt
+    from rtcdp.privacy.erasure import Receipt
 
 commands = typer.Typer()
 privacy = typer.Typer(no_args_is_help=True, help="A person's rights, and the keys of what is kept.", rich_markup_mode=None)
@@ -79,10 +79,10 @@ def export(
     config: ConfigOption = None,
 ) -> None:
     """Everything that is held about a person. Exit code 1 if that is nothing."""
-    from rtcdp.audit import note
-    from rtcdp.export import export as make
-    from rtcdp.export import show
-    from rtcdp.keys import key_of
+    from rtcdp.control.audit import note
+    from rtcdp.privacy.export import export as make
+    from rtcdp.privacy.export import show
+    from rtcdp.queries.keys import key_of
 
     settings = settings_of(config, bootstrap=bootstrap, definitions=definitions, app=app_name)
     found = make(settings, key_of(settings, key))
@@ -118,10 +118,10 @@ def erase(  # noqa: PLR0913 # options
     config: ConfigOption = None,
 ) -> None:
     """Erase a person and every identifier that was ever linked, and print the receipt. Exit code 1 where it is not complete."""
-    from rtcdp import erasure
-    from rtcdp.audit import note
-    from rtcdp.commands import new_id
-    from rtcdp.keys import key_of
+    from rtcdp.control.audit import note
+    from rtcdp.control.commands import new_id
+    from rtcdp.privacy import erasure
+    from rtcdp.queries.keys import key_of
 
     settings = settings_of(config, bootstrap=bootstrap, app=app_name, sources=sources)
     whose, identity = key_of(settings, key), request or new_id()
@@ -145,14 +145,14 @@ def receipt(
     config: ConfigOption = None,
 ) -> None:
     """Show what is left of an erased person, and for how long. Exit code 1 where the erasure is not complete."""
-    from rtcdp import erasure
+    from rtcdp.privacy import erasure
 
     settings = settings_of(config, bootstrap=bootstrap, app=app_name, sources=sources)
     _tell(erasure.receipt(settings, request), request, json=json)
 
 
 def _tell(found: Receipt | None, request: str, *, json: bool) -> None:
-    from rtcdp import erasure
+    from rtcdp.privacy import erasure
 
     if found is None:
         print(f"rtcdp: there is no mark of {request} (yet): do workers run?", file=sys.stderr)

@@ -43,9 +43,9 @@ def profile(
     config: ConfigOption = None,
 ) -> None:
     """Show a profile as it stands, from the changelog. Exit code 1 if there is none."""
-    from rtcdp.audit import note
-    from rtcdp.inspection import profile_at
-    from rtcdp.keys import key_of
+    from rtcdp.control.audit import note
+    from rtcdp.queries.inspection import profile_at
+    from rtcdp.queries.keys import key_of
 
     settings = settings_of(config, bootstrap=bootstrap, definitions=definitions, app=app_name)
     whose = key_of(settings, key)
@@ -79,9 +79,9 @@ def identity_show(
     config: ConfigOption = None,
 ) -> None:
     """Show the person an identifier belongs to, and who linked what, when, by which event. Exit code 1 if there is none."""
-    from rtcdp.audit import note
-    from rtcdp.inspection import people_of, show_people
-    from rtcdp.keys import key_of
+    from rtcdp.control.audit import note
+    from rtcdp.queries.inspection import people_of, show_people
+    from rtcdp.queries.keys import key_of
 
     settings = settings_of(config, bootstrap=bootstrap, app=app_name)
     whose = key_of(settings, key)
@@ -118,9 +118,9 @@ def identity_split(
 
     A worker has to run. Exit code 1 if the identifier is not this person's.
     """
-    from rtcdp.audit import note
-    from rtcdp.keys import key_of
-    from rtcdp.splitting import show, split
+    from rtcdp.control.audit import note
+    from rtcdp.privacy.splitting import show, split
+    from rtcdp.queries.keys import key_of
 
     settings = settings_of(config, bootstrap=bootstrap, app=app_name)
     about = {"reason": reason} if reason else None
@@ -158,9 +158,9 @@ def why(
     config: ConfigOption = None,
 ) -> None:
     """Say why a profile is in a segment or not, has a tag, or got no message; and until when. Exit code 1 if there is none."""
-    from rtcdp.audit import note
-    from rtcdp.keys import key_of
-    from rtcdp.why import explanation_of, instant_of, show
+    from rtcdp.control.audit import note
+    from rtcdp.queries.keys import key_of
+    from rtcdp.queries.why import explanation_of, instant_of, show
 
     settings = settings_of(config, bootstrap=bootstrap, definitions=definitions, app=app_name)
     instant, whose = instant_of(at), key_of(settings, key)

@@ -40,9 +40,9 @@ def consent_show(
     config: ConfigOption = None,
 ) -> None:
     """Show what a person agrees to: since when, by which event or request. Exit code 1 if nothing is known of them."""
-    from rtcdp.answering import as_json, print_standing, show
-    from rtcdp.audit import note
-    from rtcdp.keys import key_of
+    from rtcdp.control.audit import note
+    from rtcdp.queries.answering import as_json, print_standing, show
+    from rtcdp.queries.keys import key_of
 
     settings = settings_of(config, bootstrap=bootstrap, app=app_name)
     whose = key_of(settings, key)
@@ -83,7 +83,7 @@ def consent_set(  # noqa: PLR0913 - one parameter an option
     config: ConfigOption = None,
 ) -> None:
     """Set what a person agrees to. It takes effect within a second where a worker runs."""
-    from rtcdp.answering import set_by_hand
+    from rtcdp.queries.answering import set_by_hand
 
     settings = settings_of(config, bootstrap=bootstrap, app=app_name)
     command = set_by_hand(settings, key, answers, by=login_name() if by is None else by, reason=reason, until=until)
@@ -117,8 +117,8 @@ def correct(  # noqa: PLR0913 - one parameter an option
 
     Events are left out of everything that was computed; for that a worker has to run. What was sent stays sent.
     """
-    from rtcdp.correcting import correct as put_right
-    from rtcdp.correcting import show, traits_of
+    from rtcdp.privacy.correcting import correct as put_right
+    from rtcdp.privacy.correcting import show, traits_of
 
     settings = settings_of(config, bootstrap=bootstrap, app=app_name)
     wanted = traits_of(traits or [], removed or [])

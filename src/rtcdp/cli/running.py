@@ -105,7 +105,7 @@ def tick(
     config: ConfigOption = None,
 ) -> None:
     """Let time run on to a given moment where it moves only with the data (event time mode)."""
-    from rtcdp.commands import tick as send
+    from rtcdp.control.commands import tick as send
 
     send(settings_of(config, bootstrap=bootstrap, app=app_name, sources=sources), until)
     print(f"time runs on to {until}")
@@ -130,7 +130,7 @@ def up(
     config: ConfigOption = None,
 ) -> None:
     """Run every process on this machine, and a Kafka and a Redis where none is given. Ctrl-C ends all."""
-    from rtcdp.up import run
+    from rtcdp.processes.up import run
 
     settings = settings_of(config, definitions=definitions, destinations=destinations, bootstrap=bootstrap, app=app_name)
     raise typer.Exit(run(settings, config))

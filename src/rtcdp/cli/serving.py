@@ -100,7 +100,7 @@ def tokens_add(
     config: ConfigOption = None,
 ) -> None:
     """Make a token. It is shown once; the file keeps its hash."""
-    from rtcdp.audit import note
+    from rtcdp.control.audit import note
     from rtcdp.serving.api.tokens import TokenFile, scopes_of
 
     scopes = scopes_of(role or (), scope or ())
@@ -139,7 +139,7 @@ def tokens_revoke(
     config: ConfigOption = None,
 ) -> None:
     """End a token. A running server refuses it within two seconds."""
-    from rtcdp.audit import note
+    from rtcdp.control.audit import note
     from rtcdp.serving.api.tokens import TokenFile
 
     settings = settings_of(config, api_tokens=tokens)

@@ -18,17 +18,17 @@ from aiohttp import web
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from xxhash import xxh3_128_hexdigest
 
-from rtcdp import timestamps
-from rtcdp.config import Settings
 from rtcdp.delivery import signing
 from rtcdp.delivery.destinations import Callback, Outlets
 from rtcdp.delivery.facts import Facts
 from rtcdp.delivery.measures import Measures
 from rtcdp.delivery.outcomes import REPORTED, segment_event
 from rtcdp.errors import SettingError
-from rtcdp.identity import ProfileKey, parse_profile_key, profile_key
-from rtcdp.metrics import now_ms
+from rtcdp.ingestion.identity import ProfileKey, parse_profile_key, profile_key
+from rtcdp.monitoring.metrics import now_ms
 from rtcdp.rules.interpreter import follow
+from rtcdp.settings.config import Settings
+from rtcdp.times import timestamps
 
 logger = logging.getLogger(__name__)
 

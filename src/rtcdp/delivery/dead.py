@@ -12,12 +12,12 @@ import msgspec
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from rtcdp.cluster import REQUEST_S, cause
-from rtcdp.config import Settings
 from rtcdp.delivery import deliveries
 from rtcdp.delivery.deliveries import DeadDelivery, Enable, Retry
 from rtcdp.dlq import Sender, messages
 from rtcdp.errors import ClusterError
+from rtcdp.servers.cluster import REQUEST_S, cause
+from rtcdp.settings.config import Settings
 
 KEY_BYTES = 32
 

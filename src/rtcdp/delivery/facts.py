@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from rtcdp.identity import parse_profile_key
+from rtcdp.ingestion.identity import parse_profile_key
 from rtcdp.outputs import Change, TriggerEvent
 from rtcdp.rules.expressions import EventField, Name, Node, Part, Path, Type
 from rtcdp.rules.interpreter import Closure, closure, follow

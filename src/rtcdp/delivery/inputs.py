@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from rtcdp.cluster import Cluster
-from rtcdp.config import Settings
 from rtcdp.errors import ClusterError
-from rtcdp.preflight import COMPACT, DAY, DELETE, Wanted, examine, wanted_topics
+from rtcdp.servers.cluster import Cluster
+from rtcdp.servers.preflight import COMPACT, DAY, DELETE, Wanted, examine, wanted_topics
+from rtcdp.settings.config import Settings
 
 # Written and removed all the time, and read whole at every takeover: compacted often, which needs closed segments.
 _STATE = {

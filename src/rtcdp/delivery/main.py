@@ -15,8 +15,6 @@ from time import monotonic
 import uvloop
 from faust.types import TP
 
-from rtcdp.cluster import Cluster
-from rtcdp.config import Settings
 from rtcdp.delivery.callbacks import CallbackServer
 from rtcdp.delivery.destinations import Outlets
 from rtcdp.delivery.inputs import check_cluster, inputs
@@ -26,10 +24,12 @@ from rtcdp.delivery.membership import Membership
 from rtcdp.delivery.partition import Partition, Surroundings
 from rtcdp.delivery.senders import Senders
 from rtcdp.errors import SettingError
-from rtcdp.health import Health, HealthServer, watch
-from rtcdp.lifecycle import begin, guarded, stopping
-from rtcdp.metrics import now_ms
-from rtcdp.tracing import spans_of
+from rtcdp.monitoring.health import Health, HealthServer, watch
+from rtcdp.monitoring.metrics import now_ms
+from rtcdp.monitoring.tracing import spans_of
+from rtcdp.processes.lifecycle import begin, guarded, stopping
+from rtcdp.servers.cluster import Cluster
+from rtcdp.settings.config import Settings
 from rtcdp.transport.bounds import bounds
 from rtcdp.transport.exits import leave
 from rtcdp.transport.fetching import Fetching

@@ -7,12 +7,12 @@ from typing import Any, Literal
 
 import msgspec
 
-from rtcdp import timestamps
 from rtcdp.delivery import facts as facts_of
 from rtcdp.delivery.deliveries import Delivery
 from rtcdp.delivery.destinations import Outlets, Subscription
 from rtcdp.delivery.facts import Facts
 from rtcdp.outputs import Cancel, Change, TriggerEvent
+from rtcdp.times import timestamps
 
 LARGEST_BODY = 262_144
 _encode = msgspec.json.Encoder().encode

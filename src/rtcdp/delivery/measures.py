@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from rtcdp.delivery.attempts import Attempt
 from rtcdp.delivery.deliveries import Delivery, Outcome, Reason
-from rtcdp.metrics import LATENCY_BOUNDS
+from rtcdp.monitoring.metrics import LATENCY_BOUNDS
 
 OTHER = "other"
 

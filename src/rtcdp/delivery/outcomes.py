@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 
 from rtcdp.delivery.deliveries import Delivery
-from rtcdp.identity import ProfileKey, parse_profile_key
-from rtcdp.timestamps import rfc3339
+from rtcdp.ingestion.identity import ProfileKey, parse_profile_key
+from rtcdp.times.timestamps import rfc3339
 
 EVENTS = {
     "delivered": "Message Delivered",

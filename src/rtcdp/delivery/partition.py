@@ -18,7 +18,6 @@ from typing import Any
 import msgspec
 from confluent_kafka import Message
 
-from rtcdp.config import Settings
 from rtcdp.delivery import deliveries, making, outcomes
 from rtcdp.delivery.attempts import Attempt, Verdict
 from rtcdp.delivery.deliveries import DISABLED, POSITION, DeadDelivery, Delivery, Enable, Outcome, Position, Retry
@@ -27,9 +26,10 @@ from rtcdp.delivery.lanes import Lane, Pending, wait_after
 from rtcdp.delivery.making import Unmade
 from rtcdp.delivery.measures import Measures
 from rtcdp.errors import ClusterError
+from rtcdp.monitoring.tracing import parent_of
 from rtcdp.outputs import Cancel
-from rtcdp.timestamps import rfc3339
-from rtcdp.tracing import parent_of
+from rtcdp.settings.config import Settings
+from rtcdp.times.timestamps import rfc3339
 from rtcdp.transport.restore import restore
 from rtcdp.transport.transactions import Aborted, TransactionalProducer
 

@@ -6,7 +6,6 @@ import ipaddress
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from rtcdp.config import Settings
 from rtcdp.delivery.addresses import AllowedAddresses
 from rtcdp.delivery.attempts import Sender
 from rtcdp.delivery.destinations import Destination, Outlets
@@ -14,9 +13,10 @@ from rtcdp.delivery.files import FileSender
 from rtcdp.delivery.lanes import Lane
 from rtcdp.delivery.notifications import NotificationSender
 from rtcdp.delivery.webhooks import WebhookSender, session
+from rtcdp.settings.config import Settings
 
 if TYPE_CHECKING:
-    from rtcdp.spans import Spans
+    from rtcdp.monitoring.spans import Spans
 
 
 class Senders:

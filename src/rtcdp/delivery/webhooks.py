@@ -22,10 +22,10 @@ from rtcdp.delivery.attempts import Attempt, Verdict
 from rtcdp.delivery.deliveries import Delivery
 from rtcdp.delivery.destinations import Destination
 from rtcdp.delivery.facts import Facts
-from rtcdp.tracing import HEADER
+from rtcdp.monitoring.tracing import HEADER
 
 if TYPE_CHECKING:
-    from rtcdp.spans import Spans
+    from rtcdp.monitoring.spans import Spans
 
 LARGEST_ANSWER = 65_536
 LONGEST_PAUSE = 86_400_000

@@ -10,13 +10,13 @@ import msgspec
 
 from rtcdp import position as positions
 from rtcdp import profile as profiles
-from rtcdp import timestamps
 from rtcdp.errors import RtcdpError
-from rtcdp.inspection import Viewer
 from rtcdp.outputs import Cancel, Change, TriggerData, TriggerEvent
 from rtcdp.position import POSITION_KEY, SwitchPoint
+from rtcdp.queries.inspection import Viewer
 from rtcdp.rules.compiled import Compiled
 from rtcdp.sinks.redis import Flow, View
+from rtcdp.times import timestamps
 
 logger = logging.getLogger(__name__)
 

@@ -7,19 +7,19 @@ import socket
 import threading
 from collections.abc import Callable
 
-from rtcdp.config import Settings
+from rtcdp.control.versions import DefinitionsTopic, definitions_of
 from rtcdp.errors import SettingError
-from rtcdp.health import Health, HealthServer, watch
-from rtcdp.lifecycle import begin, guarded, stopping
+from rtcdp.monitoring.health import Health, HealthServer, watch
+from rtcdp.processes.lifecycle import begin, guarded, stopping
 from rtcdp.projector.measures import Measures
 from rtcdp.projector.projection import Projection
 from rtcdp.rules.compiled import Compiled
 from rtcdp.rules.compiler import compile_definitions
 from rtcdp.rules.definitions import Definitions
+from rtcdp.settings.config import Settings
 from rtcdp.sinks.redis import RedisSink, connect
 from rtcdp.sinks.redis_keys import Keys
 from rtcdp.transport.exits import leave
-from rtcdp.worker.versions import DefinitionsTopic, definitions_of
 
 logger = logging.getLogger(__name__)
 

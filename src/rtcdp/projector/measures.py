@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from rtcdp.metrics import LATENCY_BOUNDS, BatchHistogram
+from rtcdp.monitoring.metrics import LATENCY_BOUNDS, BatchHistogram
 
 
 class Measures:

@@ -15,10 +15,9 @@ from time import monotonic
 import redis
 from confluent_kafka import Message
 
-from rtcdp.config import Settings
 from rtcdp.errors import ClusterError
-from rtcdp.health import Health
-from rtcdp.metrics import now_ms
+from rtcdp.monitoring.health import Health
+from rtcdp.monitoring.metrics import now_ms
 from rtcdp.projector.entries import Record, ViewEntries, change_flow, trigger_flow
 from rtcdp.projector.feed import CHUNK, Feed
 from rtcdp.projector.measures import Measures
@@ -26,6 +25,7 @@ from rtcdp.projector.standing import Place, Standings
 from rtcdp.rules.compiled import Compiled
 from rtcdp.sealing.opening import sealer_of
 from rtcdp.sealing.sealer import Sealer, opened
+from rtcdp.settings.config import Settings
 from rtcdp.sinks.redis import Lost, RedisSink, Taken
 
 logger = logging.getLogger(__name__)

@@ -12,9 +12,9 @@ import redis
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from rtcdp.cluster import ends
-from rtcdp.metrics import now_ms
+from rtcdp.monitoring.metrics import now_ms
 from rtcdp.projector.measures import Measures
+from rtcdp.servers.cluster import ends
 from rtcdp.sinks.redis import Lost, RedisSink
 
 logger = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from rtcdp.rules.expressions import EACH, Node, Path
 from rtcdp.rules.names import did_you_mean
 from rtcdp.rules.reading import Reader
 from rtcdp.rules.sending import Moment, Zone
-from rtcdp.zones import names
+from rtcdp.times.zones import names
 
 Entries = AnyMapping[str, Entry]
 ReadPath = Callable[[Value], Node | None]

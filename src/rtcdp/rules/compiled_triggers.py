@@ -14,7 +14,7 @@ from rtcdp.rules.interpreter import Closure, Reader, closure, condition
 from rtcdp.rules.programs import Deliver, Operation, awaited, program
 from rtcdp.rules.purposes import CompiledPurpose
 from rtcdp.rules.sending import Again, At, Every, Limits, Quiet, Trigger, Unless, Zone
-from rtcdp.zones import zone
+from rtcdp.times.zones import zone
 
 Shown = Callable[[Node, Closure], Closure]
 

@@ -25,7 +25,7 @@ from rtcdp.rules.readers import EventReader, PayloadReader, ProfileReader
 from rtcdp.rules.reads import Reads, collect
 from rtcdp.rules.roles import reading
 from rtcdp.rules.sending import Trigger, fired, looked_at
-from rtcdp.timestamps import render
+from rtcdp.times.timestamps import render
 
 # Features that rules may compare with constants without being looked at for every change.
 _WHOLE_NUMBERS = frozenset({"count", "sum", "unique", "sequence", "sessions", "bounces"})

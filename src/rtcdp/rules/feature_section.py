@@ -6,7 +6,6 @@ from collections.abc import Callable
 from collections.abc import Mapping as AnyMapping
 from dataclasses import dataclass, replace
 
-from rtcdp import zones
 from rtcdp.rules.definitions import ANY_EVENT, Feature, Filter, Step
 from rtcdp.rules.documents import Entry, Mapping, Scalar, Sequence, Value
 from rtcdp.rules.expressions import EACH, Arithmetic, EventField, Node, Path, Span, Type, unparse
@@ -27,6 +26,7 @@ from rtcdp.rules.options import (
 from rtcdp.rules.parsing import parse_condition
 from rtcdp.rules.reading import Reader
 from rtcdp.rules.scope import Defined, Scope
+from rtcdp.times import zones
 
 MOST_STEPS = 16
 MOST_CHANNELS = 16

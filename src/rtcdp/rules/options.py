@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from rtcdp.rules.expressions import Type
-from rtcdp.zones import PERIODS
+from rtcdp.times.zones import PERIODS
 
 Kind = Literal["expression", "condition", "event", "events", "duration", "text", "texts", "whole", "flag", "choice", "special"]
 

@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rtcdp import timestamps
 from rtcdp.profile import Answer, Profile
 from rtcdp.rules.definitions import ConsentPlan, Purpose
 from rtcdp.rules.expressions import Node
 from rtcdp.rules.interpreter import Closure
+from rtcdp.times import timestamps
 
 CHANNEL = "@"
 """Before the name of a channel in an answer's: `@email`, `marketing@email`; `@*` is every channel."""

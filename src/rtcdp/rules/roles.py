@@ -15,7 +15,7 @@ from rtcdp.aggregates import NO_PAGE, RESET, TOUCH, Gaps, Recipe, Steps, hashabl
 from rtcdp.rules.definitions import ANY_EVENT, Feature, Filter, Step
 from rtcdp.rules.expressions import EACH, Path
 from rtcdp.rules.interpreter import Closure, Reader, closure, condition, follow
-from rtcdp.zones import Calendar
+from rtcdp.times.zones import Calendar
 
 NUMERIC = frozenset({"sum", "avg", "min", "max", "balance"})
 SESSION_STATISTICS = frozenset({"sessions", "bounces", "time_spent"})

@@ -10,7 +10,6 @@ from collections.abc import Mapping as AnyMapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from rtcdp import timestamps
 from rtcdp.rules.definitions import Definitions
 from rtcdp.rules.documents import Entry, Mapping, Scalar, Sequence, Value, to_plain
 from rtcdp.rules.expressions import Name, Node, Part, walk
@@ -18,6 +17,7 @@ from rtcdp.rules.names import did_you_mean, listed
 from rtcdp.rules.options import EXPECT, SCENARIO, STEP
 from rtcdp.rules.reading import Reader
 from rtcdp.rules.sending import fired
+from rtcdp.times import timestamps
 
 START = 1_772_442_000_000  # Monday, 2026-03-02T09:00:00Z
 USER = "somebody"

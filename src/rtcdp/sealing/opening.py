@@ -7,11 +7,11 @@ from typing import Any
 
 import redis
 
-from rtcdp.config import Settings
 from rtcdp.errors import ClusterError, SettingError
 from rtcdp.sealing.master import CommandMaster, FileMaster, Master
 from rtcdp.sealing.sealer import Sealer, open_root, rotate
 from rtcdp.sealing.stores import REDIS_WAIT_S, KeysAway, KeyStore, RedisKeys, SqliteKeys
+from rtcdp.settings.config import Settings
 
 
 def sealer_of(settings: Settings, partitions: int, *, create: bool = False) -> Sealer | None:

@@ -11,7 +11,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from rtcdp.errors import SettingError
-from rtcdp.lifecycle import stopping
+from rtcdp.processes.lifecycle import stopping
 from rtcdp.serving.connections import PATIENCE_S, patient
 
 logger = logging.getLogger(__name__)

@@ -21,14 +21,13 @@ from typing import Any, Literal
 import msgspec
 
 from rtcdp import profile as profiles
-from rtcdp import records, timestamps
-from rtcdp.actors import Actors
+from rtcdp import records
 from rtcdp.aggregates import NEVER
-from rtcdp.config import Settings
-from rtcdp.engine import Engine
 from rtcdp.errors import SettingError
-from rtcdp.evidence import at_most
-from rtcdp.outbox import Cause, Outbox
+from rtcdp.folding.actors import Actors
+from rtcdp.folding.engine import Engine
+from rtcdp.folding.outbox import Cause, Outbox
+from rtcdp.folding.warming import asks_for_more, at_most
 from rtcdp.profile import Profile, Start
 from rtcdp.rules.compiled import Compiled
 from rtcdp.rules.compiled_triggers import CompiledTrigger
@@ -38,10 +37,11 @@ from rtcdp.rules.expressions import spell_duration
 from rtcdp.rules.loading import definitions_from_normal, load
 from rtcdp.rules.programs import Deliver
 from rtcdp.rules.sending import DAY_MS
+from rtcdp.settings.config import Settings
 from rtcdp.simulate.history import TOPIC, History, Row
 from rtcdp.simulate.replay import parse_until
-from rtcdp.timestamps import rfc3339
-from rtcdp.warming import asks_for_more
+from rtcdp.times import timestamps
+from rtcdp.times.timestamps import rfc3339
 
 MOST_EXAMPLES = 5
 

@@ -18,12 +18,12 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from rtcdp.brokers import EmbeddedKafka
-from rtcdp.commands import tick
-from rtcdp.config import Settings
+from rtcdp.control.commands import tick
 from rtcdp.errors import RtcdpError
-from rtcdp.local_process import LocalProcess, free_port
 from rtcdp.rules.loading import load
+from rtcdp.servers.brokers import EmbeddedKafka
+from rtcdp.servers.local_process import LocalProcess, free_port
+from rtcdp.settings.config import Settings
 from rtcdp.simulate.board import Board, ready, scrape
 from rtcdp.simulate.oracle import Differences, Output, compare, order_free
 from rtcdp.simulate.replay import replay

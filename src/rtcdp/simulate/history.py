@@ -13,13 +13,13 @@ from typing import Any
 from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from rtcdp import records
-from rtcdp.cluster import cause
-from rtcdp.config import Settings
 from rtcdp.errors import ClusterError, SettingError
-from rtcdp.ingestion import Accepted, Ingestor, Source
+from rtcdp.ingestion.ingestor import Accepted, Ingestor, Source
 from rtcdp.rules.definitions import Definitions
 from rtcdp.sealing.opening import sealer_of
 from rtcdp.sealing.sealer import RESERVED, opened
+from rtcdp.servers.cluster import cause
+from rtcdp.settings.config import Settings
 from rtcdp.simulate.sources import csv_events, is_csv, json_lines, log_records, open_bytes
 
 TOPIC = "topic:"

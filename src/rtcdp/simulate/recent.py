@@ -16,11 +16,11 @@ from time import monotonic
 
 from confluent_kafka import OFFSET_END, Consumer, KafkaException, TopicPartition
 
-from rtcdp.cluster import cause
-from rtcdp.config import Settings
 from rtcdp.errors import ClusterError, RtcdpError, SettingError
 from rtcdp.rules.compiler import compile_definitions
 from rtcdp.rules.loading import definitions_from_normal
+from rtcdp.servers.cluster import cause
+from rtcdp.settings.config import Settings
 from rtcdp.simulate.backtest import Backtest, compare, measure
 from rtcdp.simulate.history import METADATA_S, TOPIC, History
 

@@ -15,20 +15,21 @@ from typing import IO
 
 import orjson
 
-from rtcdp import outputs, records, timestamps
-from rtcdp.batch import Fold
+from rtcdp import outputs, records
 from rtcdp.errors import SettingError
-from rtcdp.ingestion import Ingestor, Refused, Source
-from rtcdp.letters import dead_letter, origin_name
+from rtcdp.folding.batch import Fold
+from rtcdp.folding.runner import TICK_WAKES, PartitionRunner
+from rtcdp.ingestion.ingestor import Ingestor, Refused, Source
+from rtcdp.ingestion.letters import dead_letter, origin_name
 from rtcdp.outputs import Origin
 from rtcdp.position import Position, SwitchPoint
 from rtcdp.rules.compiled import Compiled
 from rtcdp.rules.compiler import compile_definitions
 from rtcdp.rules.definitions import Definitions
 from rtcdp.rules.loading import load
-from rtcdp.runner import TICK_WAKES, PartitionRunner
 from rtcdp.simulate.oracle import Output
 from rtcdp.simulate.sources import LogRecord, csv_events, is_csv, json_lines, log_records, open_bytes
+from rtcdp.times import timestamps
 
 TOPIC = "replay"
 LETTER_BYTES = 4_194_304  # `max.message.bytes` of the topic that preflight creates for dead letters

@@ -16,12 +16,13 @@ from rich.console import Console
 from rich.markup import escape
 
 from rtcdp import profile as profiles
-from rtcdp.engine import Engine
 from rtcdp.errors import DefinitionErrors
-from rtcdp.explanation import TRIGGER, explain
-from rtcdp.identity import profile_key
+from rtcdp.explanation.explaining import TRIGGER, explain
+from rtcdp.folding.engine import Engine
+from rtcdp.ingestion.identity import profile_key
 from rtcdp.outputs import Cancel
 from rtcdp.profile import Profile
+from rtcdp.queries.why import show
 from rtcdp.rules.compiled import Compiled
 from rtcdp.rules.compiler import compile_definitions
 from rtcdp.rules.definitions import Definitions
@@ -29,8 +30,7 @@ from rtcdp.rules.functions import same
 from rtcdp.rules.loading import read_folder
 from rtcdp.rules.scenarios import Expectation, Place, Scenario, Step, uncovered
 from rtcdp.simulate.replay import CHANGES, DEAD, TRIGGERS, Replay
-from rtcdp.timestamps import rfc3339
-from rtcdp.why import show
+from rtcdp.times.timestamps import rfc3339
 
 WIDTH = 110
 LOOK_MS = 100

@@ -12,8 +12,8 @@ from pathlib import Path
 from rich.console import Console
 
 from rtcdp.errors import ClusterError
-from rtcdp.local_process import LocalProcess, free_port
-from rtcdp.redis_server import RedisServer
+from rtcdp.servers.local_process import LocalProcess, free_port
+from rtcdp.servers.redis_server import RedisServer
 
 
 def child(config: Path, *arguments: str) -> list[str]:

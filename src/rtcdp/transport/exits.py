@@ -16,7 +16,7 @@ from time import sleep
 from typing import NoReturn
 
 from rtcdp.errors import ClusterError, SettingError, Stalled
-from rtcdp.logs import sentence
+from rtcdp.monitoring.logs import sentence
 
 CANNOT_RUN = 2
 ENDED = 1

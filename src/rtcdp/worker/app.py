@@ -10,8 +10,8 @@ from aiokafka.helpers import create_ssl_context
 from faust import SASLCredentials, SSLCredentials
 from faust.types import TopicT
 
-from rtcdp.config import Settings
-from rtcdp.metrics import Metrics
+from rtcdp.monitoring.metrics import Metrics
+from rtcdp.settings.config import Settings
 from rtcdp.transport.app import App
 from rtcdp.transport.exits import leave
 from rtcdp.transport.owner import Owner
@@ -24,7 +24,7 @@ from rtcdp.worker.table import NAME, ProfileTable
 from rtcdp.worker.work import NewRunner, Topics
 
 if TYPE_CHECKING:
-    from rtcdp.spans import Spans
+    from rtcdp.monitoring.spans import Spans
 
 
 class IngestAgent(Protocol):

@@ -23,14 +23,15 @@ from confluent_kafka import KafkaError, Message, Producer
 
 from rtcdp import position as positions
 from rtcdp import profile as profiles
-from rtcdp import timestamps
-from rtcdp.cluster import source_name
-from rtcdp.config import Settings
-from rtcdp.erasing import MARK, Marking, mark_key, mark_of, marking
+from rtcdp.control.versions import CURRENT
 from rtcdp.errors import ClusterError, SettingError
-from rtcdp.letters import RECEIVED_HEADER
+from rtcdp.folding.erasing import MARK, Marking, mark_key, mark_of, marking
+from rtcdp.ingestion.letters import RECEIVED_HEADER
 from rtcdp.position import POSITION_KEY, Position
 from rtcdp.sealing.sealer import opened_state, sealed
+from rtcdp.servers.cluster import source_name
+from rtcdp.settings.config import Settings
+from rtcdp.times import timestamps
 from rtcdp.transport.restore import restore as read_changelog
 from rtcdp.transport.settings import gapless_conf
 from rtcdp.transport.transactions import TransactionalProducer
@@ -38,7 +39,6 @@ from rtcdp.worker.changelog import Changelog, check_profiles
 from rtcdp.worker.layout import Layout, check_keys, layout_of, record_layout
 from rtcdp.worker.offline import CHUNK, CURRENT_KEYS, Offline
 from rtcdp.worker.progress import ProgressTable
-from rtcdp.worker.versions import CURRENT
 
 FORMAT = 1
 SEND_S = 60.0

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from time import sleep
 from typing import TypeVar
 
-from rtcdp.health import Health
+from rtcdp.monitoring.health import Health
 from rtcdp.sealing.sealer import RESERVED, Sealer
 from rtcdp.sealing.stores import KeysAway
 

@@ -10,11 +10,13 @@ from typing import Protocol
 
 import msgspec
 
-from rtcdp import cleaning, commands, records
-from rtcdp.commands import TickCommand
+from rtcdp import records
+from rtcdp.control import commands
+from rtcdp.control.commands import TickCommand
 from rtcdp.errors import Unfit
-from rtcdp.events import MAX_NESTING, nesting
-from rtcdp.identity import parse_profile_key
+from rtcdp.ingestion import cleaning
+from rtcdp.ingestion.events import MAX_NESTING, nesting
+from rtcdp.ingestion.identity import parse_profile_key
 from rtcdp.records import TICK_KEY, Correct, PersonalCommand, Tick, encode
 
 logger = logging.getLogger(__name__)

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import watchfiles
 
+from rtcdp.control.reviews import NotNow
+from rtcdp.control.versions import DefinitionsTopic, Told, propose
 from rtcdp.errors import ClusterError, DefinitionErrors
-from rtcdp.reviews import NotNow
 from rtcdp.rules.loading import load_marked
-from rtcdp.worker.versions import DefinitionsTopic, Told, propose
 
 logger = logging.getLogger(__name__)
 

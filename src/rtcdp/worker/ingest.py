@@ -17,17 +17,17 @@ from typing import TYPE_CHECKING, Any
 from confluent_kafka import KafkaError, Message
 from faust.types import TP, EventT
 
-from rtcdp.cluster import Cluster, source_name
-from rtcdp.config import Settings
 from rtcdp.errors import ClusterError, Stalled, Unfit
-from rtcdp.health import Health
-from rtcdp.ingestion import Accepted, Ingestor, Refused
-from rtcdp.letters import RECORD_OVERHEAD, dead_letter, record
-from rtcdp.metrics import Metrics
+from rtcdp.ingestion.ingestor import Accepted, Ingestor, Refused
+from rtcdp.ingestion.letters import RECORD_OVERHEAD, dead_letter, record
+from rtcdp.monitoring.health import Health
+from rtcdp.monitoring.metrics import Metrics
+from rtcdp.monitoring.tracing import HEADER, parents_of
 from rtcdp.outputs import Origin
 from rtcdp.sealing.sealer import OVERHEAD as SEALING_OVERHEAD
 from rtcdp.sealing.stores import KeysAway
-from rtcdp.tracing import HEADER, parents_of
+from rtcdp.servers.cluster import Cluster, source_name
+from rtcdp.settings.config import Settings
 from rtcdp.transport.app import App
 from rtcdp.transport.bounds import bounds, delete_before
 from rtcdp.transport.gapless import GaplessProducer
@@ -40,7 +40,7 @@ from rtcdp.worker.progress import Progress, ProgressTable, ProgressWriter
 from rtcdp.worker.watermark import Ends
 
 if TYPE_CHECKING:
-    from rtcdp.spans import Spans
+    from rtcdp.monitoring.spans import Spans
 
 logger = logging.getLogger(__name__)
 

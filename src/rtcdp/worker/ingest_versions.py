@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import msgspec
 from xxhash import xxh3_64_hexdigest
 
-from rtcdp.config import SourceSettings
-from rtcdp.ingestion import INGEST_VERSION, Ingestor, Source
+from rtcdp.ingestion.ingestor import INGEST_VERSION, Ingestor, Source
 from rtcdp.rules.definitions import Definitions, IdentityPlan, TrackingPlan
+from rtcdp.settings.config import SourceSettings
 from rtcdp.worker.progress import VersionPoint
 
 logger = logging.getLogger(__name__)

@@ -21,8 +21,8 @@ from typing import Any, Protocol
 from faust.types import TP
 
 from rtcdp import profile as profiles
-from rtcdp.erasing import MARK
-from rtcdp.metrics import now_ms
+from rtcdp.folding.erasing import MARK
+from rtcdp.monitoring.metrics import now_ms
 from rtcdp.sealing.sealer import KEPT_S
 from rtcdp.transport.bounds import bounds
 from rtcdp.transport.restore import restore

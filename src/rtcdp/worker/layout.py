@@ -6,13 +6,13 @@ from secrets import token_hex
 
 import msgspec
 
-from rtcdp.cluster import Cluster
-from rtcdp.config import Settings
-from rtcdp.erasing import Marking, marking
+from rtcdp.control.versions import CURRENT, SHADOW, DefinitionsTopic
 from rtcdp.errors import ClusterError
+from rtcdp.folding.erasing import Marking, marking
 from rtcdp.sealing.opening import sealer_of
 from rtcdp.sealing.sealer import Sealer
-from rtcdp.worker.versions import CURRENT, SHADOW, DefinitionsTopic
+from rtcdp.servers.cluster import Cluster
+from rtcdp.settings.config import Settings
 
 
 class Layout(msgspec.Struct):

@@ -17,21 +17,22 @@ from typing import Any
 
 import faust
 
-from rtcdp.audit import Actor, Trail
-from rtcdp.cluster import Cluster, source_name
-from rtcdp.config import Settings
+from rtcdp.control.audit import Actor, Trail
+from rtcdp.control.reviews import NotNow, insist
+from rtcdp.control.versions import CURRENT, DefinitionsTopic, Told, Versions, named, propose
 from rtcdp.errors import ClusterError, DefinitionErrors, RtcdpError, SettingError, Stalled
-from rtcdp.health import Health, HealthServer, watch
-from rtcdp.lifecycle import CANNOT_GO_ON, CANNOT_RUN, WELL, begin, say
-from rtcdp.metrics import Metrics
+from rtcdp.monitoring.health import Health, HealthServer, watch
+from rtcdp.monitoring.metrics import Metrics
+from rtcdp.monitoring.tracing import spans_of
 from rtcdp.position import Position, SwitchPoint
-from rtcdp.preflight import preflight
+from rtcdp.processes.lifecycle import CANNOT_GO_ON, CANNOT_RUN, WELL, begin, say
 from rtcdp.records import SWITCH_KEY
-from rtcdp.reviews import NotNow, insist
 from rtcdp.rules.definitions import Definitions
 from rtcdp.rules.loading import load_marked
 from rtcdp.sealing.sealer import Sealer
-from rtcdp.tracing import spans_of
+from rtcdp.servers.cluster import Cluster, source_name
+from rtcdp.servers.preflight import preflight
+from rtcdp.settings.config import Settings
 from rtcdp.transport.app import App
 from rtcdp.transport.exits import leave
 from rtcdp.transport.settings import LONG_POLL_MS
@@ -47,7 +48,6 @@ from rtcdp.worker.progress import ProgressTable
 from rtcdp.worker.runners import new_runner
 from rtcdp.worker.standby import Standby
 from rtcdp.worker.stores import RocksStore, Store
-from rtcdp.worker.versions import CURRENT, DefinitionsTopic, Told, Versions, named, propose
 from rtcdp.worker.watermark import Ends, Watermark, expected_sources
 from rtcdp.worker.work import Runner
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from rtcdp.health import Health
-from rtcdp.metrics import Metrics
-from rtcdp.runner import PartitionRunner
+from rtcdp.folding.runner import PartitionRunner
+from rtcdp.monitoring.health import Health
+from rtcdp.monitoring.metrics import Metrics
 from rtcdp.worker.app import Worker
 from rtcdp.worker.partition import ProfilePartition
 from rtcdp.worker.watermark import Ends, Watermark

@@ -9,16 +9,16 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from rtcdp.cluster import REQUEST_S, Cluster, cause
-from rtcdp.config import Settings
-from rtcdp.erasing import Marking
+from rtcdp.control.versions import DefinitionsTopic, Versions
 from rtcdp.errors import ClusterError
-from rtcdp.preflight import preflight
+from rtcdp.folding.erasing import Marking
 from rtcdp.sealing.sealer import opened
+from rtcdp.servers.cluster import REQUEST_S, Cluster, cause
+from rtcdp.servers.preflight import preflight
+from rtcdp.settings.config import Settings
 from rtcdp.transport.bounds import partition_bounds
 from rtcdp.transport.settings import restore_conf
 from rtcdp.worker.layout import check_layout, first_version, marking_of, sealer_for
-from rtcdp.worker.versions import DefinitionsTopic, Versions
 
 CHUNK = 5_000
 COMING = (

@@ -15,12 +15,12 @@ from time import perf_counter
 from confluent_kafka import Message
 
 from rtcdp.errors import Stalled, Unfit
-from rtcdp.letters import dead_letter, record
-from rtcdp.metrics import now_ms
+from rtcdp.ingestion.letters import dead_letter, record
+from rtcdp.monitoring.metrics import now_ms
+from rtcdp.monitoring.tracing import carried, parents_of
 from rtcdp.outputs import Origin
 from rtcdp.position import POSITION_KEY
 from rtcdp.records import SWITCH_KEY, TICK_KEY, Switch, decode, encode
-from rtcdp.tracing import carried, parents_of
 from rtcdp.transport.owner import Batch
 from rtcdp.transport.transactions import Aborted
 from rtcdp.worker.border import Stopping

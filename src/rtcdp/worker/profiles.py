@@ -17,7 +17,7 @@ from confluent_kafka import Consumer
 from faust.types import TP, EventT
 
 from rtcdp.errors import ClusterError, RtcdpError
-from rtcdp.metrics import Metrics
+from rtcdp.monitoring.metrics import Metrics
 from rtcdp.position import POSITION_KEY, Position, SwitchPoint
 from rtcdp.transport.app import App
 from rtcdp.transport.bounds import partition_bounds
@@ -34,7 +34,7 @@ from rtcdp.worker.stores import MemoryStore, Store
 from rtcdp.worker.work import NewRunner, Topics, Work
 
 if TYPE_CHECKING:
-    from rtcdp.spans import Spans
+    from rtcdp.monitoring.spans import Spans
 
 logger = logging.getLogger(__name__)
 

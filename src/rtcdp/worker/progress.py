@@ -15,9 +15,9 @@ from typing import Any
 import msgspec
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
-from rtcdp.cluster import cause, first_offset
 from rtcdp.errors import ClusterError
-from rtcdp.metrics import now_ms
+from rtcdp.monitoring.metrics import now_ms
+from rtcdp.servers.cluster import cause, first_offset
 
 logger = logging.getLogger(__name__)
 

@@ -19,14 +19,14 @@ import orjson
 from confluent_kafka import KafkaException, Message
 
 from rtcdp import position as positions
-from rtcdp.cluster import REQUEST_S, cause
-from rtcdp.config import Settings
 from rtcdp.errors import ClusterError
-from rtcdp.metrics import Metrics
+from rtcdp.monitoring.metrics import Metrics
 from rtcdp.position import POSITION_KEY, Position, SwitchPoint
-from rtcdp.preflight import preflight
 from rtcdp.records import SWITCH_KEY, TICK_KEY
 from rtcdp.sealing.sealer import sealed
+from rtcdp.servers.cluster import REQUEST_S, cause
+from rtcdp.servers.preflight import preflight
+from rtcdp.settings.config import Settings
 from rtcdp.transport.transactions import HeadersOf, Record, TransactionalProducer
 from rtcdp.worker.layout import layout_of
 from rtcdp.worker.offline import CHUNK, Offline

@@ -6,15 +6,15 @@ from collections.abc import Mapping, MutableMapping
 from functools import partial
 from typing import cast
 
-from rtcdp.cluster import Cluster
-from rtcdp.config import Settings
-from rtcdp.erasing import Marking
 from rtcdp.errors import Unfit
-from rtcdp.letters import dead_letter, record
+from rtcdp.folding.erasing import Marking
+from rtcdp.folding.runner import PartitionRunner
+from rtcdp.ingestion.letters import dead_letter, record
 from rtcdp.outputs import Origin
 from rtcdp.position import Position
 from rtcdp.rules.compiled import Compiled
-from rtcdp.runner import PartitionRunner
+from rtcdp.servers.cluster import Cluster
+from rtcdp.settings.config import Settings
 from rtcdp.worker.changelog import check_profiles
 from rtcdp.worker.work import Runner
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from rtcdp.errors import ClusterError, Unfit
-from rtcdp.letters import dead_letter, record
+from rtcdp.ingestion.letters import dead_letter, record
 from rtcdp.outputs import Origin
 from rtcdp.position import POSITION_KEY
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from rtcdp.cluster import first_offset
+from rtcdp.servers.cluster import first_offset
 from rtcdp.transport.failures import cause
 from rtcdp.transport.settings import restore_conf
 from rtcdp.worker.stores import MemoryStore

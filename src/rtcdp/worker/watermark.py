@@ -15,9 +15,9 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from rtcdp.cluster import Cluster, cause, ends
-from rtcdp.config import Settings
-from rtcdp.metrics import now_ms
+from rtcdp.monitoring.metrics import now_ms
+from rtcdp.servers.cluster import Cluster, cause, ends
+from rtcdp.settings.config import Settings
 from rtcdp.worker.lanes import Empty, End
 from rtcdp.worker.progress import ProgressTable
 

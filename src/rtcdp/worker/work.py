@@ -8,21 +8,21 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from rtcdp.metrics import Metrics
+from rtcdp.monitoring.metrics import Metrics
 from rtcdp.position import Position
 from rtcdp.transport.transactions import HeadersOf
 from rtcdp.transport.transactions import Record as Written
 from rtcdp.worker.border import Border
 
 if TYPE_CHECKING:
-    from rtcdp.spans import Spans
+    from rtcdp.monitoring.spans import Spans
 
 Entry = tuple[bytes, bytes]
 Record = tuple[int, bytes | None, bytes | None]
 
 
 class Folded(Protocol):
-    """What a fold hands over (`rtcdp.runner.Fold`)."""
+    """What a fold hands over (`rtcdp.folding.runner.Fold`)."""
 
     changes: list[Entry]
     triggers: list[Entry]
@@ -36,7 +36,7 @@ class Folded(Protocol):
 
 
 class Runner(Protocol):
-    """The pure fold of one partition (`rtcdp.runner.PartitionRunner`)."""
+    """The pure fold of one partition (`rtcdp.folding.runner.PartitionRunner`)."""
 
     position: Position
 

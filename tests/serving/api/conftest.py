@@ -15,14 +15,14 @@ import uvicorn
 from confluent_kafka import Producer
 
 from rtcdp.delivery.measures import Measures
-from rtcdp.health import Health, HealthServer
-from rtcdp.ingestion import Accepted, Ingestor, Source
-from rtcdp.inspection import partition_of
-from rtcdp.metrics import now_ms
+from rtcdp.ingestion.ingestor import Accepted, Ingestor, Source
+from rtcdp.monitoring.health import Health, HealthServer
+from rtcdp.monitoring.metrics import now_ms
+from rtcdp.queries.inspection import partition_of
 from rtcdp.serving.api.main import Server
 from rtcdp.serving.api.tokens import SCOPES, TokenFile, new_token
 from rtcdp.serving.server import listen
-from rtcdp.timestamps import rfc3339
+from rtcdp.times.timestamps import rfc3339
 from tests.projector.conftest import PARTITIONS, Log, Running
 from tests.worker.conftest import wait_for
 

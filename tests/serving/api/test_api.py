@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer
 
-from rtcdp import timestamps
 from rtcdp.errors import SettingError, Unfit
-from rtcdp.letters import dead_letter, record
-from rtcdp.metrics import now_ms
+from rtcdp.ingestion.letters import dead_letter, record
+from rtcdp.monitoring.metrics import now_ms
 from rtcdp.outputs import Origin
 from rtcdp.serving.api.tokens import TokenFile
+from rtcdp.times import timestamps
 from tests.serving.api.conftest import Client, Served
 from tests.worker.conftest import wait_for
 
@@ -271,7 +271,7 @@ def test_requests_that_cannot_be_read(served: Served) -> None:
 
 
 def test_redis_away_is_503_and_comes_back(served: Served, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from rtcdp.redis_server import RedisServer
+    from rtcdp.servers.redis_server import RedisServer
 
     with RedisServer() as server:
         settings = served.log.settings.model_copy(update={"redis": server.url})

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from rtcdp import audit
-from rtcdp.audit import Asked, Entry
 from rtcdp.cli import app
+from rtcdp.control import audit
+from rtcdp.control.audit import Asked, Entry
 from rtcdp.dlq import messages
 from rtcdp.serving.api.problems import Problem
 from rtcdp.serving.api.tokens import ROLES, TokenFile

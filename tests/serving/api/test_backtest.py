@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from rtcdp.errors import ClusterError
-from rtcdp.metrics import now_ms
+from rtcdp.monitoring.metrics import now_ms
 from rtcdp.simulate import recent
 from rtcdp.simulate.recent import Backtests, Busy, Job, TooLong
 from tests.serving.api.conftest import DEFINITIONS, Served, logged

@@ -17,16 +17,17 @@ import msgspec
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from rtcdp import splitting, timestamps
 from rtcdp.delivery.attempts import Attempt, Verdict
 from rtcdp.delivery.deliveries import DeadDelivery, Delivery, Enable, Outcome, Retry, decode_command, encode
 from rtcdp.dlq import messages
 from rtcdp.errors import Unfit
-from rtcdp.letters import dead_letter, record
-from rtcdp.metrics import now_ms
+from rtcdp.ingestion.letters import dead_letter, record
+from rtcdp.monitoring.metrics import now_ms
 from rtcdp.outputs import Origin
+from rtcdp.privacy import splitting
+from rtcdp.privacy.splitting import Apart
 from rtcdp.serving.api.tokens import ROLES
-from rtcdp.splitting import Apart
+from rtcdp.times import timestamps
 from tests.serving.api.conftest import Served, logged
 from tests.worker.conftest import wait_for
 

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from rtcdp import audit
-from rtcdp.applying import apply_folder
-from rtcdp.audit import Actor, Asked
-from rtcdp.config import Settings
-from rtcdp.drafts import Drafts, write_files
+from rtcdp.control import audit
+from rtcdp.control.applying import apply_folder
+from rtcdp.control.audit import Actor, Asked
+from rtcdp.control.drafts import Drafts, write_files
+from rtcdp.control.reviews import NotNow, approved
+from rtcdp.control.versions import CURRENT, DefinitionsTopic, named, propose
 from rtcdp.errors import SettingError
-from rtcdp.reviews import NotNow, approved
-from rtcdp.worker.versions import CURRENT, DefinitionsTopic, named, propose
+from rtcdp.settings.config import Settings
 from tests.serving.api.conftest import DEFINITIONS, Served
 
 ANN, BOB = Actor("token", "a1", "ann"), Actor("token", "b1", "bob")

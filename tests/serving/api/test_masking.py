@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 from rtcdp.errors import SettingError
-from rtcdp.identity import NAMESPACES
-from rtcdp.pseudonyms import Pseudonyms
+from rtcdp.ingestion.identity import NAMESPACES
 from rtcdp.rules.loading import load
 from rtcdp.rules.personal import MASK, Personal, personal_of
+from rtcdp.sealing.pseudonyms import Pseudonyms
 from rtcdp.serving.api.masking import Masker
 from rtcdp.serving.api.tokens import ROLES, scopes_of
 from tests.serving.api.conftest import Client, Served

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from rtcdp.config import Settings
 from rtcdp.errors import ClusterError, SettingError
 from rtcdp.serving.api.noise import Noise
 from rtcdp.serving.api.releases import DAY_MS, HOUR_MS, Exact, Ledger, Release, Releases
+from rtcdp.settings.config import Settings
 from tests.serving.api.conftest import Served
 
 EXACT = Exact("v", {"buyers": 1_000, "loyal": 3}, {"new": 500})

@@ -6,13 +6,15 @@ from typing import Any
 
 import pytest
 
-from rtcdp import commands, outputs, splitting
+from rtcdp import outputs
+from rtcdp.control import commands
 from rtcdp.errors import ClusterError, SettingError
 from rtcdp.outputs import Cancel, CancelData
+from rtcdp.privacy import splitting
+from rtcdp.privacy.splitting import Apart
 from rtcdp.records import Consent, Correct, Erase
 from rtcdp.serving.api.tokens import TokenFile
 from rtcdp.simulate.oracle import Output
-from rtcdp.splitting import Apart
 from rtcdp.transport.restore import restore
 from tests.projector.conftest import PARTITIONS
 from tests.serving.api.conftest import Client, Served

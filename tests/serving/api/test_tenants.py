@@ -13,9 +13,9 @@ from identity.cluster import Cluster
 
 from rtcdp import outputs
 from rtcdp.errors import Unfit
-from rtcdp.ingestion import Accepted, Ingestor, Source
-from rtcdp.letters import dead_letter, record
-from rtcdp.metrics import now_ms
+from rtcdp.ingestion.ingestor import Accepted, Ingestor, Source
+from rtcdp.ingestion.letters import dead_letter, record
+from rtcdp.monitoring.metrics import now_ms
 from rtcdp.outputs import Origin
 from rtcdp.rules.compiled import Compiled
 from rtcdp.rules.compiler import compile_definitions

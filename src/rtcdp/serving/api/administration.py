@@ -12,14 +12,12 @@ from typing import Annotated, Any
 import msgspec
 from starlette.concurrency import run_in_threadpool
 
-from rtcdp import timestamps
-from rtcdp.applying import apply_folder
-from rtcdp.config import Settings
+from rtcdp.control.applying import apply_folder
+from rtcdp.control.reviews import NotNow
 from rtcdp.dlq import list_letters, replay
 from rtcdp.errors import ClusterError, DefinitionErrors
-from rtcdp.metrics import now_ms
+from rtcdp.monitoring.metrics import now_ms
 from rtcdp.outputs import DeadLetter
-from rtcdp.reviews import NotNow
 from rtcdp.rules.check import check
 from rtcdp.rules.personal import MASK
 from rtcdp.serving.api.app import as_json
@@ -29,6 +27,8 @@ from rtcdp.serving.api.operations import JSON, Answer, Call, Operation
 from rtcdp.serving.api.problems import Problem
 from rtcdp.serving.api.tokens import Token
 from rtcdp.serving.api.view import Away, View
+from rtcdp.settings.config import Settings
+from rtcdp.times import timestamps
 
 MOST_FILES = 200
 FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,99}\.ya?ml")

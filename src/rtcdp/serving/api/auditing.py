@@ -11,16 +11,16 @@ from typing import Annotated
 import msgspec
 from starlette.concurrency import run_in_threadpool
 
-from rtcdp.audit import Actor, Asked, Entry, Trail, encoded, entries, ready
-from rtcdp.config import Settings
+from rtcdp.control.audit import Actor, Asked, Entry, Trail, encoded, entries, ready
 from rtcdp.errors import ClusterError, SettingError
-from rtcdp.keys import key_of
+from rtcdp.queries.keys import key_of
 from rtcdp.serving.api.app import as_json
 from rtcdp.serving.api.operations import JSON, Answer, Call, Operation
 from rtcdp.serving.api.problems import Problem
 from rtcdp.serving.api.tokens import Token, Tokens
 from rtcdp.serving.collector.refusals import Refusal
 from rtcdp.serving.collector.sender import Record, Sender, producer_conf
+from rtcdp.settings.config import Settings
 
 logger = logging.getLogger(__name__)
 

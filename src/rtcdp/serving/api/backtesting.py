@@ -8,11 +8,10 @@ from typing import Annotated
 import msgspec
 from starlette.concurrency import run_in_threadpool
 
-from rtcdp.config import Settings
-from rtcdp.drafts import Drafts
+from rtcdp.control.drafts import Drafts
+from rtcdp.control.reviews import NotNow
 from rtcdp.errors import ClusterError, DefinitionErrors, SettingError
-from rtcdp.metrics import now_ms
-from rtcdp.reviews import NotNow
+from rtcdp.monitoring.metrics import now_ms
 from rtcdp.rules.loading import load
 from rtcdp.rules.sending import DAY_MS
 from rtcdp.serving.api.administration import MOST_FILES, Draft, in_folder
@@ -21,9 +20,10 @@ from rtcdp.serving.api.catalogue import Catalogue
 from rtcdp.serving.api.groups import Groups
 from rtcdp.serving.api.operations import JSON, Answer, Call, Operation, TenantQuery
 from rtcdp.serving.api.problems import Problem
+from rtcdp.settings.config import Settings
 from rtcdp.simulate.backtest import Backtest, Cost, Fires, Segment
 from rtcdp.simulate.recent import Backtests, Busy, Job, Past, TooLong
-from rtcdp.timestamps import rfc3339
+from rtcdp.times.timestamps import rfc3339
 
 Count = int | None
 """None: not told to this token (a small group), or there is nothing of that name in this version."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 
-from rtcdp.config import Settings
-from rtcdp.identity import NAMESPACES, form_of, normalise, profile_key
+from rtcdp.control.versions import CURRENT, DefinitionsTopic, definitions_of, named
+from rtcdp.ingestion.identity import NAMESPACES, form_of, normalise, profile_key
 from rtcdp.rules.compiled import Compiled
 from rtcdp.rules.compiler import compile_definitions
 from rtcdp.rules.definitions import Definitions
 from rtcdp.serving.api.problems import Problem
-from rtcdp.worker.versions import CURRENT, DefinitionsTopic, definitions_of, named
+from rtcdp.settings.config import Settings
 
 NONE_YET = "no definitions are in force yet: has a worker started?"
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from rtcdp.metrics import LATENCY_BOUNDS, BatchHistogram
+from rtcdp.monitoring.metrics import LATENCY_BOUNDS, BatchHistogram
 
 
 class Counts:

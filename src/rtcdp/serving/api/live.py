@@ -16,7 +16,6 @@ import msgspec
 from confluent_kafka import Message
 from starlette.concurrency import run_in_threadpool
 
-from rtcdp.config import Settings
 from rtcdp.errors import ClusterError
 from rtcdp.outputs import Cancel
 from rtcdp.projector.feed import Feed
@@ -26,6 +25,7 @@ from rtcdp.serving.api.cursors import Place
 from rtcdp.serving.api.masking import Masker
 from rtcdp.serving.api.operations import EVENTS, Answer, Call, Operation, TenantQuery
 from rtcdp.serving.api.problems import Problem
+from rtcdp.settings.config import Settings
 
 logger = logging.getLogger(__name__)
 

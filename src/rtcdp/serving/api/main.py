@@ -13,11 +13,10 @@ from typing import Any
 import msgspec
 from starlette.types import ASGIApp
 
-from rtcdp.config import Settings
 from rtcdp.errors import SettingError
-from rtcdp.health import Health, HealthServer
-from rtcdp.lifecycle import begin, guarded
-from rtcdp.pseudonyms import Pseudonyms
+from rtcdp.monitoring.health import Health, HealthServer
+from rtcdp.processes.lifecycle import begin, guarded
+from rtcdp.sealing.pseudonyms import Pseudonyms
 from rtcdp.serving import console
 from rtcdp.serving.api import openapi, profiles, segments
 from rtcdp.serving.api.administration import Administration
@@ -39,6 +38,7 @@ from rtcdp.serving.api.rights import Rights
 from rtcdp.serving.api.tokens import SCOPES, Token, Tokens, new_token
 from rtcdp.serving.api.view import View, connect
 from rtcdp.serving.server import listen, serve
+from rtcdp.settings.config import Settings
 from rtcdp.sinks.redis_keys import Keys
 
 logger = logging.getLogger(__name__)

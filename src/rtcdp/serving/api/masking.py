@@ -11,11 +11,11 @@ from typing import Any
 import msgspec
 from starlette.concurrency import run_in_threadpool
 
-from rtcdp.explained import Explanation, Need, Part
-from rtcdp.identity import NAMESPACES
-from rtcdp.pseudonyms import Pseudonyms
+from rtcdp.explanation.explained import Explanation, Need, Part
+from rtcdp.ingestion.identity import NAMESPACES
 from rtcdp.rules.compiled import Compiled
 from rtcdp.rules.personal import MASK, Personal, personal_of
+from rtcdp.sealing.pseudonyms import Pseudonyms
 from rtcdp.serving.api.catalogue import NONE_YET, Catalogue
 from rtcdp.serving.api.problems import Problem
 

@@ -11,13 +11,13 @@ from typing import Annotated, Any, Literal, Protocol
 
 import msgspec
 
-from rtcdp import timestamps
 from rtcdp.serving.api.app import as_json
 from rtcdp.serving.api.groups import Groups
 from rtcdp.serving.api.masking import Masker
 from rtcdp.serving.api.operations import CSV, NDJSON, Answer, Call, TenantQuery
 from rtcdp.serving.api.problems import Problem
 from rtcdp.serving.api.view import View, reading
+from rtcdp.times import timestamps
 
 EXPORTED = 1_000
 """Members that an export reads at a time."""

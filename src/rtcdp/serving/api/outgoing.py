@@ -8,7 +8,6 @@ from typing import Annotated
 import msgspec
 from starlette.concurrency import run_in_threadpool
 
-from rtcdp.config import Settings
 from rtcdp.delivery import dead, standing
 from rtcdp.delivery.dead import Choice
 from rtcdp.delivery.deliveries import DeadDelivery
@@ -20,6 +19,7 @@ from rtcdp.serving.api.masking import Masker
 from rtcdp.serving.api.operations import JSON, Answer, Call, Operation
 from rtcdp.serving.api.problems import Problem
 from rtcdp.serving.api.tokens import Token
+from rtcdp.settings.config import Settings
 
 
 class Destinations(msgspec.Struct):

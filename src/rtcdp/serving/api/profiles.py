@@ -7,17 +7,17 @@ from typing import Annotated, Any, Protocol
 import msgspec
 from starlette.concurrency import run_in_threadpool
 
-from rtcdp import timestamps
-from rtcdp.explained import Explanation
-from rtcdp.explanation import UnknownName
-from rtcdp.inspection import ProfileView
-from rtcdp.metrics import now_ms
+from rtcdp.explanation.explained import Explanation
+from rtcdp.explanation.explaining import UnknownName
+from rtcdp.monitoring.metrics import now_ms
+from rtcdp.queries.inspection import ProfileView
 from rtcdp.serving.api.app import as_json
 from rtcdp.serving.api.catalogue import Catalogue
 from rtcdp.serving.api.masking import Masker
 from rtcdp.serving.api.operations import JSON, Answer, Call, Operation, TenantQuery
 from rtcdp.serving.api.problems import Problem
 from rtcdp.serving.api.view import Away, Filling, View
+from rtcdp.times import timestamps
 
 PROFILE = "/v1/profiles/{namespace}/{value}"
 

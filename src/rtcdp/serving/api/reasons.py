@@ -9,20 +9,20 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from rtcdp import position as positions
 from rtcdp import profile as profiles
-from rtcdp.config import Settings
 from rtcdp.errors import ClusterError, RtcdpError, SettingError
-from rtcdp.explained import Explanation
-from rtcdp.explanation import UnknownName
-from rtcdp.inspection import Stored, partition_of
+from rtcdp.explanation.explained import Explanation
+from rtcdp.explanation.explaining import UnknownName
 from rtcdp.position import Position
 from rtcdp.projector.feed import Feed
+from rtcdp.queries.inspection import Stored, partition_of
+from rtcdp.queries.why import explanation_from
 from rtcdp.sealing.opening import sealer_of
 from rtcdp.sealing.sealer import Sealer, opened
 from rtcdp.serving.api.catalogue import Catalogue
 from rtcdp.serving.api.problems import Problem
+from rtcdp.settings.config import Settings
 from rtcdp.transport.failures import cause
 from rtcdp.transport.settings import fetch_conf
-from rtcdp.why import explanation_from
 
 READ_S = 5.0
 KEPT_S = 5.0

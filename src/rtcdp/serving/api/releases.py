@@ -15,17 +15,17 @@ import msgspec
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 from starlette.concurrency import run_in_threadpool
 
-from rtcdp import timestamps
-from rtcdp.config import Settings
 from rtcdp.errors import ClusterError
-from rtcdp.metrics import now_ms
-from rtcdp.preflight import DELETE, LOG_APPEND, Wanted, examine
+from rtcdp.monitoring.metrics import now_ms
+from rtcdp.servers.preflight import DELETE, LOG_APPEND, Wanted, examine
 from rtcdp.serving.api.app import as_json
 from rtcdp.serving.api.catalogue import Catalogue
 from rtcdp.serving.api.noise import Noise
 from rtcdp.serving.api.operations import JSON, Answer, Call, Operation, TenantQuery
 from rtcdp.serving.api.problems import Problem
 from rtcdp.serving.api.view import View, reading
+from rtcdp.settings.config import Settings
+from rtcdp.times import timestamps
 from rtcdp.transport.failures import cause
 
 PARTITION = 0

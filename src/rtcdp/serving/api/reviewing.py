@@ -9,15 +9,15 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 from starlette.concurrency import run_in_threadpool
 
-from rtcdp.config import Settings
-from rtcdp.drafts import MOST_NOTE, Drafts
+from rtcdp.control.drafts import MOST_NOTE, Drafts
+from rtcdp.control.reviews import NotNow, Standing, Verdict
 from rtcdp.errors import ClusterError, DefinitionErrors, SettingError
-from rtcdp.reviews import NotNow, Standing, Verdict
 from rtcdp.serving.api.administration import Applied, Draft, in_folder
 from rtcdp.serving.api.app import as_json
 from rtcdp.serving.api.auditing import actor
 from rtcdp.serving.api.operations import JSON, Answer, Call, Operation
 from rtcdp.serving.api.problems import Problem
+from rtcdp.settings.config import Settings
 
 T = TypeVar("T")
 

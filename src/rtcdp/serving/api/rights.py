@@ -8,15 +8,16 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 from starlette.concurrency import run_in_threadpool
 
-from rtcdp import commands, correcting, splitting
-from rtcdp.answering import LONGEST_REASON, MOST_ANSWERS, Standing, command_of
-from rtcdp.config import Settings
-from rtcdp.correcting import MOST_EVENTS, MOST_TRAITS
-from rtcdp.erasure import Receipt, receipt
+from rtcdp.control import commands
 from rtcdp.errors import ClusterError, SettingError
-from rtcdp.export import export
-from rtcdp.inspection import AnswerView
-from rtcdp.keys import normal_key
+from rtcdp.privacy import correcting, splitting
+from rtcdp.privacy.correcting import MOST_EVENTS, MOST_TRAITS
+from rtcdp.privacy.erasure import Receipt, receipt
+from rtcdp.privacy.export import export
+from rtcdp.privacy.splitting import Apart
+from rtcdp.queries.answering import LONGEST_REASON, MOST_ANSWERS, Standing, command_of
+from rtcdp.queries.inspection import AnswerView
+from rtcdp.queries.keys import normal_key
 from rtcdp.records import Erase, PersonalCommand
 from rtcdp.serving.api.app import as_json
 from rtcdp.serving.api.auditing import Auditor
@@ -26,7 +27,7 @@ from rtcdp.serving.api.operations import JSON, Answer, Call, Operation, TenantQu
 from rtcdp.serving.api.problems import Problem
 from rtcdp.serving.api.profiles import PROFILE, find
 from rtcdp.serving.api.view import View
-from rtcdp.splitting import Apart
+from rtcdp.settings.config import Settings
 
 T = TypeVar("T")
 

@@ -8,8 +8,7 @@ from typing import Annotated, Any, NamedTuple
 import msgspec
 from starlette.concurrency import run_in_threadpool
 
-from rtcdp import timestamps
-from rtcdp.metrics import now_ms
+from rtcdp.monitoring.metrics import now_ms
 from rtcdp.rules.definitions import Definitions
 from rtcdp.rules.expressions import unparse
 from rtcdp.serving.api.app import as_json
@@ -21,6 +20,7 @@ from rtcdp.serving.api.operations import CSV, JSON, NDJSON, Answer, Call, Handle
 from rtcdp.serving.api.problems import Problem
 from rtcdp.serving.api.view import View, reading
 from rtcdp.sinks.redis_keys import COARSE_MS, FINE_MS
+from rtcdp.times import timestamps
 
 FINE_FOR_MS = 36 * 3_600_000
 """Longest time that is told in five minutes' steps; beyond, in hours."""

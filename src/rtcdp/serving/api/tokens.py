@@ -10,11 +10,11 @@ from pathlib import Path
 
 import msgspec
 
-from rtcdp import timestamps
-from rtcdp.config import TENANT
 from rtcdp.errors import SettingError
-from rtcdp.metrics import now_ms
+from rtcdp.monitoring.metrics import now_ms
 from rtcdp.serving.secret_file import SecretFile, hash_of
+from rtcdp.settings.config import TENANT
+from rtcdp.times import timestamps
 
 SCOPES = {
     "profiles": "read profiles, and ask why",

@@ -14,9 +14,9 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from rtcdp import letters, timestamps
-from rtcdp.collector_settings import CollectorSettings
 from rtcdp.errors import SettingError, Unfit
+from rtcdp.ingestion import letters
+from rtcdp.monitoring.tracing import HEADER
 from rtcdp.outputs import Origin
 from rtcdp.serving.collector import calls
 from rtcdp.serving.collector.bodies import Body, Budget
@@ -28,10 +28,11 @@ from rtcdp.serving.collector.rates import Rates
 from rtcdp.serving.collector.refusals import STATUS, Refusal
 from rtcdp.serving.collector.sender import Record, Sender
 from rtcdp.serving.collector.write_keys import KeyRing, WriteKey
-from rtcdp.tracing import HEADER
+from rtcdp.settings.collector import CollectorSettings
+from rtcdp.times import timestamps
 
 if TYPE_CHECKING:
-    from rtcdp.spans import Spans
+    from rtcdp.monitoring.spans import Spans
 
 logger = logging.getLogger(__name__)
 

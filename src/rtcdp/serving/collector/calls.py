@@ -14,8 +14,8 @@ from typing import Literal
 import msgspec
 
 from rtcdp.errors import Unfit
-from rtcdp.events import MAX_RAW_BYTES, TYPES, RawEvent, Scalar, decode, repair
-from rtcdp.ingestion import event_type
+from rtcdp.ingestion.events import MAX_RAW_BYTES, TYPES, RawEvent, Scalar, decode, repair
+from rtcdp.ingestion.ingestor import event_type
 
 SINGLE = {
     "track": "track",

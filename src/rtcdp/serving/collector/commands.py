@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from rtcdp.config import Settings
 from rtcdp.errors import SettingError
 from rtcdp.serving.collector.write_keys import KeyFile, WriteKey
+from rtcdp.settings.config import Settings
 
 
 def add(

@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from rtcdp.metrics import DURATION_BOUNDS, SIZE_BOUNDS, BatchHistogram
+from rtcdp.monitoring.metrics import DURATION_BOUNDS, SIZE_BOUNDS, BatchHistogram
 
 
 class Counts(Collector):

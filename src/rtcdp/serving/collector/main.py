@@ -7,15 +7,15 @@ import logging
 import time
 from dataclasses import replace
 
-from rtcdp.config import Settings
-from rtcdp.health import Health, HealthServer
-from rtcdp.lifecycle import begin, guarded
-from rtcdp.preflight import examine, wanted_topics
+from rtcdp.monitoring.health import Health, HealthServer
+from rtcdp.monitoring.tracing import spans_of
+from rtcdp.processes.lifecycle import begin, guarded
+from rtcdp.servers.preflight import examine, wanted_topics
 from rtcdp.serving.collector.app import Collector, Destination, application
 from rtcdp.serving.collector.sender import Sender, producer_conf
 from rtcdp.serving.collector.write_keys import KeyRing
 from rtcdp.serving.server import listen, serve
-from rtcdp.tracing import spans_of
+from rtcdp.settings.config import Settings
 
 logger = logging.getLogger(__name__)
 

@@ -1,0 +1,116 @@
+"""Traces, where they are wanted: W3C trace context in the headers of requests and records, spans to OpenTelemetry.
+
+Where `otlp` is empty there is no `Spans`, nothing is imported, and no header is looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from rtcdp.errors import SettingError
+
+if TYPE_CHECKING:
+    from confluent_kafka import Message
+
+    from rtcdp.monitoring.spans import Spans
+    from rtcdp.settings.config import Settings
+
+HEADER = "traceparent"
+SAMPLED = 1
+_LENGTH = 55
+"""Of `00-<32 hex>-<16 hex>-<2 hex>`."""
+
+Headers = list[tuple[str, bytes]]
+
+
+def spans_of(settings: Settings, process: str) -> Spans | None:
+    """Where this process reports its spans; None where that is off.
+
+    process: its name, as in `rtcdp collector`.
+
+    Raises SettingError where the packages are missing.
+    """
+    if not settings.otlp:
+        return None
+    try:
+        from rtcdp.monitoring import spans  # noqa: PLC0415 - only who wants traces has it installed
+    except ImportError:
+        raise SettingError("otlp: traces need more packages: pip install 'rtcdp[otel]'") from None
+    return spans.exporting(settings.otlp, f"rtcdp-{process}", settings.instance)
+
+
+def parent_of(headers: Any) -> bytes | None:
+    """The trace context in a record's headers (as confluent_kafka gives them), where it is of a trace that is recorded."""
+    for name, value in headers or ():
+        if name == HEADER and value is not None:
+            return value if sampled(value) else None
+    return None
+
+
+def sampled(parent: bytes) -> bool:
+    """Whether a trace context is well-formed, and its trace is recorded."""
+    try:
+        return len(parent) == _LENGTH and bool(int(parent[-2:], 16) & SAMPLED)
+    except ValueError:
+        return False
+
+
+def parents_of(messages: Iterable[Message]) -> dict[int, bytes]:
+    """The recorded trace contexts of messages of one partition, by offset."""
+    found = {}
+    for message in messages:
+        headers = message.headers()
+        if headers and (parent := parent_of(headers)) is not None:
+            found[message.offset() or 0] = parent
+    return found
+
+
+class _Data(msgspec.Struct):
+    message_id: str = ""
+
+
+class _Caused(msgspec.Struct):
+    """What a change and a trigger have in common: the event that caused it."""
+
+    message_id: str = ""
+    data: _Data = msgspec.field(default_factory=_Data)
+
+
+class _Event(msgspec.Struct):
+    """What is looked at of a record of the log."""
+
+    id: str = ""
+
+
+_event = msgspec.json.Decoder(_Event).decode
+_caused = msgspec.json.Decoder(_Caused).decode
+
+
+def carried(
+    batch: Sequence[tuple[int, bytes | None, bytes | None]], parents: Mapping[int, bytes]
+) -> Callable[[bytes, bytes | None], Headers]:
+    """Headers for what a batch puts out: each output belongs to the trace of the event that caused it.
+
+    batch:   offset, profile key, value of the records that were folded.
+    parents: recorded trace contexts, by offset.
+    """
+    known: dict[tuple[bytes, str], bytes] = {}
+    for offset, key, value in batch:
+        if (parent := parents.get(offset)) is not None and key is not None and value is not None:
+            try:
+                known[key, _event(value).id] = parent
+            except msgspec.DecodeError:  # the fold makes a dead letter of it
+                continue
+    keys = {key for key, _ in known}
+
+    def headers(key: bytes, value: bytes | None) -> Headers:
+        if key not in keys or value is None:
+            return []
+        output = _caused(value)
+        parent = known.get((key, output.message_id or output.data.message_id))
+        return [] if parent is None else [(HEADER, parent)]
+
+    return headers

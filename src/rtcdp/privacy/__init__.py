@@ -1,0 +1,1 @@
+"""Commands about one person: export, erasure, correction, a link taken back."""

@@ -1,0 +1,132 @@
+"""`rtcdp privacy export`: everything that is held about a person, for machines and for the person."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from typing import Any
+
+import msgspec
+import orjson
+from confluent_kafka import Consumer, Message
+from rich.console import Console
+from rich.markup import escape
+
+from rtcdp.dlq import messages
+from rtcdp.queries.inspection import Stored, definitions_of, full_key, partition_of, partitions_of, stored_at, view
+from rtcdp.sealing.opening import sealer_of
+from rtcdp.sealing.sealer import opened
+from rtcdp.settings.config import Settings
+from rtcdp.times import timestamps
+
+CHUNK = 2_000
+LISTED = 20
+"""Records of a kind that are shown to people; `--json` has all."""
+
+
+def export(settings: Settings, key: str) -> dict[str, Any] | None:
+    """All that is held about the person that an identifier belongs to; None where nothing is known of it. Blocks.
+
+    key: as for `rtcdp profile`. Raises SettingError for what is no key, ClusterError where Kafka cannot be read.
+
+    profile:     as it stands, with the names of the definitions. state: the same as it is stored.
+    identifiers: every profile key of the person. log: its records of `profile-events`, oldest first per partition.
+    changes, triggers, deliveries, undelivered: what went out about it, and what waits.
+    """
+    stored = stored_at(settings, key)
+    if stored is None:
+        return None
+    keys = sorted({full_key(key), stored.profile.key, *stored.profile.links})
+    return {
+        "asked": full_key(key),
+        "profile": view(stored.profile, definitions_of(settings, stored), stored.size).as_json(),
+        "state": _state(stored),
+        "identifiers": keys,
+        "log": list(_log(settings, keys)),
+        "changes": list(_told(settings, settings.profile_changes, keys)),
+        "triggers": list(_told(settings, settings.triggers, keys)),
+        "deliveries": _deliveries(settings, keys),
+        "undelivered": list(_told(settings, settings.deliveries_dlq, keys)),
+    }
+
+
+def show(found: dict[str, Any]) -> None:
+    """Print an export for people."""
+    from rtcdp.queries.inspection import ProfileView  # noqa: PLC0415 # what is shown as the profile is
+
+    console = Console(highlight=False, soft_wrap=True)
+    ProfileView(**found["profile"]).show()
+    console.print(f"\n[bold magenta]identifiers[/]\n  {escape(', '.join(found['identifiers']))}")
+    for name, title in (
+        ("log", "what is recorded"),
+        ("changes", "what was concluded"),
+        ("triggers", "what was sent to marketing"),
+        ("deliveries", "what waits to be delivered"),
+        ("undelivered", "what could not be delivered"),
+    ):
+        rows = found[name]
+        console.print(f"\n[bold magenta]{title}[/]  ({len(rows)})")
+        for row in rows[-LISTED:]:
+            text = orjson.dumps(row["record"]).decode()
+            console.print(f"  {row['written']}  {escape(text)}")
+        if len(rows) > LISTED:
+            console.print(f"  ... and {len(rows) - LISTED} earlier ones; --json has all of them")
+
+
+def _state(stored: Stored) -> dict[str, Any]:
+    profile = stored.profile
+    fields = ("traits", "slots", "tags", "segments", "triggers", "waiting", "consent", "stage", "links", "schedules")
+    found: dict[str, Any] = msgspec.to_builtins({name: getattr(profile, name) for name in fields}, str_keys=True)
+    return {**found, "now": timestamps.render(profile.now), "message_ids": len(profile.seen)}
+
+
+def _row(message: Message, value: bytes) -> dict[str, Any]:
+    try:
+        record = orjson.loads(value)
+    except orjson.JSONDecodeError:
+        record = value.decode("utf-8", "replace")
+    place = f"{message.topic()}/{message.partition()}/{message.offset()}"
+    return {"place": place, "written": timestamps.render(message.timestamp()[1]), "record": record}
+
+
+def _log(settings: Settings, keys: Collection[str]) -> Iterator[dict[str, Any]]:
+    number = partitions_of(settings)
+    sealer = sealer_of(settings, number)
+    true = {key.encode() for key in keys}
+    names = true if sealer is None else {sealer.name(key).name for key in true}
+    where = {partition_of(key, number) for key in true}
+    for message in messages(settings, settings.profile_events, where):
+        if message.key() in names:
+            (found,) = opened([(message.key(), message.value())], sealer)
+            if found is not None:
+                yield _row(message, found[1])
+
+
+def _told(settings: Settings, topic: str, keys: Collection[str]) -> Iterator[dict[str, Any]]:
+    """Records of a topic whose Kafka key is one of the person's."""
+    true = {key.encode() for key in keys}
+    for message in messages(settings, topic) if _exists(settings, topic) else ():
+        value = message.value()
+        if message.key() in true and value is not None:
+            yield _row(message, value)
+
+
+def _deliveries(settings: Settings, keys: Collection[str]) -> list[dict[str, Any]]:
+    """Deliveries that wait: the newest record of each that has not ended."""
+    waiting: dict[bytes, dict[str, Any]] = {}
+    for message in messages(settings, settings.deliveries) if _exists(settings, settings.deliveries) else ():
+        key, value = message.key() or b"", message.value()
+        if value is None:
+            waiting.pop(key, None)
+        elif not key.startswith(b"~"):
+            row = _row(message, value)
+            if isinstance(row["record"], dict) and row["record"].get("profile") in keys:
+                waiting[key] = row
+    return list(waiting.values())
+
+
+def _exists(settings: Settings, topic: str) -> bool:
+    consumer = Consumer({**settings.kafka(), "group.id": f"{settings.app}-export", "log_level": 0})
+    try:
+        return topic in consumer.list_topics(timeout=10).topics
+    finally:
+        consumer.close()

@@ -1,0 +1,1 @@
+"""What every process does at its start and end; all of them on one machine."""

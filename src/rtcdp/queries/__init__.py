@@ -1,0 +1,1 @@
+"""What people ask about profiles and populations from the command line."""

@@ -1,0 +1,1 @@
+"""Times as producers write them and as outputs do; time zones and calendars."""
