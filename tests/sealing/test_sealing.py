@@ -12,7 +12,9 @@ from uuid import uuid4
 import pytest
 import redis
 
+from rtcdp.control import commands
 from rtcdp.errors import ClusterError, SettingError
+from rtcdp.records import Correct, Erase
 from rtcdp.sealing.master import CommandMaster, FileMaster, make_key_file
 from rtcdp.sealing.opening import sealer_of
 from rtcdp.sealing.sealer import ERASED, ID_BYTES, Sealer, open_root, rotate
@@ -239,3 +241,21 @@ def test_no_nonce_comes_twice(sealer: Sealer) -> None:
     sealer.prepare([ANNA])
     records = [record for _ in range(20) for record in sealer.seal_all([(ANNA, b"")] * 500)]
     assert len({value[2 + ID_BYTES : 2 + ID_BYTES + 12] for _, value in records}) == len(records)
+
+
+def test_a_command_is_read_by_nobody_once_its_person_is_erased(sealer: Sealer) -> None:
+    asked = Correct(id="c1", traits={"city": "Bonn"})
+    records = [commands.sealed(ANNA, one, sealer) for one in (asked, Erase(id="e1"))]
+    assert len({key for key, _ in records}) == 1, "in the order in which they were sent"
+    assert all(b"anna" not in part and b"Bonn" not in part for record in records for part in record)
+    clear = (BERTA, commands.encode(asked))
+    assert commands.opened([*records, clear, (None, None)], sealer) == [
+        (ANNA, commands.encode(asked)), (ANNA, commands.encode(Erase(id="e1"))), clear, (None, None),
+    ]  # fmt: skip
+    name = sealer.name(ANNA).name
+    sealer.retire([name])
+    (ring,) = sealer.store.find([name])
+    sealer.destroy([(name, one) for one in ring.retired], 1_000)
+    assert commands.opened(records, sealer) == [None, (ANNA, commands.encode(Erase(id="e1")))]
+    with pytest.raises(ClusterError, match="give its settings"):
+        commands.opened(records, None)

@@ -17,6 +17,10 @@ from rtcdp.worker.command_queue import CommandQueue, people
 class Recording:
     def __init__(self) -> None:
         self.records: list[tuple[str, bytes | None, bytes | None, str, int, int | None]] = []
+        self.skipped: list[tuple[str, int]] = []
+
+    def skip(self, source: str, offset: int) -> None:
+        self.skipped.append((source, offset))
 
     def produce(
         self, topic: str, key: bytes | None, value: bytes | None, *, source: str, offset: int, partition: int | None = None
@@ -182,3 +186,14 @@ def test_only_people_get_data_keys() -> None:
     queue.take(0, long, encode(Consent(id="r", answers={"marketing": True})), 1_000, buried.append)
     queue.carry_out(lambda source: 0)
     assert [unfit.reason for unfit in buried] == ["bad_key"]
+
+
+def test_what_nobody_can_read_is_done_in_its_turn() -> None:
+    producer = Recording()
+    queue = CommandQueue("c/1", producer, "log", 1, frozenset({"s"}))
+    queue.take(7, None, encode(TickCommand(time=1_000, ends={"s/0": 5})), 0, bury)
+    queue.skip(8)
+    assert queue.carry_out(lambda source: 4) == 0
+    assert producer.skipped == []
+    assert queue.carry_out(lambda source: 5) == 2
+    assert producer.skipped == [("c/1", 8)]

@@ -8,8 +8,12 @@ from typing import Any
 import pytest
 from confluent_kafka.admin import AdminClient
 
+from rtcdp.control import commands
 from rtcdp.errors import ClusterError
+from rtcdp.privacy import erasure
+from rtcdp.privacy.correcting import correct
 from rtcdp.queries.inspection import people_of, profile_at
+from rtcdp.records import Erase
 from rtcdp.sealing.master import make_key_file
 from rtcdp.settings.config import Settings
 from rtcdp.worker.backup import backup, restore
@@ -31,7 +35,7 @@ def encrypted(folder: Path, **flags: Any) -> dict[str, Any]:
 def in_kafka(shop: Deployment) -> list[str]:
     """Topics of the log and of state in which the canary can be read."""
     found = []
-    for topic in (shop.settings.profile_events, shop.settings.changelog):
+    for topic in (shop.settings.profile_events, shop.settings.changelog, shop.settings.commands):
         messages = shop.read(topic)
         assert messages
         if any(CANARY.encode() in part for message in messages for part in (message.key() or b"", message.value() or b"")):
@@ -62,13 +66,22 @@ def told(shop: Deployment) -> None:
     wait_for(lambda: len(shop.records(shop.settings.profile_changes)) >= 103, what="the changes")
 
 
+def put_right(shop: Deployment) -> None:
+    """Commands with what is personal: a trait, a whole state, and an erasure of somebody else."""
+    found = correct(shop.settings, f"user_id:{CANARY}-u", {"city": CANARY}, ["m3"], by="dpo")
+    assert found is not None
+    assert found.without == ["m3"]
+    commands.send(shop.settings, f"main/user_id:{CANARY}-v".encode(), Erase(id="e1"))
+
+
 def test_nothing_of_a_person_can_be_read_in_kafka(deploy: Deploy, tmp_path: Path) -> None:
     shop, plain = deploy(**encrypted(tmp_path / "keys")), deploy()
     for one in (shop, plain):
         one.worker().ready()
         told(one)
+        put_right(one)
     assert in_kafka(shop) == []
-    assert len(in_kafka(plain)) == 2, "the control: without encryption it is there"
+    assert len(in_kafka(plain)) == 3, "the control: without encryption it is there"
 
     def state(one: Deployment) -> Any:
         found = profile_at(one.settings, f"user_id:{CANARY}-u")
@@ -76,6 +89,9 @@ def test_nothing_of_a_person_can_be_read_in_kafka(deploy: Deploy, tmp_path: Path
         return found.traits, "buyers" in found.segments, found.identifiers.keys()
 
     assert state(shop) == state(plain)
+    assert state(shop)[0]["city"] == CANARY
+    assert erasure.wait(shop.settings, "e1", {0, 1}, 20.0) is not None, "what erases can be read"
+    assert not shop.records(shop.settings.events_dlq)
     with pytest.raises(ClusterError, match="is encrypted"):
         profile_at(shop.settings.model_copy(update={"encryption": "off"}), "user_id:u1")
 

@@ -7,17 +7,22 @@ the profile key, and it becomes one record of the log (`rtcdp.records.Command`).
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 
 import msgspec
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from rtcdp.errors import ClusterError, SettingError
-from rtcdp.records import PersonalCommand, Time
+from rtcdp.records import Erase, PersonalCommand, Time
+from rtcdp.sealing.parcels import packed, shared_sealer, unpack
+from rtcdp.sealing.sealer import Sealer
 from rtcdp.servers.cluster import cause, source_ends
 from rtcdp.settings.config import Settings
 from rtcdp.times import timestamps
 
 TIMEOUT_S = 15.0
+ERASURES = b"erasures"
+"""Whose data key seals requests for an erasure. No profile key is like this."""
 
 
 class TickCommand(msgspec.Struct, tag_field="kind", tag="tick", kw_only=True):
@@ -63,7 +68,40 @@ def send(settings: Settings, key: bytes, command: PersonalCommand) -> None:
 
     Raises ClusterError where it cannot be sent.
     """
-    _send(settings, key, encode(command))
+    _send(settings, *sealed(key, command, shared_sealer(settings)))
+
+
+def sealed(key: bytes, command: PersonalCommand, sealer: Sealer | None) -> tuple[bytes, bytes]:
+    """Key and value of a command's record, as they are to lie in Kafka. Raises ClusterError where the key store is away.
+
+    With encryption what is asked for can be read by nobody once the person is erased. That they are to be erased must be
+    readable until it is done, whatever became of their data key: it is sealed with one that is nobody's.
+    """
+    value = encode(command)
+    if sealer is None:
+        return key, value
+    whose = ERASURES if isinstance(command, Erase) else key
+    (parcel,) = packed([(whose, len(key).to_bytes(2, "big") + key + value)], sealer)
+    return sealer.name(key).name, parcel
+
+
+def opened(
+    records: Sequence[tuple[bytes | None, bytes | None]], sealer: Sealer | None
+) -> list[tuple[bytes | None, bytes | None] | None]:
+    """Keys and values of commands as they were sent; None where the person was erased and nobody can read what was asked.
+
+    Raises KeysAway, and ClusterError where the key store has lost keys.
+    """
+    found: list[tuple[bytes | None, bytes | None] | None] = []
+    for record, value in zip(records, unpack([value for _, value in records], sealer), strict=True):
+        if value is record[1]:
+            found.append(record)
+        elif value is None:
+            found.append(None)
+        else:
+            end = 2 + int.from_bytes(value[:2], "big")
+            found.append((value[2:end], value[end:]))
+    return found
 
 
 def moment(name: str, text: str) -> int:

@@ -6,16 +6,17 @@ import base64
 import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from rtcdp.delivery import deliveries
-from rtcdp.delivery.deliveries import DeadDelivery, Enable, Retry
+from rtcdp.delivery.deliveries import ERASED, DeadDelivery, Delivery, Enable, Retry
 from rtcdp.dlq import Sender, messages
 from rtcdp.errors import ClusterError
+from rtcdp.queries.inspection import partition_of
+from rtcdp.sealing.parcels import packed, shared_sealer, unpacked
 from rtcdp.servers.cluster import REQUEST_S, cause
 from rtcdp.settings.config import Settings
 
@@ -48,8 +49,9 @@ def list_dead(settings: Settings, choice: Choice, *, wanted: Wanted = lambda _: 
     Raises ClusterError where the topic cannot be read.
     """
     latest: dict[str, tuple[int, DeadDelivery]] = {}
+    sealer = shared_sealer(settings)
     for message in messages(settings, settings.deliveries_dlq):
-        value: Any = message.value()
+        (value,) = unpacked([message.value()], sealer)
         try:
             dead = deliveries.decode_dead(value or b"")
         except msgspec.DecodeError:
@@ -85,19 +87,43 @@ def replay(settings: Settings, choice: Choice, *, dry_run: bool = False, wanted:
     Raises ClusterError where a topic cannot be read, or not everything was acknowledged.
     """
     sender = None if dry_run else Sender(settings)
+    again = None if dry_run else _retries(settings)
     count = 0
     for dead in list_dead(settings, choice, wanted=wanted):
         one = msgspec.structs.replace(dead.delivery, attempts=0, due=0, error="")
-        if sender is not None:
-            sender.send(settings.delivery_commands, one.profile.encode(), deliveries.encode(Retry(delivery=one)))
+        if sender is not None and again is not None:
+            key, value, partition = again(one)
+            sender.send(settings.delivery_commands, key, value, partition=partition)
         count += 1
     if sender is not None:
         sender.finish()
     return count
 
 
+def _retries(settings: Settings) -> Callable[[Delivery], tuple[bytes, bytes, int]]:
+    """How a command to make a delivery again is written: key, value and partition (-1: by the key)."""
+    sealer = shared_sealer(settings)
+    partitions = 0 if sealer is None else len(_partitions(settings))
+
+    def made(one: Delivery) -> tuple[bytes, bytes, int]:
+        key, value = one.profile.encode(), deliveries.encode(Retry(delivery=one))
+        if sealer is None or one.kind == ERASED:
+            return key, value, -1
+        return sealer.name(key).name, packed([(key, value)], sealer)[0], partition_of(key, partitions)
+
+    return made
+
+
 def enable(settings: Settings, destination: str) -> None:
     """Tell every deliverer that a destination is there again. Raises ClusterError."""
+    sender = Sender(settings)
+    for partition in _partitions(settings):
+        sender.send(settings.delivery_commands, None, deliveries.encode(Enable(destination=destination)), partition=partition)
+    sender.finish()
+
+
+def _partitions(settings: Settings) -> list[int]:
+    """Of the topic of commands."""
     admin = AdminClient({**settings.kafka(), "log_level": 0})
     try:
         found = admin.list_topics(settings.delivery_commands, timeout=REQUEST_S).topics[settings.delivery_commands]
@@ -105,10 +131,7 @@ def enable(settings: Settings, destination: str) -> None:
         raise ClusterError(f"Kafka cannot be asked: {cause(failure).str()}") from None
     if found.error is not None:
         raise ClusterError(f"topic {settings.delivery_commands}: {found.error}")
-    sender = Sender(settings)
-    for partition in found.partitions:
-        sender.send(settings.delivery_commands, None, deliveries.encode(Enable(destination=destination)), partition=partition)
-    sender.finish()
+    return sorted(found.partitions)
 
 
 def new_secret() -> str:

@@ -99,6 +99,8 @@ class Position(msgspec.Struct, kw_only=True):
 
 
 POSITION = b"~position"
+ERASED = "erased"
+"""The kind of a notice that somebody was erased, and why what waits for them is withdrawn."""
 DISABLED = b"~disabled/"
 """Before a destination's name: the key of a mark that it said 410."""
 

@@ -28,6 +28,7 @@ from rtcdp.monitoring.health import Health, HealthServer, watch
 from rtcdp.monitoring.metrics import now_ms
 from rtcdp.monitoring.tracing import spans_of
 from rtcdp.processes.lifecycle import begin, guarded, stopping
+from rtcdp.sealing.parcels import shared_sealer
 from rtcdp.servers.cluster import Cluster
 from rtcdp.settings.config import Settings
 from rtcdp.transport.bounds import bounds
@@ -73,6 +74,7 @@ class Deliverer:
         self._stop = asyncio.Event()
         self._change = asyncio.Lock()
         self._loop = asyncio.get_running_loop()
+        sealer = shared_sealer(settings)
         spans = spans_of(settings, "deliver")
         self._senders = Senders(settings, outlets, now_ms, spans)
         self._around = Surroundings(
@@ -85,6 +87,7 @@ class Deliverer:
             self._threads,
             now_ms,
             traced=spans is not None,
+            sealer=sealer,
         )
         self.health.missing(TAKEOVER, "no partitions have been taken over yet")
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
+from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -20,14 +20,17 @@ from confluent_kafka import Message
 
 from rtcdp.delivery import deliveries, making, outcomes
 from rtcdp.delivery.attempts import Attempt, Verdict
-from rtcdp.delivery.deliveries import DISABLED, POSITION, DeadDelivery, Delivery, Enable, Outcome, Position, Retry
+from rtcdp.delivery.deliveries import DISABLED, ERASED, POSITION, DeadDelivery, Delivery, Enable, Outcome, Position, Retry
 from rtcdp.delivery.destinations import Outlets
 from rtcdp.delivery.lanes import Lane, Pending, wait_after
 from rtcdp.delivery.making import Unmade
 from rtcdp.delivery.measures import Measures
+from rtcdp.delivery.work import Work, until_there
 from rtcdp.errors import ClusterError
 from rtcdp.monitoring.tracing import parent_of
 from rtcdp.outputs import Cancel
+from rtcdp.sealing.parcels import unpack
+from rtcdp.sealing.sealer import Sealer
 from rtcdp.settings.config import Settings
 from rtcdp.times.timestamps import rfc3339
 from rtcdp.transport.restore import restore
@@ -35,22 +38,12 @@ from rtcdp.transport.transactions import Aborted, TransactionalProducer
 
 logger = logging.getLogger(__name__)
 
+Values = list[bytes | None] | None
+
 MOST_RESULTS = 5_000
 LONGEST_ERROR = 500
-ERASED = "erased"
-"""Why everything is withdrawn from a person who was erased."""
-
-
-@dataclass
-class Work:
-    """What one turn writes: records by topic, and what begins when they are written."""
-
-    state: dict[bytes, bytes | None] = field(default_factory=dict)
-    outcomes: dict[str, list[tuple[bytes, bytes]]] = field(default_factory=dict)
-    dead: list[tuple[bytes, bytes]] = field(default_factory=list)
-    begun: list[Pending] = field(default_factory=list)
-    sizes: Counter[str] = field(default_factory=Counter)
-    later: list[Pending] = field(default_factory=list)
+RENEWED_MS = 8_000
+"""After an erasure: by then everybody seals with a new key, and the old one is still there for some time."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +53,7 @@ class Surroundings:
     topic_ids: topic name to id. tenants: the topic for events of a tenant.
     threads:   where what blocks runs. clock: ms since 1970.
     traced:    whether deliveries keep the trace context of their record.
+    sealer:    seals what waits and what was given up, where personal data is encrypted.
     """
 
     settings: Settings
@@ -71,6 +65,7 @@ class Surroundings:
     threads: Executor
     clock: Callable[[], int]
     traced: bool = False
+    sealer: Sealer | None = None
 
 
 def _place(message: Message) -> dict[str, Any]:
@@ -94,6 +89,8 @@ class Partition:
         self._off: set[str] = set()
         self._results: list[tuple[Pending, Attempt | None]] = []
         self._restored: dict[bytes, bytes] = {}
+        self._erased: list[bytes] = []
+        self._renewals: deque[tuple[int, str]] = deque()
         self._parent: bytes | None = None
 
     # ---- takeover ----
@@ -103,6 +100,14 @@ class Partition:
         self._producer.open()
         settings = self._around.settings
         restore(settings.kafka(), settings.deliveries, self.number, self._restored, group=f"{settings.app}-deliver")
+        read = self._restored
+        self._restored = {}
+        values = until_there(lambda: unpack(list(read.values()), self._around.sealer))
+        for key, opened in zip(read, values, strict=True):
+            if opened is None:
+                self._erased.append(key)
+            else:
+                self._restored[key] = opened
         value = self._restored.pop(POSITION, None)
         self.position = {} if value is None else deliveries.decode_position(value).offsets
 
@@ -162,6 +167,8 @@ class Partition:
             if lane.disabled and any(one.delivery.destination == name for one in self.pending.values()):
                 self._off.add(name)
                 self.wake.set()
+        if self._renewals and self._renewals[0][0] <= self._around.clock():
+            self.wake.set()
 
     # ---- Owner ----
 
@@ -183,6 +190,12 @@ class Partition:
         """Whether there are results that no turn has taken yet."""
         return bool(self._results or self._off)
 
+    def _renewed(self, work: Work) -> None:
+        """Write down anew what waits for whoever came back right after an erasure: it may be sealed with the key that goes."""
+        while self._renewals and self._renewals[0][0] <= self._around.clock():
+            for identity in self._by_profile.get(self._renewals.popleft()[1], ()):
+                work.keep(self.pending[identity].delivery)
+
     @property
     def attempting(self) -> bool:
         """Whether an attempt is under way."""
@@ -197,15 +210,20 @@ class Partition:
         """
         results, self._results = self._results[:MOST_RESULTS], self._results[MOST_RESULTS:]
         work = Work()
+        sealed = batches.get(self._around.settings.delivery_commands)
+        opened = None if sealed is None else await self._opened([message.value() for message in sealed])
         for topic, messages in batches.items():  # 1. what came in
-            self._fold(topic, messages, work)
+            self._fold(topic, messages, work, opened if messages is sealed else None)
         for pending, attempt in results:  # 2. what became of what was attempted
             self._result(pending, attempt, work)
         for name in self._off:
             self._gone(name, work)
-        if not (batches or results or self._off):
+        for key in self._erased:  # of people who were erased while nobody delivered
+            work.state[key] = None
+        self._renewed(work)
+        if not (batches or results or self._off or work.state):
             return
-        self._off = set()
+        self._off, self._erased = set(), []
         if batches:
             self.position = dict(self.taken)
             work.state[POSITION] = deliveries.encode(Position(offsets=self.position))
@@ -221,11 +239,12 @@ class Partition:
 
     def _commit(self, work: Work) -> None:
         settings, producer = self._around.settings, self._producer
+        state, dead = work.in_kafka(self._around.sealer)
         while True:
             try:
                 producer.begin()
-                producer.produce(settings.deliveries, work.state.items(), self.number)
-                producer.produce(settings.deliveries_dlq, work.dead)
+                producer.produce(settings.deliveries, state.items(), self.number)
+                producer.produce(settings.deliveries_dlq, dead)
                 for topic, records in work.outcomes.items():
                     producer.produce(topic, records)
                 producer.commit()
@@ -235,9 +254,15 @@ class Partition:
             else:
                 return
 
+    async def _opened(self, values: list[bytes | None]) -> Values:
+        """What may be sealed as it was before. Waits while the key store is away."""
+        sealer, loop = self._around.sealer, asyncio.get_running_loop()
+        return await loop.run_in_executor(self._around.threads, until_there, lambda: unpack(values, sealer))
+
     # ---- what came in ----
 
-    def _fold(self, topic: str, messages: list[Message], work: Work) -> None:
+    def _fold(self, topic: str, messages: list[Message], work: Work, values: Values = None) -> None:
+        """values: of the messages, where they had to be opened."""
         settings = self._around.settings
         if topic == settings.triggers:
             fold: Callable[[bytes, int, Work], None] = self._trigger
@@ -245,8 +270,10 @@ class Partition:
             fold = self._change
         else:
             fold = self._command
-        for message in messages:
-            value: Any = message.value()
+        for place, message in enumerate(messages):
+            value = message.value() if values is None else values[place]
+            if value is None and message.value() is not None:
+                continue  # of somebody who was erased
             self._parent = parent_of(message.headers()) if self._around.traced else None
             try:
                 fold(value or b"", message.timestamp()[1], work)
@@ -298,11 +325,13 @@ class Partition:
         elif len(lane) + work.sizes[delivery.destination] >= self._around.settings.deliver_queue:
             self._give_up(delivery, "overflow", work)
         else:
-            work.state[delivery.id.encode()] = deliveries.encode(delivery)
+            work.keep(delivery)
             work.begun.append(self._keep(delivery))
             work.sizes[delivery.destination] += 1
 
     def _cancel(self, cancel: Cancel, work: Work) -> None:
+        if cancel.data.reason == ERASED and self._around.sealer is not None:
+            self._renewals.append((self._around.clock() + RENEWED_MS, cancel.data.profile))
         for identity in list(self._by_profile.get(cancel.data.profile, ())):
             pending = self.pending[identity]
             delivery = pending.delivery
@@ -315,7 +344,7 @@ class Partition:
                 continue
             if pending.active:  # what is under way cannot be called back; its end is still unknown
                 delivery.cancelled = True
-                work.state[delivery.id.encode()] = deliveries.encode(delivery)
+                work.keep(delivery)
             else:
                 self._finish(pending, Outcome.CANCELLED, work)
 
@@ -327,7 +356,7 @@ class Partition:
         delivery.outcomes = False
         if pending.active:
             delivery.cancelled = True
-            work.state[delivery.id.encode()] = deliveries.encode(delivery)
+            work.keep(delivery)
         else:
             self._finish(pending, Outcome.CANCELLED, work)
 
@@ -364,7 +393,7 @@ class Partition:
             self._finish(pending, Outcome.EXPIRED, work)
         else:
             delivery.due = now + wait
-            work.state[delivery.id.encode()] = deliveries.encode(delivery)
+            work.keep(delivery)
             work.later.append(pending)
 
     def _gone(self, name: str, work: Work) -> None:
@@ -377,8 +406,7 @@ class Partition:
     def _give_up(self, delivery: Delivery, reason: Any, work: Work) -> None:
         now = self._around.clock()
         self._around.measures.dead(delivery.destination, reason)
-        dead = DeadDelivery(reason=reason, at=rfc3339(now), delivery=delivery)
-        work.dead.append((delivery.profile.encode(), deliveries.encode(dead)))
+        work.bury(DeadDelivery(reason=reason, at=rfc3339(now), delivery=delivery))
         delivery.error = delivery.error or reason
         self._end(delivery, Outcome.FAILED, work)
 

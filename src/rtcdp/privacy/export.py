@@ -14,6 +14,7 @@ from rich.markup import escape
 from rtcdp.dlq import messages
 from rtcdp.queries.inspection import Stored, definitions_of, full_key, partition_of, partitions_of, stored_at, view
 from rtcdp.sealing.opening import sealer_of
+from rtcdp.sealing.parcels import shared_sealer, unpacked
 from rtcdp.sealing.sealer import opened
 from rtcdp.settings.config import Settings
 from rtcdp.times import timestamps
@@ -45,7 +46,7 @@ def export(settings: Settings, key: str) -> dict[str, Any] | None:
         "changes": list(_told(settings, settings.profile_changes, keys)),
         "triggers": list(_told(settings, settings.triggers, keys)),
         "deliveries": _deliveries(settings, keys),
-        "undelivered": list(_told(settings, settings.deliveries_dlq, keys)),
+        "undelivered": list(_undelivered(settings, keys)),
     }
 
 
@@ -110,12 +111,23 @@ def _told(settings: Settings, topic: str, keys: Collection[str]) -> Iterator[dic
             yield _row(message, value)
 
 
+def _undelivered(settings: Settings, keys: Collection[str]) -> Iterator[dict[str, Any]]:
+    """Deliveries that were given up."""
+    sealer = shared_sealer(settings)
+    true = {key.encode() for key in keys}
+    true |= set() if sealer is None else {sealer.name(key).name for key in true}
+    for message in messages(settings, settings.deliveries_dlq) if _exists(settings, settings.deliveries_dlq) else ():
+        if message.key() in true and (value := unpacked([message.value()], sealer)[0]) is not None:
+            yield _row(message, value)
+
+
 def _deliveries(settings: Settings, keys: Collection[str]) -> list[dict[str, Any]]:
     """Deliveries that wait: the newest record of each that has not ended."""
     waiting: dict[bytes, dict[str, Any]] = {}
+    sealer = shared_sealer(settings)
     for message in messages(settings, settings.deliveries) if _exists(settings, settings.deliveries) else ():
         key, value = message.key() or b"", message.value()
-        if value is None:
+        if value is None or (value := unpacked([value], sealer)[0]) is None:
             waiting.pop(key, None)
         elif not key.startswith(b"~"):
             row = _row(message, value)

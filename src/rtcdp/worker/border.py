@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from time import sleep
 from typing import TypeVar
 
+from rtcdp.control import commands
 from rtcdp.monitoring.health import Health
 from rtcdp.sealing.sealer import RESERVED, Sealer
 from rtcdp.sealing.stores import KeysAway
@@ -53,6 +54,20 @@ class Border:
             await self._fetch(names, stopping, make=False)
         self.sealer.open_rest(records, found, missing)
         return [one or (records[place][0], *self._nothing) for place, one in enumerate(found)]
+
+    async def asked(
+        self, records: Sequence[tuple[bytes | None, bytes | None]]
+    ) -> list[tuple[bytes | None, bytes | None] | None]:
+        """Commands as they were sent; None where the person was erased."""
+        while True:
+            try:
+                found = await asyncio.to_thread(commands.opened, records, self.sealer)
+            except KeysAway as error:
+                self._away(error)
+                await asyncio.sleep(AGAIN_S)
+            else:
+                self._health.reached(KEYS)
+                return found
 
     async def sealed_log(
         self, entries: Sequence[tuple[int | None, bytes, bytes]], stopping: Callable[[], bool]

@@ -38,6 +38,9 @@ class Producing(Protocol):
     ) -> None:
         """Queue a record."""
 
+    def skip(self, source: str, offset: int) -> None:
+        """Nothing is made of that record."""
+
 
 class CommandQueue:
     """The commands of one partition. One that waits holds back those behind it: origins must not go down.
@@ -94,6 +97,11 @@ class CommandQueue:
             self._waiting.append((offset, lambda: make(self._target, whose, record, source=self._source, offset=offset)))
             return
         self._waiting.append((offset, lambda: bury(unfit)))
+
+    def skip(self, offset: int) -> None:
+        """The next command cannot be read by anybody: its person was erased."""
+        skip = self._producer.skip
+        self._waiting.append((offset, lambda: skip(self._source, offset)))
 
     def carry_out(self, done: Callable[[str], int]) -> int:
         """Do what can be done now; returns how many commands that was.

@@ -69,8 +69,9 @@ Cleaned = tuple[Ingestor, list[Accepted | Refused]]
 class _Sealing:
     """For a `CommandQueue`: a producer that seals, and is full while the key store is away."""
 
-    def __init__(self, produce: Callable[..., None]) -> None:
+    def __init__(self, produce: Callable[..., None], skip: Callable[[str, int], None]) -> None:
         self._produce = produce
+        self.skip = skip
 
     def produce(self, *record: Any, **options: Any) -> None:
         """As `GaplessProducer.produce`."""
@@ -145,6 +146,7 @@ class Ingest:
         self._lanes: dict[TP, Lane] = {}
         self._generations: dict[str, int] = {}
         self._commands: dict[TP, CommandQueue] = {}
+        self._asked: dict[TP, list[tuple[bytes | None, bytes | None] | None]] = {}
         self._serving: asyncio.Task[None] | None = None
         self._settled = asyncio.Event()
         self._settled.set()
@@ -217,7 +219,7 @@ class Ingest:
                 topics = frozenset(self._cluster.topic_ids[topic] for topic in self._sources)
                 self._commands[tp] = CommandQueue(
                     source,
-                    self._producer if self._border is None else _Sealing(self._produce_sealed),
+                    self._producer if self._border is None else _Sealing(self._produce_sealed, self._producer.skip),
                     self._target,
                     self._cluster.partitions[self._target],
                     topics,
@@ -336,7 +338,9 @@ class Ingest:
             started, plan = perf_counter(), self._plan
             if tp in self._commands:
                 cleaned: Sequence[Cleaned] = ()
-                await border.prepare(people(message.key() for message in messages))
+                asked = await border.asked([(message.key(), message.value()) for message in messages])
+                await border.prepare(people(one[0] for one in asked if one is not None))
+                self._asked[tp] = asked
             else:
                 cleaned = self._clean(tp, lane, messages)
                 await border.prepare({one.key for _, results in cleaned for one in results if isinstance(one, Accepted)})
@@ -478,8 +482,13 @@ class Ingest:
 
             return report
 
-        for message in messages:
-            commands.take(message.offset() or 0, message.key(), message.value(), message.timestamp()[1], bury(message))
+        asked = self._asked.pop(tp, None) or [(message.key(), message.value()) for message in messages]
+        for message, one in zip(messages, asked, strict=True):
+            offset = message.offset() or 0
+            if one is None:
+                commands.skip(offset)
+            else:
+                commands.take(offset, *one, message.timestamp()[1], bury(message))
         commands.carry_out(self._table.done)
 
     def _bury(self, tp: TP, lane: Lane, message: Message, unfit: Unfit) -> None:
