@@ -123,6 +123,21 @@ def test_with_consent_everything_goes_that_was_kept_for_it(shop: Compiled) -> No
     assert len(identities) == len(set(identities))
 
 
+@pytest.mark.parametrize("refused", [1, 6])
+def test_what_was_sent_is_withdrawn_however_often_it_was_not_sent_since(refused: int) -> None:
+    """A profile remembers few decisions: where all of them were refusals, what was sent may lie before them."""
+    offer = {"on": ORDER, "purpose": "marketing", "channel": "email", "cap": {"times": 1, "per": "1d"}}
+    log = Cluster(compiled({"consent": SHOP["consent"], "triggers": {"offer": offer}}), cold=True)
+    for number in range(1 + refused):
+        order(log, user("ann"), 1_000 + number, **YES)
+    log.settle()
+    assert sent(log) == ["offer"]
+    assert [reason for _, _, reason, _ in said(log, "not_sent")] == ["cap"] * refused
+    log.send([user("ann")], "Page Seen", 2_000, context=NO)
+    log.settle()
+    assert recalled(log) == [(user("ann"), "offer", "")]
+
+
 def test_a_command_does_the_same(shop: Compiled) -> None:
     log = Cluster(shop, cold=True)
     order(log, user("ann"), 1_000, **YES)

@@ -42,6 +42,8 @@ class Asking:
         self._rig.producer.flush(60)
 
     def _run(self) -> None:
+        self._rig.send(self._rig.event("first", "first", "Product Viewed", {}), "first")
+        self._rig.producer.flush(60)  # whatever has to be found out first: what is sent while it lasts would be of one instant
         while not self._stop.wait(0.02):
             for _ in range(6):
                 self._event()

@@ -15,6 +15,7 @@ from typing import Any
 from faults.oracle import MAX_AGE, NOT_TRUE, Fact, main, read_all
 
 LATER = 900
+REMEMBERED = 4
 
 
 class Asked:
@@ -28,7 +29,9 @@ class Asked:
         self.answer: bool | None = None
         self.target = False
         self.later: tuple[int, str] | None = None
-        self.sent: set[str] = set()
+        self.decisions: dict[str, list[str]] = {}
+        """By trigger the last ones, newest first: as many as a profile remembers."""
+        self.since = self.denied = -1
 
     def until(self, now: int) -> None:
         """What falls due up to and including now."""
@@ -38,18 +41,31 @@ class Asked:
 
     def say(self, granted: bool, at: int, cause: str, identity: str) -> None:  # noqa: FBT001 # a yes or a no is what it is about
         """They answer. With a no everything that was gathered for it goes."""
-        if granted is self.answer:
-            return
-        self.fact("consent", "marketing", at, cause, identity, self.answer or None, granted or None)
         held, self.answer = self.answer, granted
-        if not held:
+        if not granted:
+            self.denied = max(self.denied, at)
+        if held is not granted:
+            self.fact("consent", "marketing", at, cause, identity, held or None, granted or None)
+        if granted and held and self.since > self.denied:
             return
+        if granted:  # from here on; after a no and a yes of one instant from the next yes on
+            self.since = at
+        if held:
+            self.withdraw(at, cause, identity)
+
+    def withdraw(self, at: int, cause: str, identity: str) -> None:
+        """Everything that was gathered goes, what waits is called off, what was sent is withdrawn."""
         self.wanted = self.cents = 0
         if self.later is not None:
             self.later = None
             self.fact("not_sent", "later", at, cause, identity, None, None, "consent")
-        for name in sorted(self.sent):
-            self.facts.append(("cancel", self.key, name, at, "consent"))
+            self.decide("later", "consent")
+        for name, last in self.decisions.items():
+            if name != "state" and ("sent" in last or len(last) == REMEMBERED):
+                self.facts.append(("cancel", self.key, name, at, "consent"))
+
+    def decide(self, name: str, what: str) -> None:
+        self.decisions[name] = [what, *self.decisions.get(name, [])][:REMEMBERED]
 
     def receive(self, at: int, body: dict[str, Any]) -> None:
         """An event."""
@@ -96,8 +112,7 @@ class Asked:
         self.facts.append((kind, self.key, name, at, cause, identity, old, new, reason))
 
     def fire(self, name: str, started: int, due: int, identity: str, payload: dict[str, Any]) -> None:
-        if name != "state":
-            self.sent.add(name)
+        self.decide(name, "sent")
         told = json.dumps(payload, sort_keys=True)
         self.facts.append(("trigger", self.key, name, due, "event", identity, started, due + MAX_AGE, told))
 

@@ -10,6 +10,7 @@ from faults.points import INGEST, OPEN, REVOKE, STARTING, STEPS
 from faults.processes import Failed
 from faults.rig import Rig
 from faults.stage import Result, Stage, finish, load, red
+from faults.stock_faust import stock_control
 
 BESIDE = 4
 """So many deployments are crashed beside each other."""
@@ -44,6 +45,7 @@ def crashes(stage: Stage, rig: Rig, result: Result, points: list[str], kills: in
     """Crashes at these points and at random moments, under load; then a worker that works it all off."""
     todo = [*points, *[""] * kills]
     rig.random.shuffle(todo)
+    tried: set[str] = set()
     with load(rig):
         rig.up().end(signal.SIGKILL)
         for number, point in enumerate(todo):
@@ -53,19 +55,20 @@ def crashes(stage: Stage, rig: Rig, result: Result, points: list[str], kills: in
                 result.note += f" time was up after {number} of {len(todo)} crashes;"
                 break
             if point:
+                tried.add(point)
                 crash(rig, point, rig.random.randint(1, 4))
             else:
                 kill(rig, 1.0, 4.0)
         rig.start()
     finish(rig, result)
-    never = set(points) - {found["point"] for found in rig.points()}
+    never = tried - {found["point"] for found in rig.points()}
     if never:
         result.note += f" never reached: {', '.join(sorted(never))}"
 
 
 def row1(stage: Stage) -> Result:
     """kill -9 of the worker"""
-    result = Result(1, "kill -9 of the worker", stage.seed, control="transactions off")
+    result = Result(1, "kill -9 of the worker", stage.seed, control="transactions off; Faust as it ships")
     points = [*STEPS, *INGEST, *OPEN, *REVOKE]
     parts = min(BESIDE, stage.count(26, 1))
 
@@ -80,7 +83,9 @@ def row1(stage: Stage) -> Result:
             except Failed as failure:  # the others' results count all the same
                 result.fail(str(failure))
 
-    result.control_red = red(lambda outcome: kill_control(stage, outcome))
+    stock = Result(1, "stock Faust", stage.seed)
+    result.control_red = red(lambda outcome: kill_control(stage, outcome)) and red(lambda _: stock_control(stage, stock), stock)
+    result.note += f"; {stock.note}"
     return result
 
 

@@ -207,9 +207,9 @@ def finish(rig: Rig, result: Result, seconds: float = 60.0) -> dict[str, Any]:
     return verdict
 
 
-def red(play: Callable[[Result], None]) -> bool:
-    """Whether a run without its protection went wrong."""
-    result = Result(0, "control", 0)
+def red(play: Callable[[Result], None], result: Result | None = None) -> bool:
+    """Whether a run without its protection went wrong. result: where that is told."""
+    result = result or Result(0, "control", 0)
     try:
         play(result)
     except Failed as failure:

@@ -144,15 +144,17 @@ def row13(stage: Stage) -> Result:
             stage.broker(folder=folder) as broker,
             stage.rig(f"disk{''.join(off)}", bootstrap=broker.bootstrap, off=off) as rig,
         ):
-            with rig.once("one") if off else rig.kept("one"), load(rig, rate=300):
-                rig.moving()
-                fill(folder)
-                wait_for(broker.ended, 120, "the end of the broker")
-                rig.fault("disk full")
-                time.sleep(5.0)
-                (folder / "filler").unlink()
-                broker.kafka.stop(kill=True)
-                broker.kafka.start()
+            # Without its protection only what is under way at that moment is lost: so more, and more often.
+            with rig.once("one") if off else rig.kept("one"), load(rig, rate=1_000 if off else 300):
+                for _ in range(3 if off else 1):
+                    rig.moving(90)
+                    fill(folder)
+                    wait_for(broker.ended, 120, "the end of the broker")
+                    rig.fault("disk full")
+                    time.sleep(5.0)
+                    (folder / "filler").unlink()
+                    broker.kafka.stop(kill=True)
+                    broker.kafka.start()
                 rig.moving(90)
             finish(rig, outcome, 60)
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rtcdp.folding.triggers import not_sent, waiting_of
+from rtcdp.folding.triggers import MAX_DECISIONS, not_sent, waiting_of
 from rtcdp.profile import Answer, Profile
 from rtcdp.rules.programs import Deliver
 from rtcdp.rules.purposes import CHANNEL, EVERY, CompiledPurpose
@@ -133,7 +133,8 @@ def _stop_channel(profile: Profile, name: str, compiled: Compiled, outbox: Outbo
 def _recall(profile: Profile, trigger: CompiledTrigger, channel: str, outbox: Outbox) -> None:
     """Withdraw what a trigger has sent lately, under each of the person's keys: it may be with a deliverer still."""
     memory = profile.triggers.get(trigger.key)
-    if memory is None or not any(what == "sent" and at > profile.now - trigger.max_age for at, what, _ in memory.last):
+    lately = [what for at, what, _ in memory.last if at > profile.now - trigger.max_age] if memory is not None else []
+    if "sent" not in lately and len(lately) < MAX_DECISIONS:  # where all that is remembered is lately, one may lie before it
         return
     for key in (profile.key, *sorted(profile.links)):
         outbox.cancel(profile, key, trigger.name, channel, REASON)
