@@ -41,7 +41,7 @@ from benchmarks.backtesting import backtest
 from benchmarks.peers import BOTH, PROFILE, STATE, TXN, Keys, Peer
 from benchmarks.restoring import restore
 from benchmarks.streaming import Stage
-from rtcdp.servers import brokers
+from rtcdp.servers import brokers, kafka_jars
 
 RESULTS = Path(__file__).parent / "results.json"
 RATE = 500
@@ -457,7 +457,7 @@ def _machine() -> dict[str, Any]:
         "system": platform.platform(),
         "python": platform.python_version(),
         "librdkafka": confluent_kafka.libversion()[0],
-        "kafka": brokers.kafka_version(),
+        "kafka": kafka_jars.kafka_version(),
     }
 
 

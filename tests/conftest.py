@@ -17,7 +17,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from hypothesis import HealthCheck, settings
 from servers import Elsewhere, Missing, Servers
 
-from rtcdp.servers import brokers
+from rtcdp.servers import embedded_kafka
 
 zoneinfo.reset_tzpath(to=())  # oracles read the pinned rules too: the machine's may be of another year
 
@@ -111,9 +111,9 @@ def promtool(pytestconfig: pytest.Config) -> str:
 
 
 @pytest.fixture
-def embedded() -> Iterator[brokers.EmbeddedKafka]:
+def embedded() -> Iterator[embedded_kafka.EmbeddedKafka]:
     """A mock broker of the test's own: `.bootstrap`, `.create_topic(name, partitions)`, `.broker_down()`, `.broker_up()`."""
-    with brokers.EmbeddedKafka(quiet=True) as broker:
+    with embedded_kafka.EmbeddedKafka(quiet=True) as broker:
         yield broker
 
 

@@ -14,7 +14,7 @@ from functools import partial
 from multiprocessing.connection import Client, Connection, Listener
 
 from rtcdp.errors import ClusterError
-from rtcdp.servers import brokers
+from rtcdp.servers import brokers, local_kafka
 from rtcdp.servers.local_process import free_port
 from rtcdp.servers.redis_server import RedisServer
 
@@ -26,7 +26,7 @@ LIMITED_USER, LIMITED_PASSWORD = "limited", "secret"
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
-def guarded(port: int) -> brokers.LocalKafka:
+def guarded(port: int) -> local_kafka.LocalKafka:
     """A local Kafka. Everybody is an administrator, except at the listener on `port`, where LIMITED_USER may do nothing."""
     broker, controller = free_port(), free_port()
     plain = "org.apache.kafka.common.security.plain.PlainLoginModule required"
@@ -42,7 +42,7 @@ def guarded(port: int) -> brokers.LocalKafka:
         "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
         "super.users": "User:ANONYMOUS",
     }
-    return brokers.LocalKafka(port=broker, settings=settings, brief=True)
+    return local_kafka.LocalKafka(port=broker, settings=settings, brief=True)
 
 
 class Servers:
@@ -105,7 +105,7 @@ class Servers:
 
     def _start_kafka(self) -> str:
         broker = brokers.find(os.environ.get("RTCDP_TEST_BOOTSTRAP", ""))
-        if isinstance(broker, brokers.LocalKafka):
+        if isinstance(broker, local_kafka.LocalKafka):
             port = free_port()
             broker = guarded(port)
             self._limited = f"127.0.0.1:{port}"

@@ -16,7 +16,7 @@ from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from rtcdp.errors import ClusterError
-from rtcdp.servers import brokers
+from rtcdp.servers import broker, brokers, docker_kafka, embedded_kafka, kafka_jars, local_kafka
 from rtcdp.servers.local_process import free_port
 
 
@@ -40,7 +40,7 @@ def consume(bootstrap: str, topic: str, count: int) -> list[bytes]:
         consumer.close()
 
 
-def test_embedded_has_exact_partition_counts_and_carries_records(embedded: brokers.EmbeddedKafka) -> None:
+def test_embedded_has_exact_partition_counts_and_carries_records(embedded: embedded_kafka.EmbeddedKafka) -> None:
     embedded.create_topic("seven", 7)
     embedded.create_topic("one", 1)
     topics = AdminClient({"bootstrap.servers": embedded.bootstrap}).list_topics(timeout=5).topics
@@ -49,7 +49,7 @@ def test_embedded_has_exact_partition_counts_and_carries_records(embedded: broke
     assert consume(embedded.bootstrap, "one", 2) == [b"a", b"b"]
 
 
-def test_embedded_broker_goes_down_and_comes_back(embedded: brokers.EmbeddedKafka) -> None:
+def test_embedded_broker_goes_down_and_comes_back(embedded: embedded_kafka.EmbeddedKafka) -> None:
     admin = AdminClient({"bootstrap.servers": embedded.bootstrap, "log_level": 0})
     embedded.broker_down()
     with pytest.raises(KafkaException):
@@ -59,16 +59,16 @@ def test_embedded_broker_goes_down_and_comes_back(embedded: brokers.EmbeddedKafk
 
 
 def test_embedded_prints_its_limits(capsys: pytest.CaptureFixture[str]) -> None:
-    with brokers.EmbeddedKafka():
+    with embedded_kafka.EmbeddedKafka():
         assert "no compaction" in capsys.readouterr().err
 
 
 def test_embedded_refuses_orders_before_it_started() -> None:
     with pytest.raises(ClusterError, match="not been started"):
-        brokers.EmbeddedKafka().create_topic("t", 1)
+        embedded_kafka.EmbeddedKafka().create_topic("t", 1)
 
 
-def test_embedded_refuses_a_topic_that_exists(embedded: brokers.EmbeddedKafka) -> None:
+def test_embedded_refuses_a_topic_that_exists(embedded: embedded_kafka.EmbeddedKafka) -> None:
     embedded.create_topic("t", 1)
     with pytest.raises(ClusterError, match="topic_create"):
         embedded.create_topic("t", 2)
@@ -93,19 +93,19 @@ def test_real_kafka_commits_transactions_and_fences(kafka: str, topic: Callable[
 
 
 def test_a_cluster_id_is_never_read_as_an_option() -> None:
-    assert brokers.cluster_id(b"\xf8" + bytes(15)) == "A" + "A" * 21
-    assert brokers.cluster_id(b"\x04" + bytes(15)) == "B" + "A" * 21
+    assert local_kafka.cluster_id(b"\xf8" + bytes(15)) == "A" + "A" * 21
+    assert local_kafka.cluster_id(b"\x04" + bytes(15)) == "B" + "A" * 21
 
 
 def test_given_kafka_that_does_not_answer_is_one_sentence() -> None:
     address = f"127.0.0.1:{free_port()}"
     with pytest.raises(ClusterError, match=f"No Kafka answers at {re.escape(address)}"):
-        brokers.await_broker(address, 0.2)
+        broker.await_broker(address, 0.2)
 
 
 @pytest.mark.faults
 def test_local_kafka_keeps_its_records_and_address_over_a_restart(tmp_path: Path) -> None:
-    with brokers.LocalKafka(tmp_path / "kafka") as broker:
+    with local_kafka.LocalKafka(tmp_path / "kafka") as broker:
         address, pid = broker.bootstrap, broker.pid
         admin = AdminClient({"bootstrap.servers": address, "log_level": 0})
         admin.create_topics([NewTopic("kept", 1, 1)])["kept"].result(20)
@@ -122,7 +122,7 @@ def test_local_kafka_keeps_its_records_and_address_over_a_restart(tmp_path: Path
 @pytest.mark.faults
 def test_local_kafka_does_not_outlive_a_killed_process() -> None:
     program = (
-        "import time; from rtcdp.servers.brokers import LocalKafka\n"
+        "import time; from rtcdp.servers.local_kafka import LocalKafka\n"
         "with LocalKafka(heap_mb=256, brief=True) as k: print(k.pid, k.directory, flush=True); time.sleep(600)"
     )
     parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
@@ -153,16 +153,16 @@ def test_old_java_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
     java.chmod(0o755)
     monkeypatch.setenv("JAVA_HOME", str(tmp_path))
     with pytest.raises(ClusterError, match="Java 11 is too old"):
-        brokers.find_java()
+        kafka_jars.find_java()
 
 
 def test_missing_maven_is_named_only_when_the_jars_are_not_cached(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    cached = brokers.kafka_libs()
+    cached = kafka_jars.kafka_libs()
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert brokers.kafka_libs() == cached
+    assert kafka_jars.kafka_libs() == cached
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with pytest.raises(ClusterError, match="Maven is missing"):
-        brokers.kafka_libs()
+        kafka_jars.kafka_libs()
 
 
 def test_given_address_wins() -> None:
@@ -171,11 +171,11 @@ def test_given_address_wins() -> None:
 
 def test_one_kafka_version_everywhere() -> None:
     compose = (Path(__file__).parents[1] / "docker-compose.yml").read_text()
-    assert f"image: apache/kafka:{brokers.kafka_version()}" in compose
+    assert f"image: apache/kafka:{kafka_jars.kafka_version()}" in compose
 
 
 def test_docker_that_does_not_answer_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"tcp://127.0.0.1:{free_port()}")
-    assert not brokers.docker_answers()
+    assert not docker_kafka.docker_answers()
     with pytest.raises(ClusterError, match="Docker did not start a Kafka"):
-        brokers.DockerKafka().start()
+        docker_kafka.DockerKafka().start()

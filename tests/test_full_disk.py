@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from rtcdp.errors import ClusterError, SettingError
-from rtcdp.servers import brokers
+from rtcdp.servers import kafka_jars, local_kafka
 from rtcdp.simulate.board import Board
 from rtcdp.simulate.demo import DemoOptions, run
 from rtcdp.simulate.screen import save_picture
@@ -78,24 +78,24 @@ def maven(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_jars_that_cannot_be_kept(no_space: NoSpace, maven: Path, tmp_path: Path) -> None:
     with no_space(), pytest.raises(ClusterError, match=r"^The jars of Apache Kafka cannot be kept in .*/cache/rtcdp: .*\.$"):
-        brokers.kafka_libs()
+        kafka_jars.kafka_libs()
     assert list((tmp_path / "cache" / "rtcdp").iterdir()) == []
-    assert brokers.kafka_libs().is_dir()
+    assert kafka_jars.kafka_libs().is_dir()
 
 
 def test_a_maven_that_runs_out_of_space_is_quoted(maven: Path, tmp_path: Path) -> None:
     works = maven.read_text()
     maven.write_text(f"{works}echo '[ERROR] kafka-server.jar: No space left on device'; echo done; exit 1\n")
     with pytest.raises(ClusterError, match=r"Maven could not fetch Apache Kafka: .*No space left on device"):
-        brokers.kafka_libs()
+        kafka_jars.kafka_libs()
     assert list((tmp_path / "cache" / "rtcdp").iterdir()) == []
     maven.write_text(works)
-    assert brokers.kafka_libs().is_dir()
+    assert kafka_jars.kafka_libs().is_dir()
 
 
 def test_a_local_kafka_without_space(no_space: NoSpace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(brokers, "find_java", lambda: "java")
-    monkeypatch.setattr(brokers, "kafka_libs", lambda: tmp_path)
+    monkeypatch.setattr(local_kafka, "find_java", lambda: "java")
+    monkeypatch.setattr(local_kafka, "kafka_libs", lambda: tmp_path)
     folder = tmp_path / "kafka"
     with no_space(), pytest.raises(ClusterError, match=rf"^The local Kafka cannot write to {folder}: .*\.$"):
-        brokers.LocalKafka(folder).start()
+        local_kafka.LocalKafka(folder).start()

@@ -24,8 +24,8 @@ from servers import LIMITED_PASSWORD, LIMITED_USER
 from rtcdp.control.versions import DefinitionsTopic
 from rtcdp.errors import ClusterError
 from rtcdp.servers import preflight as module
-from rtcdp.servers.brokers import EmbeddedKafka
 from rtcdp.servers.cluster import source_ends
+from rtcdp.servers.embedded_kafka import EmbeddedKafka
 from rtcdp.servers.preflight import preflight, wanted_topics
 from rtcdp.settings.config import Settings
 from rtcdp.worker.layout import check_layout

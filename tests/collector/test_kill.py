@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from rtcdp.servers.brokers import LocalKafka
+from rtcdp.servers.local_kafka import LocalKafka
 from tests.collector.conftest import Collecting, collecting, wait_for
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(180)]

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import segment.analytics.client as segment
 
-from rtcdp.servers.brokers import EmbeddedKafka
+from rtcdp.servers.embedded_kafka import EmbeddedKafka
 from tests.collector.conftest import Collecting, collecting, wait_for
 
 

@@ -26,7 +26,8 @@ from typing import Any
 
 from faults import broker, consent, crashes, data, identities, sealed, soak, state, takeover
 from faults.stage import BAD, Result, Stage, timed
-from rtcdp.servers.brokers import find, kafka_version
+from rtcdp.servers.brokers import find
+from rtcdp.servers.kafka_jars import kafka_version
 
 ROOT = Path(__file__).parents[2]
 REPORT = ROOT / "docs" / "reliability.json"

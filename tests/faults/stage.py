@@ -18,8 +18,8 @@ from faults.processes import Failed, Launcher
 from faults.proxy import Proxy
 from faults.rig import Rig
 from faults.sending import Load
-from rtcdp.servers import brokers
-from rtcdp.servers.brokers import LocalKafka
+from rtcdp.servers import local_kafka
+from rtcdp.servers.local_kafka import LocalKafka
 from rtcdp.servers.local_process import free_port
 
 ADDING = threading.Lock()
@@ -152,7 +152,7 @@ class Broker:
         self.proxy = Proxy(front, behind)
 
     def __enter__(self) -> Self:
-        brokers.START_SECONDS = 300.0  # several start beside each other, on a machine that is kept busy
+        local_kafka.START_SECONDS = 300.0  # several start beside each other, on a machine that is kept busy
         self.kafka.start()
         return self
 

@@ -7,7 +7,7 @@ import pytest
 from confluent_kafka import KafkaException
 
 from rtcdp.errors import ClusterError
-from rtcdp.servers.brokers import EmbeddedKafka
+from rtcdp.servers.embedded_kafka import EmbeddedKafka
 from rtcdp.transport.gapless import CHUNK, GaplessProducer
 
 

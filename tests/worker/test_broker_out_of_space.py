@@ -13,7 +13,7 @@ import psutil
 import pytest
 from confluent_kafka import Producer
 
-from rtcdp.servers.brokers import LocalKafka
+from rtcdp.servers.local_kafka import LocalKafka
 from tests.worker.conftest import Deployment, deployments, wait_for
 
 RULES = """

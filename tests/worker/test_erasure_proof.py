@@ -20,7 +20,7 @@ import redis
 from rtcdp.control.commands import new_id
 from rtcdp.privacy import erasure
 from rtcdp.queries.inspection import profile_at
-from rtcdp.servers import brokers
+from rtcdp.servers import brokers, local_kafka
 from tests.delivery.conftest import Receiver, receive
 from worker.conftest import Deploy, Deployment, wait_for
 from worker.test_encryption import CANARY, encrypted, told
@@ -68,14 +68,14 @@ class Others:
 
 
 @pytest.fixture
-def kafka_of_our_own() -> Iterator[brokers.LocalKafka]:
+def kafka_of_our_own() -> Iterator[local_kafka.LocalKafka]:
     with brokers.find("") as found:
-        if not isinstance(found, brokers.LocalKafka):
+        if not isinstance(found, local_kafka.LocalKafka):
             pytest.skip("the broker's disk is looked at: that needs one started here")
         yield found
 
 
-def on_disk(broker: brokers.LocalKafka, *topics: str) -> list[str]:
+def on_disk(broker: local_kafka.LocalKafka, *topics: str) -> list[str]:
     """Files of these topics in which the canary can be read."""
     folders = [folder for topic in topics for folder in (broker.directory / "data").glob(f"{topic}-[0-9]*")]
     assert folders
@@ -97,7 +97,7 @@ def waiting(shop: Deployment) -> list[Any]:
 @pytest.mark.parametrize("sealed", [True, False])
 def test_nothing_of_an_erased_person_is_left(
     deploy: Deploy,
-    kafka_of_our_own: brokers.LocalKafka,
+    kafka_of_our_own: local_kafka.LocalKafka,
     redis_url: str,
     receive: Callable[..., Receiver],
     tmp_path: Path,

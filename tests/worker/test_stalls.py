@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from rtcdp.servers.brokers import LocalKafka
+from rtcdp.servers.local_kafka import LocalKafka
 from worker.conftest import Deployment, wait_for
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(180)]

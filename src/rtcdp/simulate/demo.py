@@ -21,7 +21,7 @@ from rich.table import Table
 from rtcdp.control.commands import tick
 from rtcdp.errors import RtcdpError
 from rtcdp.rules.loading import load
-from rtcdp.servers.brokers import EmbeddedKafka
+from rtcdp.servers.embedded_kafka import EmbeddedKafka
 from rtcdp.servers.local_process import LocalProcess, free_port
 from rtcdp.settings.config import Settings
 from rtcdp.simulate.board import Board, ready, scrape
