@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,20 @@ import orjson
 import pytest
 
 from rtcdp import records
-from rtcdp.errors import SettingError
+from rtcdp.errors import ClusterError, SettingError
+from rtcdp.ingestion.ingestor import Accepted
 from rtcdp.rules.definitions import Definitions
 from rtcdp.rules.loading import load
+from rtcdp.sealing.master import make_key_file
+from rtcdp.sealing.opening import sealer_of
+from rtcdp.sealing.sealer import sealed
+from rtcdp.settings.config import Settings
 from rtcdp.simulate.demo import shop_definitions
+from rtcdp.simulate.history import History
 from rtcdp.simulate.oracle import Output, compare
 from rtcdp.simulate.replay import Replay, ReplayOptions, in_order, parse_until, replay, replay_log, run
 from rtcdp.simulate.shop import DAY_MS, Shop
-from rtcdp.simulate.sources import LogRecord
+from rtcdp.simulate.sources import LogRecord, write_record
 
 RULES = """
 features:
@@ -163,3 +170,46 @@ def test_in_order_keeps_letters_last() -> None:
 
     fold = Fold(changes=[(b"k", b'{"seq":3}')], triggers=[(b"k", b'{"seq":2}')], letters=[(b"o", b"{}")])
     assert [output.value for output in in_order(fold)] == [b'{"seq":2}', b'{"seq":3}', b"{}"]
+
+
+def test_a_sealed_log_is_opened_and_who_was_erased_is_left_out(shop_rules: Definitions, tmp_path: Path) -> None:
+    make_key_file(tmp_path / "key")
+    settings = Settings(encryption="sqlite", keys_file=tmp_path / "keys.db", master_key_file=tmp_path / "key")
+    sealer = sealer_of(settings, 1, create=True)
+    assert sealer is not None
+    engine = Replay(shop_rules)
+    clear: list[tuple[bytes, bytes]] = []
+    shop = Shop(12, flaws=0)
+    for _, value in shop.records(400):
+        found = engine._ingestor.ingest(value, "replay/0", len(clear), shop.now)
+        assert isinstance(found, Accepted)
+        clear.append((found.key, found.value))
+    kept = [LogRecord.of(0, place, *one) for place, one in enumerate(sealed(clear, sealer))]
+    assert all(record.base64 for record in kept)
+    path = tmp_path / "log.jsonl"
+    path.write_bytes(b"\n".join(write_record(record) for record in kept))
+
+    def replayed(settings: Settings) -> tuple[list[bytes], str]:
+        out = io.BytesIO()
+        options = ReplayOptions(str(path), (shop_definitions(),), profile_events=True, settings=settings)
+        told = run(options, out)
+        return out.getvalue().splitlines(), told
+
+    whole = [output.value for output in replay_log([LogRecord.of(0, n, *one) for n, one in enumerate(clear)], shop_rules)]
+    assert replayed(settings)[0] == whole
+    with pytest.raises(ClusterError, match="give its settings"):
+        replayed(Settings())
+
+    gone = Counter(key for key, _ in clear).most_common(1)[0][0]
+    name = sealer.name(gone).name
+    sealer.retire([name])
+    (ring,) = sealer.store.find([name])
+    sealer.destroy([(name, one) for one in ring.retired], 1)
+    lines, told = replayed(settings)
+    left = [record for record in enumerate(clear) if record[1][0] != gone]
+    assert lines == [output.value for output in replay_log([LogRecord.of(0, n, *one) for n, one in left], shop_rules)]
+    assert len(lines) < len(whole)
+    assert told.endswith(f"; {len(clear) - len(left)} records of people who were erased are left out")
+    assert [one for _, one in History(str(path), is_log=True, settings=settings).rows(shop_rules)] == [
+        one[1] for _, one in left
+    ]

@@ -196,10 +196,11 @@ def run_scenarios(
         "rtcdp replay events.jsonl -d examples/shop --until 2025-03-01T00:00:00Z",
         "zcat *.gz | rtcdp replay - -d DIR --until +30d",
         "rtcdp replay rows.csv -d DIR --map user_id=uid,event=name,timestamp=at,message_id=@row,properties=*",
+        "rtcdp replay topic:profile-events --profile-events -d DIR --config rtcdp.toml",
         "rtcdp replay log.jsonl -d DIR --profile-events",
     )
 )
-def replay(
+def replay(  # noqa: PLR0913 - one parameter an option
     *,
     events: Annotated[str, typer.Argument(help="JSON lines or CSV, also .gz; `-` for standard input.", metavar="EVENTS")],
     definitions: Annotated[
@@ -219,12 +220,21 @@ def replay(
         ),
     ] = None,
     profile_events: Annotated[
-        bool, typer.Option("--profile-events", help="The file is a recorded profile-events log.")
+        bool,
+        typer.Option("--profile-events", help="It is a recorded profile-events log, or topic:NAME: the log where it lies."),
     ] = False,
     topics: Annotated[bool, typer.Option("--topics", help="Each line with its topic and key.")] = False,
+    bootstrap: BootstrapOption = None,
+    app_name: AppOption = None,
+    config: ConfigOption = None,
 ) -> None:
-    """Run the engine over a file, without Kafka; prints each record a worker would publish as one JSON line, in order."""
+    """Run the engine over a file, without a worker; prints each record a worker would publish as one JSON line, in order.
+
+    The settings are those of the deployment whose log it is, where personal data in it is encrypted.
+    """
     from rtcdp.simulate.replay import ReplayOptions, run
 
-    summary = run(ReplayOptions(events, tuple(definitions), until, map_, profile_events, topics), sys.stdout.buffer)
+    settings = settings_of(config, bootstrap=bootstrap, app=app_name) if profile_events else None
+    options = ReplayOptions(events, tuple(definitions), until, map_, profile_events, topics, settings)
+    summary = run(options, sys.stdout.buffer)
     print(summary, file=sys.stderr)

@@ -447,7 +447,7 @@ def history(
     if not events.startswith(TOPIC):
         if since or until:
             raise SettingError("--from, --to: these choose a range of a topic; a file is read whole")
-        return History(events, is_log, mapping)
+        return History(events, is_log, mapping, settings=settings)
     if mapping:
         raise SettingError("--map: a topic needs no mapping")
     is_log = is_log or events.removeprefix(TOPIC) == settings.profile_events

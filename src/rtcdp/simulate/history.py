@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,7 +13,6 @@ from typing import Any
 
 from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from rtcdp import records
 from rtcdp.errors import ClusterError, SettingError
 from rtcdp.ingestion.ingestor import Accepted, Ingestor, Source
 from rtcdp.rules.definitions import Definitions
@@ -20,7 +20,7 @@ from rtcdp.sealing.opening import sealer_of
 from rtcdp.sealing.sealer import RESERVED, opened
 from rtcdp.servers.cluster import cause
 from rtcdp.settings.config import Settings
-from rtcdp.simulate.sources import csv_events, is_csv, json_lines, log_records, open_bytes
+from rtcdp.simulate.sources import csv_events, is_csv, json_lines, log_records, open_bytes, opened_log
 
 TOPIC = "topic:"
 MANY = 10_000
@@ -68,16 +68,16 @@ class History:
                 yield found.key, found.value
 
     def _logged(self) -> Iterator[Row]:
-        not_events = (records.TICK_KEY, records.SWITCH_KEY)
         if self.events.startswith(TOPIC):
             for key, value in self._opened():
                 if not key.startswith(RESERVED):
                     yield key, value
             return
+        sealer = None if self.settings is None else sealer_of(self.settings, 1)
         with open_bytes(self.events) as stream:
-            for record in log_records(stream):
-                if record.key is not None and record.value is not None and record.key.encode() not in not_events:
-                    yield record.key.encode(), record.value.encode()
+            for _, _, name, written in opened_log(log_records(stream), sealer, Counter()):
+                if name is not None and written is not None and not name.startswith(RESERVED):
+                    yield name, written
 
     def _opened(self) -> Iterator[Row]:
         """The log as it was before it was sealed, without what no key opens any more."""

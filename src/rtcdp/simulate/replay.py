@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ import orjson
 from rtcdp import outputs, records
 from rtcdp.errors import SettingError
 from rtcdp.folding.batch import Fold
+from rtcdp.folding.erasing import Marking
 from rtcdp.folding.runner import TICK_WAKES, PartitionRunner
 from rtcdp.ingestion.ingestor import Ingestor, Refused, Source
 from rtcdp.ingestion.letters import dead_letter, origin_name
@@ -27,14 +29,19 @@ from rtcdp.rules.compiled import Compiled
 from rtcdp.rules.compiler import compile_definitions
 from rtcdp.rules.definitions import Definitions
 from rtcdp.rules.loading import load
+from rtcdp.sealing.opening import sealer_of
+from rtcdp.sealing.sealer import Sealer
+from rtcdp.settings.config import Settings
 from rtcdp.simulate.oracle import Output
-from rtcdp.simulate.sources import LogRecord, csv_events, is_csv, json_lines, log_records, open_bytes
+from rtcdp.simulate.sources import LogRecord, csv_events, is_csv, json_lines, log_records, open_bytes, opened_log
+from rtcdp.simulate.traffic import topic_records
 from rtcdp.times import timestamps
 
 TOPIC = "replay"
 LETTER_BYTES = 4_194_304  # `max.message.bytes` of the topic that preflight creates for dead letters
 CHANGES, TRIGGERS, DEAD = "profile-changes", "triggers", "events-dlq"
 _SOURCE = f"{TOPIC}/0"
+FROM_TOPIC = "topic:"
 _RELATIVE = re.compile(r"\+(\d+)(ms|[smhdw])")
 _UNITS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 
@@ -108,10 +115,10 @@ def replay(
 class _Partition:
     """State and runner of one partition."""
 
-    def __init__(self, number: int, registry: Mapping[str, Compiled], version: str) -> None:
+    def __init__(self, number: int, registry: Mapping[str, Compiled], version: str, name: Marking | None) -> None:
         self.state: dict[bytes, bytes] = {}
         position = Position(switches=[SwitchPoint(0, version, 0)])  # as a worker that owns a partition for the first time
-        self.runner = PartitionRunner(number, self.state, position, registry)
+        self.runner = PartitionRunner(number, self.state, position, registry, name=name)
 
 
 class RecordedLog:
@@ -119,9 +126,13 @@ class RecordedLog:
 
     definitions: the version in force at the beginning, then every version that the log switches to.
     compiled:    those that are compiled already, by version.
+    name:        the keyed hash of marks of erasures; None: any, for a log that was never sealed.
     """
 
-    def __init__(self, *definitions: Definitions, compiled: Mapping[str, Compiled] | None = None) -> None:
+    def __init__(
+        self, *definitions: Definitions, compiled: Mapping[str, Compiled] | None = None, name: Marking | None = None
+    ) -> None:
+        self._name = name
         self._version = definitions[0].version
         known = compiled or {}
         self._registry = {one.version: known.get(one.version) or compile_definitions(one) for one in definitions}
@@ -131,7 +142,7 @@ class RecordedLog:
         """That partition, new where nothing of it has been folded."""
         found = self._partitions.get(number)
         if found is None:
-            found = self._partitions[number] = _Partition(number, self._registry, self._version)
+            found = self._partitions[number] = _Partition(number, self._registry, self._version, self._name)
         return found
 
     def fold(self, number: int, offset: int, key: bytes | None, value: bytes | None) -> Fold:
@@ -157,20 +168,22 @@ def in_order(fold: Fold) -> Iterator[Output]:
         yield Output(DEAD, key, value)
 
 
-def replay_log(log: Iterable[LogRecord], *definitions: Definitions) -> Iterator[Output]:
+def replay_log(
+    log: Iterable[LogRecord], *definitions: Definitions, sealer: Sealer | None = None, left_out: Counter[str] | None = None
+) -> Iterator[Output]:
     """What a worker publishes for a recorded `profile-events` log: ticks and switches are in it.
 
-    definitions: the version in force at its beginning, then every version that it switches to. Raises SettingError
-    where one is missing.
+    definitions: the version in force at its beginning, then every version that it switches to.
+    sealer:      opens what is sealed. left_out: counts, as `erased`, records of people who were erased since.
+
+    Raises SettingError where a version is missing, ClusterError where something is sealed and `sealer` is None.
     """
-    folding = RecordedLog(*definitions)
+    folding = RecordedLog(*definitions, name=None if sealer is None else lambda key: sealer.name(key).name)
     versions = {one.version for one in definitions}
-    for record in log:
-        key = None if record.key is None else record.key.encode()
-        value = None if record.value is None else record.value.encode()
+    for number, offset, key, value in opened_log(log, sealer, Counter() if left_out is None else left_out):
         if key == records.SWITCH_KEY and value is not None:
             _check_version(value, versions)
-        yield from in_order(folding.fold(record.partition, record.offset, key, value))
+        yield from in_order(folding.fold(number, offset, key, value))
 
 
 def _check_version(value: bytes, versions: set[str]) -> None:
@@ -194,28 +207,37 @@ class ReplayOptions:
     mapping: str | None = None
     profile_events: bool = False
     topics: bool = False
+    settings: Settings | None = None
 
 
 def run(options: ReplayOptions, out: IO[bytes]) -> str:
     """`rtcdp replay`: writes every output as a JSON line to `out`; returns a line that sums up.
 
-    Raises DefinitionErrors, SettingError.
+    Raises DefinitionErrors, SettingError, and ClusterError where a topic or the keys of a sealed log cannot be read.
     """
+    left_out: Counter[str] = Counter()
     definitions = [load(folder) for folder in options.definitions]
     counts = {CHANGES: 0, TRIGGERS: 0, DEAD: 0}
-    for output in _outputs(options, definitions):
+    for output in _outputs(options, definitions, left_out):
         counts[output.topic] += 1
         out.write(_line(output, with_topic=options.topics))
     out.flush()
-    return f"{counts[CHANGES]} profile changes, {counts[TRIGGERS]} triggers, {counts[DEAD]} dead letters"
+    told = f"{counts[CHANGES]} profile changes, {counts[TRIGGERS]} triggers, {counts[DEAD]} dead letters"
+    erased = left_out["erased"]
+    return f"{told}; {erased} records of people who were erased are left out" if erased else told
 
 
-def _outputs(options: ReplayOptions, definitions: list[Definitions]) -> Iterator[Output]:
+def _outputs(options: ReplayOptions, definitions: list[Definitions], left_out: Counter[str]) -> Iterator[Output]:
+    settings = options.settings or Settings.load({})
+    if options.profile_events and options.events.startswith(FROM_TOPIC):
+        log = topic_records(settings.kafka(), options.events.removeprefix(FROM_TOPIC))
+        yield from replay_log(log, *definitions, sealer=sealer_of(settings, 1), left_out=left_out)
+        return
     with open_bytes(options.events) as stream:
         if options.profile_events:
             if options.until or options.mapping:
                 raise SettingError("--profile-events: a recorded log has its own ticks and needs no mapping")
-            yield from replay_log(log_records(stream), *definitions)
+            yield from replay_log(log_records(stream), *definitions, sealer=sealer_of(settings, 1), left_out=left_out)
             return
         if len(definitions) != 1:
             raise SettingError("--definitions: events are replayed under one folder; only a recorded log may need more")

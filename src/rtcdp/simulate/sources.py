@@ -5,11 +5,15 @@ Files ending in `.gz` are decompressed on the way; the path `-` is standard inpu
 
 from __future__ import annotations
 
+import binascii
 import csv
 import gzip
 import io
 import sys
+from base64 import b64decode, b64encode
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
 
@@ -17,10 +21,13 @@ import msgspec
 import orjson
 
 from rtcdp.errors import SettingError
+from rtcdp.sealing.sealer import Sealer, opened
 
 ROW_DIGITS = 9  # wide enough that row numbers sort as text in the order of the rows
 ROW = "@row"
 _REST = "*"
+MANY = 10_000
+Opened = tuple[int, int, bytes | None, bytes | None]
 _ALIASES = {
     "user_id": "userId",
     "anonymous_id": "anonymousId",
@@ -45,12 +52,30 @@ _ROOTS = (
 
 
 class LogRecord(msgspec.Struct, frozen=True):
-    """A record of a recorded `profile-events` log; one JSON object per line. key, value: as text, None for a null."""
+    """A record of a recorded `profile-events` log; one JSON object per line.
+
+    key, value: as text, None for a null. base64: they are base64, since they are sealed and no text.
+    """
 
     partition: int
     offset: int
     key: str | None
     value: str | None
+    base64: bool = False
+
+    @classmethod
+    def of(cls, partition: int, offset: int, key: bytes | None, value: bytes | None) -> LogRecord:
+        """A record as it lies in Kafka."""
+        try:
+            return cls(partition, offset, None if key is None else key.decode(), None if value is None else value.decode())
+        except UnicodeDecodeError:
+            return cls(partition, offset, _in_base64(key), _in_base64(value), base64=True)
+
+    @property
+    def pair(self) -> tuple[bytes | None, bytes | None]:
+        """Key and value as they lie in Kafka. Raises SettingError where they are no base64."""
+        read = _of_base64 if self.base64 else str.encode
+        return None if self.key is None else read(self.key), None if self.value is None else read(self.value)
 
 
 def json_lines(stream: Iterable[bytes]) -> Iterator[bytes]:
@@ -190,8 +215,37 @@ def _converted(cell: str, kind: str) -> Any:
 
 # A recorded log
 
+
+def _in_base64(value: bytes | None) -> str | None:
+    return None if value is None else b64encode(value).decode()
+
+
+def _of_base64(text: str) -> bytes:
+    try:
+        return b64decode(text, validate=True)
+    except binascii.Error:
+        raise SettingError(f"{text[:40]!r} is no base64") from None
+
+
 _read_record = msgspec.json.Decoder(LogRecord).decode
 write_record = msgspec.json.Encoder().encode
+
+
+def opened_log(log: Iterable[LogRecord], sealer: Sealer | None, left_out: Counter[str]) -> Iterator[Opened]:
+    """Partition, offset, key and value of each record, opened where it is sealed.
+
+    left_out: counts, as `erased`, what no key opens any more.
+
+    Raises ClusterError where something is sealed and `sealer` is None.
+    """
+    rest = iter(log)
+    while some := list(islice(rest, MANY)):
+        pairs = [record.pair for record in some]
+        for record, pair, one in zip(some, pairs, opened(pairs, sealer), strict=True):
+            if one is None and None not in pair:
+                left_out["erased"] += 1
+            else:
+                yield (record.partition, record.offset, *(one or pair))
 
 
 def log_records(stream: Iterable[bytes]) -> Iterator[LogRecord]:

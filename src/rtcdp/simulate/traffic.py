@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from threading import Event, Thread
 from typing import Any, NamedTuple
@@ -147,13 +147,18 @@ def _bytes(value: bytes | str | None) -> bytes:
 
 
 def read_topic(bootstrap: str, topic: str) -> list[LogRecord]:
-    """All records that a topic of text holds now, read_committed, partition by partition.
+    """All of `topic_records`."""
+    return list(topic_records({"bootstrap.servers": bootstrap}, topic))
+
+
+def topic_records(kafka: Mapping[str, Any], topic: str) -> Iterator[LogRecord]:
+    """All records that a topic holds now, read_committed, one partition after the other.
 
     Those of `profile-events`, written as JSON lines (`sources.write_record`), are what `rtcdp replay --profile-events`
     reads. Raises ClusterError where the cluster does not answer.
     """
     options: dict[str, Any] = {
-        "bootstrap.servers": bootstrap,
+        **kafka,
         "group.id": "rtcdp-reader",
         "enable.auto.commit": False,
         "enable.partition.eof": True,
@@ -161,27 +166,28 @@ def read_topic(bootstrap: str, topic: str) -> list[LogRecord]:
         "fetch.wait.max.ms": 10,  # the end of a partition is only told when the broker stops waiting for more
     }
     consumer = Consumer(options)
-    found: list[LogRecord] = []
     try:
-        left = set(consumer.list_topics(topic, timeout=10).topics[topic].partitions)
-        consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in left])
-        while left:
-            first = consumer.poll(1.0)
-            for message in () if first is None else (first, *consumer.consume(1_000, 0)):
-                error = message.error()
-                if error is None:
-                    key, value = message.key(), message.value()
-                    found.append(LogRecord(message.partition() or 0, message.offset() or 0, _text(key), _text(value)))
-                elif error.code() == KafkaError._PARTITION_EOF:
-                    left.discard(message.partition() or 0)
-                else:
-                    raise ClusterError(f"{topic} cannot be read: {error}")
+        numbers = sorted(consumer.list_topics(topic, timeout=10).topics[topic].partitions)
+        if not numbers:
+            raise ClusterError(f"{topic}: there is no such topic")
+        for number in numbers:
+            consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING)])
+            yield from _to_end(consumer, topic)
     except KafkaException as error:
         raise ClusterError(f"{topic} cannot be read: {error}") from None
     finally:
         consumer.close()
-    return sorted(found, key=lambda record: (record.partition, record.offset))
 
 
-def _text(value: bytes | str | None) -> str | None:
-    return value.decode() if isinstance(value, bytes) else value
+def _to_end(consumer: Consumer, topic: str) -> Iterator[LogRecord]:
+    """What the partition that is assigned holds. Raises ClusterError."""
+    while True:
+        first = consumer.poll(1.0)
+        for message in () if first is None else (first, *consumer.consume(1_000, 0)):
+            error = message.error()
+            if error is None:
+                yield LogRecord.of(message.partition() or 0, message.offset() or 0, message.key(), message.value())
+            elif error.code() == KafkaError._PARTITION_EOF:
+                return
+            else:
+                raise ClusterError(f"{topic} cannot be read: {error}")
