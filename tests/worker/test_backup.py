@@ -12,8 +12,10 @@ from rtcdp.errors import ClusterError, SettingError
 from rtcdp.position import POSITION_KEY
 from rtcdp.settings.config import Settings
 from rtcdp.transport.restore import restore as read_changelog
-from rtcdp.worker.backup import Definition, Entry, Header, Raw, Stored, backup, read_file, restore, write_file
+from rtcdp.worker.backup import backup
+from rtcdp.worker.backup_file import Definition, Entry, Header, Raw, Stored, read_file, write_file
 from rtcdp.worker.rebuild import rebuild
+from rtcdp.worker.restoring import restore
 from worker.conftest import Deploy, wait_for
 
 ENTRIES: list[Entry] = [

@@ -15,8 +15,9 @@ from rtcdp.privacy import erasure
 from rtcdp.privacy.export import export
 from rtcdp.queries.inspection import profile_at
 from rtcdp.sealing.opening import sealer_of
-from rtcdp.worker.backup import backup, restore
+from rtcdp.worker.backup import backup
 from rtcdp.worker.rebuild import rebuild
+from rtcdp.worker.restoring import restore
 from worker.conftest import Deploy, Deployment, wait_for
 from worker.test_encryption import CANARY, encrypted, in_kafka, told
 

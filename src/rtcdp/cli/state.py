@@ -68,6 +68,6 @@ def restore(
     config: ConfigOption = None,
 ) -> None:
     """Put a backup back: on another cluster, or under another app name with topics of its own."""
-    from rtcdp.worker.backup import restore as put_back
+    from rtcdp.worker.restoring import restore as put_back
 
     print(put_back(settings_of(config, bootstrap=bootstrap, app=app_name, sources=sources), file, receipt or ()))
