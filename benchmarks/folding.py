@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import shutil
 import tempfile
 import time
@@ -127,10 +128,13 @@ def engine(count: int, rounds: int) -> dict[str, Any]:
 def many_rules(count: int, rounds: int, rules: int) -> dict[str, Any]:
     """The engine with `rules` defined, of which an event touches the same as with 20."""
     with tempfile.TemporaryDirectory() as folder:
-        few, many = load(DEFINITIONS), load(_with_more(Path(folder), rules))
-    began = time.process_time()
+        few, written = load(DEFINITIONS), _with_more(Path(folder), rules)
+        began = time.process_time()
+        many = load(written)
+        loaded_s = time.process_time() - began
     compiled_many = compile_definitions(many)
-    compiled_s = time.process_time() - began
+    compiled_s = time.process_time() - began - loaded_s
+    definitions = len(many.segments) + len(many.features)
     found: dict[str, list[float]] = {"few": [], "many": []}
     for _ in range(rounds):
         for name, compiled in (("few", compile_definitions(few)), ("many", compiled_many)):
@@ -140,11 +144,64 @@ def many_rules(count: int, rounds: int, rules: int) -> dict[str, Any]:
             found[name].append(by_engine(compiled, events)[0])
     return {
         "rules": len(many.segments),
+        "definitions": definitions,
+        "load_s": loaded_s,
         "compile_s": compiled_s,
+        "ready_s_per_10000": (loaded_s + compiled_s) / definitions * 10_000,
         "few_us": median(found["few"]) / count * 1e6,
         "many_us": median(found["many"]) / count * 1e6,
         "ratio": median(m / f for m, f in zip(found["many"], found["few"], strict=True)),
     }
+
+
+def touched_rules(count: int, rounds: int) -> dict[str, Any]:
+    """What it costs that an event touches 200 rules and not 10.
+
+    shared:    rules that compare the same ten features with constants of their own.
+    told_apart: rules over features that count events of one category each: an event concerns those of its own alone.
+    separate:  rules over a feature each, which every event updates.
+    """
+    found: dict[str, Any] = {}
+    for name, write in _TOUCHED.items():
+        made = {rules: _compiled(*write(rules)) for rules in (10, 200)}
+        logged = [clickstream.as_log(event) for event in clickstream.events(count)]
+        seconds: dict[int, list[float]] = {10: [], 200: []}
+        for _ in range(rounds):
+            for rules, compiled in made.items():
+                events = [(key.decode(), compiled.decode(value)) for key, value in logged]
+                seconds[rules].append(by_engine(compiled, events)[0])
+        found[name] = {
+            "few_us": median(seconds[10]) / count * 1e6,
+            "many_us": median(seconds[200]) / count * 1e6,
+            "ratio": median(many / few for few, many in zip(*seconds.values(), strict=True)),
+        }
+    return found
+
+
+def _compiled(features: dict[str, Any], segments: dict[str, str]) -> Compiled:
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "all.yaml").write_text(json.dumps({"features": features, "segments": segments}))
+        return compile_definitions(load(Path(folder)))
+
+
+def _shared(rules: int) -> tuple[dict[str, Any], dict[str, str]]:
+    features = {f"f{place}": {"count": "*", "within": f"{place + 1}d"} for place in range(10)}
+    return features, {f"s{place}": f"f{place % 10} >= {place // 10 + 1}" for place in range(rules)}
+
+
+def _told_apart(rules: int) -> tuple[dict[str, Any], dict[str, str]]:
+    kinds = clickstream.CATEGORIES
+    where = [f"properties.category == '{kinds[place] if place < len(kinds) else place}'" for place in range(rules)]
+    features = {f"f{place}": {"count": "*", "within": "7d", "where": text} for place, text in enumerate(where)}
+    return features, {f"s{place}": f"f{place} >= {place % 7 + 1}" for place in range(rules)}
+
+
+def _separate(rules: int) -> tuple[dict[str, Any], dict[str, str]]:
+    features = {f"f{place}": {"count": "*", "within": f"{place + 1}h"} for place in range(rules)}
+    return features, {f"s{place}": f"f{place} >= {place % 7 + 1}" for place in range(rules)}
+
+
+_TOUCHED = {"shared": _shared, "told_apart": _told_apart, "separate": _separate}
 
 
 def _with_more(folder: Path, rules: int) -> Path:

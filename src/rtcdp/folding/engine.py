@@ -238,21 +238,34 @@ class Engine:
             outbox.begin("time")
             rules = tuple(range(len(self._rules)))
             self._settle(profile, rules, outbox, "time", profile.now if simulated else until)
+        timed: list[tuple[Leaf, Any]] | None = None
+        dues: list[int] = []  # when time may next change each of them: the others need not be looked at
         while profile.wake_at <= until:
             now = max(profile.wake_at, profile.now)
+            if timed is None:
+                timed = self._timed_slots(profile)
+                dues = [leaf.next(slot, profile.now) for leaf, slot in timed]
             profile.now = now
             outbox.begin("time")
             touched: Rules = ()
-            for leaf, slot in self._timed_slots(profile):
-                touched += leaf.woken(slot, now)
+            for place, due in enumerate(dues):
+                if due <= now:
+                    leaf, slot = timed[place]
+                    touched += leaf.woken(slot, now)
+                    dues[place] = leaf.next(slot, now)
             if self._lifecycle and stages.due(profile) <= now:
                 touched += self._lifecycle
-            self._settle(profile, touched, outbox, "time", now if simulated else until)
+            self._settle(profile, touched, outbox, "time", now if simulated else until, min(dues, default=NEVER))
             if self._ending is not None and expiry.due(profile, self._ending) <= now:
                 expiry.end(profile, self.compiled, outbox)
+                timed = None
+            elif self.compiled.consent is not None:  # it may have been taken back by what changed
+                timed = None
 
-    def _settle(self, profile: Profile, touched: Rules, outbox: Outbox, cause: Cause, revealed: int) -> None:
-        """Rules, then triggers, then when to wake next."""
+    def _settle(
+        self, profile: Profile, touched: Rules, outbox: Outbox, cause: Cause, revealed: int, timed: int | None = None
+    ) -> None:
+        """Rules, then triggers, then when to wake next. timed: as for `next_wake`."""
         starts: Starts = []
         if touched:
             self._evaluate(profile, touched, outbox, starts)
@@ -263,10 +276,12 @@ class Engine:
                 triggers.start(profile, trigger, None, ("time", ""), (at, at), outbox)
         if profile.waiting:
             deciding.decide(profile, self.compiled.by_key, revealed, outbox)
-        profile.wake_at = self.next_wake(profile)
+        if timed is not None and self.compiled.consent is not None:
+            timed = None
+        profile.wake_at = self.next_wake(profile, timed)
 
-    def next_wake(self, profile: Profile) -> int:
-        """When something may next change by time alone (ms), or NEVER."""
+    def next_wake(self, profile: Profile, timed: int | None = None) -> int:
+        """When something may next change by time alone (ms), or NEVER. timed: of the features, where that is known."""
         now = profile.now
         wake = min([start.due for start in profile.waiting.values()]) if profile.waiting else NEVER
         if profile.schedules:
@@ -275,6 +290,8 @@ class Engine:
             wake = min(wake, stages.due(profile))
         if self._ending is not None:
             wake = min(wake, max(expiry.due(profile, self._ending), now + 1))
+        if timed is not None:
+            return min(timed, wake)
         for leaf, slot in self._timed_slots(profile):
             due = leaf.next(slot, now)
             wake = min(due, wake)

@@ -25,6 +25,7 @@ from rtcdp.rules.readers import EventReader, PayloadReader, ProfileReader
 from rtcdp.rules.reads import Reads, collect
 from rtcdp.rules.roles import reading
 from rtcdp.rules.sending import Trigger, fired, looked_at
+from rtcdp.rules.undisturbed import undisturbed
 from rtcdp.times.timestamps import render
 
 # Features that rules may compare with constants without being looked at for every change.
@@ -280,6 +281,7 @@ class _Compiler:
         return {name: tuple(indices) for name, indices in found.items()}
 
 
+@undisturbed()
 def compile_definitions(definitions: Definitions) -> Compiled:
     """Compile a checked set of definitions."""
     return _Compiler(definitions).compile()

@@ -226,7 +226,7 @@ class _Reader:
         plain = not event.style
         if len(event.value) > LONGEST_SCALAR:
             raise _Stop(f"a text is longer than {LONGEST_SCALAR} characters", start)
-        if _HALF.search(event.value):
+        if not event.value.isascii() and _HALF.search(event.value):
             raise _Stop("the text holds half a character (a lone surrogate)", start)
         if start == end:  # nothing is written: the parser's mark may be at whatever comes next
             start = _written_up_to(self._source.text, before, start)

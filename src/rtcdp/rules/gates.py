@@ -21,8 +21,11 @@ def points(operator: str, constant: float, scale: int = 1) -> tuple[int, ...]:
 
     scale: what the value is multiplied by where it is kept as a scaled integer.
     """
-    exact = Fraction(str(constant)) * scale
-    at, above = math.ceil(exact), math.floor(exact) + 1
+    if type(constant) is int:
+        at, above = constant * scale, constant * scale + 1
+    else:
+        exact = Fraction(str(constant)) * scale
+        at, above = math.ceil(exact), math.floor(exact) + 1
     if operator in (">=", "<"):
         return (at,)
     return (above,) if operator in (">", "<=") else tuple(sorted({at, above}))

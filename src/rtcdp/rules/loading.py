@@ -19,6 +19,7 @@ from rtcdp.rules.reading import Reader
 from rtcdp.rules.scenarios import Scenario, read_scenarios
 from rtcdp.rules.scoring import Cuts, Scored
 from rtcdp.rules.sections import Sections
+from rtcdp.rules.undisturbed import undisturbed
 
 LARGEST_FOLDER = 16 * 1024 * 1024
 MOST_FILES = 1_000
@@ -69,6 +70,7 @@ def load_marked(folder: Path) -> tuple[Definitions, bool]:
     return loaded.definitions, loaded.shadow
 
 
+@undisturbed()
 def definitions_from_normal(text: str) -> Definitions:
     """The definitions whose `normal` this is. Raises DefinitionErrors if it is no such thing."""
     reader = Reader()
@@ -82,6 +84,7 @@ def definitions_from_normal(text: str) -> Definitions:
     return definitions
 
 
+@undisturbed()
 def read_folder(folder: Path) -> Loaded:
     """Read a folder as far as it can be read, with its errors. Nothing is raised."""
     reader = Reader()

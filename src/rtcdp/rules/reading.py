@@ -44,6 +44,7 @@ class Reader:
     expressions: list[Written] = field(default_factory=list)
     event_names: list[Scalar] = field(default_factory=list)
     scored: list[Any] = field(default_factory=list)
+    _constants: dict[str, Node] = field(default_factory=dict)  # durations that were read, by their text
 
     def fail(self, value: Value, message: str, hint: str = "", offset: int = 0) -> None:
         """Add an error at a value, or at a character of its text."""
@@ -146,9 +147,10 @@ class Reader:
         if ".." in scalar.text:
             self.fail(scalar, f"a single duration is expected, not '{scalar.text[:40]}'", "windows end now: write 90d")
             return None
-        node = self._parsed(scalar, _NOTHING, condition=False)
+        node = self._constants.get(scalar.text) or self._parsed(scalar, _NOTHING, condition=False)
         if node is None:
             return None
+        self._constants[scalar.text] = node
         zero = isinstance(node, Literal) and node.type is Type.NUMBER and node.value == 0
         if not isinstance(node, Literal) or not (node.type is Type.DURATION or zero):
             self.fail(scalar, f"a duration is expected, not '{scalar.text[:40]}'", "write 30d, 12h, 45m, 10s or 250ms")

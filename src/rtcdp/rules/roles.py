@@ -27,7 +27,9 @@ Concerns = Callable[[Any], bool]
 def recipe(feature: Feature, keep: int | None) -> Recipe:
     """What aggregate a feature needs. keep: see Recipe."""
     sessions = feature.current or feature.aggregate in SESSION_STATISTICS or feature.aggregate == "dwell"
-    steps = Steps([step.excluded for step in feature.steps], strict=feature.strict, restart=feature.restart)
+    steps = None
+    if feature.steps:
+        steps = Steps([step.excluded for step in feature.steps], strict=feature.strict, restart=feature.restart)
     return Recipe(
         kind=feature.aggregate,
         within=feature.within,
@@ -38,7 +40,7 @@ def recipe(feature: Feature, keep: int | None) -> Recipe:
         gaps=Gaps(feature.gap, dict(feature.gaps)) if sessions else None,
         current=feature.current,
         top=feature.top,
-        steps=steps if feature.steps else None,
+        steps=steps,
         same=bool(feature.same),
         expire=feature.expire,
     )

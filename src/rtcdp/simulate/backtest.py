@@ -11,7 +11,6 @@ from array import array
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
@@ -37,6 +36,7 @@ from rtcdp.rules.expressions import spell_duration
 from rtcdp.rules.loading import definitions_from_normal, load
 from rtcdp.rules.programs import Deliver
 from rtcdp.rules.sending import DAY_MS
+from rtcdp.rules.undisturbed import undisturbed
 from rtcdp.settings.config import Settings
 from rtcdp.simulate.history import TOPIC, History, Row
 from rtcdp.simulate.replay import parse_until
@@ -164,7 +164,8 @@ def measure(compiled: Compiled, rows: Iterable[Row], until: tuple[int, bool] | N
     began = process_time()
     side, tally, known = Side(compiled.version), Tally(compiled.version), dict[bytes, Profile]()
     engine = Engine(compiled)
-    with _undisturbed():
+    gc.collect()
+    with undisturbed():  # profiles are no garbage
         now = _fold(engine, tally, known, rows, side)
         end = now if until is None else now + until[0] if until[1] else until[0]
         for profile in known.values():
@@ -265,17 +266,6 @@ def _count(side: Side, compiled: Compiled, tally: Tally, known: dict[bytes, Prof
     side.kept = {
         name: Kept(leaf.key, leaf.aggregate.within, at_most(leaf.aggregate)) for name, leaf in compiled.features.items()
     }
-
-
-@contextmanager
-def _undisturbed() -> Any:
-    """Profiles are no garbage: without a collector that looks at all of them again and again."""
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
 
 
 # ---- two versions ----------------------------------------------------------------------------------------------------
