@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from test_cleaning import SCALARS, TREES, check
 from test_letters import ORIGIN
 
 from rtcdp import records
 from rtcdp.errors import Unfit
-from rtcdp.ingestion.cleaning import FIXES, MAX_NAME, clean_text
+from rtcdp.ingestion.cleaning import FIXES, MAX_NAME, Inspector, Tree, clean_text
 from rtcdp.ingestion.events import REASONS
 from rtcdp.ingestion.identity import parse_profile_key
 from rtcdp.ingestion.ingestor import MAX_CLEAN_BYTES, MAX_FUTURE, Accepted, Ingestor, Refused, Source
@@ -402,6 +403,80 @@ def valid(result: Accepted) -> records.Event:
     assert event.id
     assert event.event
     return event
+
+
+class Suspicious(Inspector):
+    """Calls nothing clean: every step of cleaning runs."""
+
+    def bytes_clean(self, text: bytes, elsewhere: Iterable[object] = ()) -> bool:
+        return False
+
+    def tree_clean(self, tree: Tree, depth: int = 1, *, values: bool) -> bool:
+        return False
+
+
+def check_short_cuts(mode: str, raw: bytes) -> None:
+    """The same becomes of a record, to the byte, as without any short cut and without anything remembered."""
+    plain, usual = ingestor(mode), INGESTORS[mode]
+    plain._inspector = Suspicious()
+    usual.counts.clear()
+    results = []
+    for worker in (usual, plain):
+        result = worker.ingest(raw, SOURCE, 7, NOW)
+        if isinstance(result, Refused):
+            unfit = result.unfit
+            results.append((unfit.reason, unfit.detail, unfit.field, result.letter, worker.counts))
+        else:
+            results.append((result.key, result.value, result.received, True, worker.counts))
+    assert results[0] == results[1]
+    usual.counts.clear()
+
+
+def as_written(raw: dict[str, Any], form: str) -> bytes:
+    """An event as different producers write it; `broken` with what is repaired."""
+    text = json.dumps(raw, ensure_ascii=form == "ascii", separators=(",", ":") if form != "spaces" else None)
+    text = text.replace("200000000000000.0", ".2e15").replace("100000000000000.0", ".1e15")
+    if form == "broken":
+        text = "\ufeff" + text.replace("\\n", "\n").replace(" ", "\n")
+    return text.encode("utf-8", "replace")
+
+
+QUIET_EVENTS = st.fixed_dictionaries(
+    {
+        "type": st.sampled_from(["track", "page", "group"]),
+        "event": st.just("E"),
+        "timestamp": st.sampled_from([NOW, NOW - 5, 4_222_222_222_222]),
+    },
+    optional={
+        "messageId": st.sampled_from(["m1", "ajs-next-1700000000826-550e8400-e29b", "4111 1111 1111 1111", 4111111111111111]),
+        "userId": st.sampled_from(["u1", "4111111111111111", 1_700_000_000_826]),
+        "anonymousId": st.just("550e8400-e29b-41d4-a716-446655440000"),
+        "name": st.sampled_from(["n", 4.2e15, "4111 1111 1111 1111"]),
+        "groupId": st.sampled_from(["g", 4.2e15]),
+        **dict.fromkeys(
+            ["properties", "traits", "context"],
+            st.dictionaries(
+                st.sampled_from(["a", "b", "password"]),
+                st.sampled_from(["x", 1, 4111111111111111, "4111-1111-1111-1111", 4.2e15, -4.2e15, {}, {"a": {"pin": 1}}]),
+                max_size=2,
+            ),
+        ),
+    },
+)
+
+
+@example({"event": "E", "userId": "u", "properties": {"note": "4111 1111 1111 1111"}}, "arrival", "broken")
+@example({"event": "E", "userId": "u", "properties": {"a": 4.2e15}}, "arrival", "plain")
+@example({"type": "page", "userId": "u", "name": 4.2e15}, "arrival", "plain")
+@example({"type": "page", "userId": "u", "name": "n", "context": {"a": {"pin": 1}}}, "arrival", "plain")
+@given(EVENTS | QUIET_EVENTS, st.sampled_from(["arrival", "event"]), st.sampled_from(["plain", "ascii", "spaces", "broken"]))
+def test_short_cuts_change_nothing(raw: dict[str, Any], mode: str, form: str) -> None:
+    check_short_cuts(mode, as_written(raw, form))
+
+
+@given(st.binary(max_size=60) | st.text(alphabet='{}[]":,eE0123456789 -\n\\u', max_size=60).map(str.encode))
+def test_short_cuts_change_nothing_of_any_bytes(raw: bytes) -> None:
+    check_short_cuts("arrival", b'{"event":"E","userId":"u","properties":' + raw + b"}")
 
 
 @given(EVENTS, st.sampled_from(["arrival", "event"]))

@@ -51,10 +51,10 @@ def origins() -> None:
 
 def letters() -> None:
     """What cannot be used is left out without a dead letter."""
-    from rtcdp.worker.ingest import Ingest
+    from rtcdp.worker.log_writer import LogWriter
 
-    ingest: Any = Ingest
-    ingest._bury = lambda self, tp, lane, message, unfit: self._producer.skip(lane.source, message.offset())
+    writer: Any = LogWriter
+    writer.bury = lambda self, message, source, _unfit: self._producer.skip(source, message.offset())
 
 
 def committed_only() -> None:
@@ -74,7 +74,6 @@ def delivery() -> None:
     gapless.gapless_conf = lambda *args: {**conf(*args), **loose}
 
     def delivered(self: Any, *_: Any) -> None:
-        self.owner.in_flight -= 1
         self.left -= 1
 
     chunk: Any = gapless._Chunk

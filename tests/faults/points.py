@@ -130,6 +130,7 @@ def install(plan: Plan, topics: dict[str, str]) -> None:
     after(PartitionRunner, "adopt", lambda *_: reach("step4.adopted"))
     after(Batch, "end", lambda _, batch: reach("step4.done") if batch.topic == log else None)
     _transaction(TransactionalProducer, topics, reach)
+    _one_by_one(GaplessProducer)
     after(GaplessProducer, "produce", lambda *_: reach("ingest.produced"))
     after(GaplessProducer, "acknowledged", lambda found, *_: reach("ingest.acknowledged") if found else None)
     after(ProgressWriter, "publish", lambda _, writer, *__: reach("ingest.published", writer._producer))
@@ -142,6 +143,17 @@ def install(plan: Plan, topics: dict[str, str]) -> None:
 
     for owner in (profiles.ProfileAgent, Ingest):
         after_awaited(owner, "let_go", revoked("revoke.done"), revoked("revoke.begun"))
+
+
+def _one_by_one(producer: Any) -> None:
+    """Many records are produced as so many single ones, between which there is a point."""
+
+    def produce_all(self: Any, topic: str, records: Any, *, source: str) -> int:
+        for key, value, offset in records:
+            self.produce(topic, key, value, source=source, offset=offset)
+        return len(records)
+
+    producer.produce_all = produce_all
 
 
 def _restoring(profiles: Any, reach: Callable[..., None]) -> None:

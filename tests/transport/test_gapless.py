@@ -31,6 +31,37 @@ def test_sources_are_acknowledged_apart_and_without_holes(kafka: str, topic: Cal
     assert producer.acknowledged() == {"a/0": 3 * CHUNK - 1}
 
 
+def test_many_records_at_once_are_as_many_single_ones(kafka: str, topic: Callable[..., str]) -> None:
+    where = topic(4)
+    producer = GaplessProducer({"bootstrap.servers": kafka})
+    records = [(b"k%d" % offset, b"v", offset) for offset in range(3 * CHUNK)]
+    assert producer.produce_all(where, records, source="a/0") == len(records)
+    assert producer.produce_all(where, [], source="a/1") == 0
+    producer.skip("a/0", 3 * CHUNK)
+    assert producer.in_flight == 3 * CHUNK
+    producer.forget("a/0")
+    assert producer.in_flight == 3 * CHUNK  # whose it was does not matter: it is on its way
+    assert producer.produce_all(where, records[:2], source="a/0") == 2
+    assert producer.flush(20) == 0
+    assert producer.in_flight == 0
+    assert producer.acknowledged() == {"a/0": 1}
+
+
+def test_a_full_queue_takes_what_fits(embedded: EmbeddedKafka) -> None:
+    embedded.create_topic("full", 1)
+    producer = GaplessProducer({"bootstrap.servers": embedded.bootstrap}, {"queue.buffering.max.messages": 10})
+    records = [(b"k", b"v", offset) for offset in range(25)]
+    assert producer.produce_all("full", records, source="a/0") == 10
+    assert producer.in_flight == 10
+    with pytest.raises(BufferError):
+        producer.produce("full", b"k", b"v", source="a/0", offset=10)
+    assert producer.flush(20) == 0
+    assert producer.acknowledged() == {"a/0": 9}
+    assert producer.produce_all("full", records[10:], source="a/0") == 10
+    assert producer.flush(20) == 0
+    assert producer.acknowledged() == {"a/0": 19}
+
+
 def test_nothing_is_acknowledged_while_the_broker_is_down_and_all_of_it_after(embedded: EmbeddedKafka) -> None:
     embedded.create_topic("out", 2)
     producer = GaplessProducer({"bootstrap.servers": embedded.bootstrap, "log_level": 0, "reconnect.backoff.max.ms": 200})

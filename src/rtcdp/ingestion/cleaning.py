@@ -16,6 +16,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
+from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 from typing import Any
 
@@ -184,16 +185,17 @@ def limit_numbers(value: Any, fixes: Counter[str]) -> Any:
     return value
 
 
-_QUIET = 2000  # bytes: no text above MAX_TEXT, no list above MAX_ITEMS fits into it
+_QUIET = MAX_TEXT  # bytes: no text above MAX_TEXT fits into it
 _LARGE = 1e12  # no smaller number is looked at: 13 digits are the shortest secret
 _SHAPES_KEPT = 4096
 _DIGITS = bytes.maketrans(b"123456789", b"0" * 9)
+_ONE_RUN, _TWO_RUNS = 10 ** (sensitive.SHORTEST_NUMBER - 1), 10 ** (2 * sensitive.SHORTEST_NUMBER - 1)
 _DIGIT_RUN = b"0" * sensitive.SHORTEST_NUMBER
 _BACKSLASH, _DELETE, _EQUALS = b"\\\x7f="
 
 
 class Inspector:
-    """Tells that nothing in an event needs cleaning, from its bytes and the names in it.
+    """Tells that nothing in an event's trees needs cleaning, from its bytes and the names in it.
 
     It may be wrong in one direction only: what it calls clean, `clean_tree` returns unchanged (a property test).
     Bytes first: most events are clean by them. Else their values one by one, without building anything. The sets of
@@ -203,18 +205,26 @@ class Inspector:
     def __init__(self) -> None:
         self._shapes: set[tuple[str, ...]] = set()
 
-    def bytes_clean(self, raw: bytes) -> bool:
-        """Whether no value in the JSON text `raw` can need cleaning. Names and depth are `tree_clean`'s part."""
-        if len(raw) > _QUIET or _BACKSLASH in raw or _DELETE in raw:
+    def bytes_clean(self, text: bytes, elsewhere: Iterable[object] = ()) -> bool:
+        """Whether no value of an event's trees can need cleaning. Their names and depth are `tree_clean`'s part.
+
+        text:      the JSON text that the event was read from.
+        elsewhere: scalars of the event that are in none of its trees: what is written in them does not count.
+        """
+        if len(text) > _QUIET or _BACKSLASH in text or _DELETE in text:
             return False
-        if not raw.isascii():
-            text = raw.decode("utf-8", "replace")
-            if not unicodedata.is_normalized("NFC", text) or _LOOK_CLOSER.search(text):
+        if not text.isascii():
+            decoded = text.decode("utf-8", "replace")
+            if not unicodedata.is_normalized("NFC", decoded) or _LOOK_CLOSER.search(decoded):
                 return False
-        if raw.translate(_DIGITS, b" -").find(_DIGIT_RUN) >= 0:
-            return False
-        if _EQUALS in raw:
-            lower = raw.lower()
+        digits = text.translate(_DIGITS, b" -")
+        found = digits.find(_DIGIT_RUN)
+        if found >= 0:  # counting them takes longer than to see that there is one, most times the event's time
+            more = digits.find(_DIGIT_RUN, found + sensitive.SHORTEST_NUMBER) >= 0
+            if not _all_in(elsewhere, digits.count(_DIGIT_RUN) if more else 1):
+                return False
+        if _EQUALS in text:
+            lower = text.lower()
             return not any(name in lower for name in sensitive.PARAMETER_NAMES)
         return True
 
@@ -225,17 +235,20 @@ class Inspector:
             return False
         for value in tree.values():
             kind = type(value)
-            if kind is dict:
+            if kind is str:
+                if values and not _value_clean(value):
+                    return False
+            elif kind is dict:
                 if depth >= MAX_DEPTH or not self.tree_clean(value, depth + 1, values=values):
                     return False
             elif kind is list:
                 if not self._items_clean(value, depth, values=values):
                     return False
-            elif values:
-                if not _value_clean(value):
+            elif kind is float:  # `4.1e15`: many digits that a search for digits does not see
+                if not -_LARGE < value < _LARGE and (not values or not _value_clean(value)):
                     return False
-            elif kind is float and value >= _LARGE:
-                return False  # `4.1e15`: many digits that a search for digits does not see
+            elif values and not _value_clean(value):
+                return False
         return True
 
     def _items_clean(self, items: list[Any], depth: int, *, values: bool) -> bool:
@@ -252,7 +265,7 @@ class Inspector:
             elif values:
                 if not _value_clean(item):
                     return False
-            elif kind is float and item >= _LARGE:
+            elif kind is float and not -_LARGE < item < _LARGE:
                 return False
         return True
 
@@ -266,6 +279,19 @@ class Inspector:
             self._shapes.clear()
         self._shapes.add(shape)
         return True
+
+
+def _all_in(scalars: Iterable[object], runs: int) -> bool:
+    """Whether so many runs of digits that could be a secret are in these scalars, as they are written in JSON text."""
+    for value in scalars:
+        kind = type(value)
+        if kind is int:
+            runs -= _ONE_RUN <= value < _TWO_RUNS
+        elif kind is str and len(value) >= sensitive.SHORTEST_NUMBER:  # type: ignore[arg-type]  # just checked
+            runs -= value.encode().translate(_DIGITS, b" -").count(_DIGIT_RUN)  # type: ignore[attr-defined]  # as above
+        if runs <= 0:
+            return True
+    return False
 
 
 def _value_clean(value: Any) -> bool:

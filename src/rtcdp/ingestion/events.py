@@ -47,7 +47,7 @@ Scalar = str | int | float | bool | None
 Object = dict[str, Any] | list[Any] | None  # PHP writes an empty object as []
 
 
-class RawEvent(msgspec.Struct, rename="camel", kw_only=True):
+class RawEvent(msgspec.Struct, rename="camel", kw_only=True, gc=False):
     """An event as it came. Everything is optional here; unknown fields are ignored.
 
     Scalars take text, numbers and booleans, because producers mix them up; cleaning decides what they mean.
@@ -99,7 +99,12 @@ _PLACE = re.compile(r" - at `\$\.?([^`]*)`$")
 
 
 def decode(raw: bytes | None, fixes: Counter[str]) -> RawEvent:
-    """The event in `raw`; what had to be repaired in the JSON is counted in `fixes`.
+    """The event in `raw`, as of `read`."""
+    return read(raw, fixes)[0]
+
+
+def read(raw: bytes | None, fixes: Counter[str]) -> tuple[RawEvent, bytes]:
+    """The event in `raw`, and the JSON text that it was read from: what had to be repaired in it is counted in `fixes`.
 
     Raises Unfit (null_value, empty, too_large, too_deep, not_utf8, malformed_json, not_an_object, wrong_type).
     """
@@ -110,7 +115,7 @@ def decode(raw: bytes | None, fixes: Counter[str]) -> RawEvent:
     if raw.count(b"{") + (raw.count(b"[") if _BRACKET in raw else 0) > MAX_NESTING and nesting(raw) > MAX_NESTING:
         raise Unfit("too_deep", f"nested more than {MAX_NESTING} deep")
     try:
-        return _decode(raw)
+        return _decode(raw), raw
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         return _decode_repaired(raw, error, fixes)
 
@@ -128,7 +133,7 @@ def nesting(raw: bytes) -> int:
     return deepest
 
 
-def _decode_repaired(raw: bytes, error: Exception, fixes: Counter[str]) -> RawEvent:
+def _decode_repaired(raw: bytes, error: Exception, fixes: Counter[str]) -> tuple[RawEvent, bytes]:
     """Second try, with the mistakes in the JSON text repaired. Only what failed to decode comes here."""
     if not raw.strip():
         raise Unfit("empty", "the value is empty")
@@ -144,7 +149,7 @@ def _decode_repaired(raw: bytes, error: Exception, fixes: Counter[str]) -> RawEv
     except msgspec.DecodeError as wrong:
         raise Unfit("malformed_json", str(wrong)[:200]) from error
     fixes.update(+found)
-    return event
+    return event, repaired
 
 
 def repair(raw: bytes, fixes: Counter[str]) -> bytes:

@@ -141,17 +141,38 @@ class Resolver:
         self._trait_names = frozenset(path[1] for path in paths if path[0] == "traits")
         self._context_names = frozenset(path[1] for path in paths if path[0] == "context")
         self.exempt = frozenset(".".join(path) for path in paths if len(path) > 1)
-        self._users: dict[str, str] = {}
+        self._users: dict[str, tuple[str, bytes | None]] = {}
         self._anonymous: dict[str, str] = {}
         self._keys: dict[str, dict[str, bytes]] = {space.name: {} for space in namespaces}
 
+    def user(self, value: object, fixes: Counter[str]) -> tuple[str, bytes | None]:
+        """Normal form of `userId` and, where nothing is stronger, the profile key; as `user_id`."""
+        known = self._users.get(value) if type(value) is str else None  # 1, 1.0 and True are one key of a dict
+        if known is not None:
+            return known
+        normal = self._normal(value, self._user_form, fixes)
+        found = (normal, self._key(self._first, normal) if normal and self._first else None)
+        if normal and type(value) is str:  # what is not usable is not kept, so that it is counted each time
+            if len(self._users) >= _CACHED:
+                self._users.clear()
+            self._users[value] = found
+        return found
+
     def user_id(self, value: object, fixes: Counter[str]) -> str:
         """Normal form of `userId`; "" where it is absent or blocked (counted in `fixes` as `identifiers`)."""
-        return self._cached(self._users, value, self._user_form, fixes)
+        return self.user(value, fixes)[0]
 
     def anonymous_id(self, value: object, fixes: Counter[str]) -> str:
         """Normal form of `anonymousId`; as `user_id`."""
-        return self._cached(self._anonymous, value, self._anonymous_form, fixes)
+        known = self._anonymous.get(value) if type(value) is str else None
+        if known is not None:
+            return known
+        normal = self._normal(value, self._anonymous_form, fixes)
+        if normal and type(value) is str:
+            if len(self._anonymous) >= _CACHED:
+                self._anonymous.clear()
+            self._anonymous[value] = normal
+        return normal
 
     def identifier(self, value: object, fixes: Counter[str]) -> str:
         """Normal form of an identifier of no namespace (a group's); as `user_id`."""
@@ -205,19 +226,6 @@ class Resolver:
                 keys.clear()
             keys[value] = key
         return key
-
-    def _cached(self, cache: dict[str, str], value: object, form: str, fixes: Counter[str]) -> str:
-        if type(value) is not str:  # 1, 1.0 and True are one key of a dict, and three different identifiers
-            return self._normal(value, form, fixes)
-        known = cache.get(value)
-        if known is not None:
-            return known
-        normal = self._normal(value, form, fixes)
-        if normal:  # what is not usable is not kept, so that it is counted each time
-            if len(cache) >= _CACHED:
-                cache.clear()
-            cache[value] = normal
-        return normal
 
     def _normal(self, value: object, form: str, fixes: Counter[str]) -> str:
         if value is None or value == "":

@@ -15,7 +15,7 @@ import xxhash
 from rtcdp.errors import Unfit
 from rtcdp.ingestion import cleaning, sensitive, tracking
 from rtcdp.ingestion.cleaning import Tree
-from rtcdp.ingestion.events import TYPES, RawEvent, decode
+from rtcdp.ingestion.events import TYPES, RawEvent, read
 from rtcdp.ingestion.identity import Resolver
 from rtcdp.ingestion.letters import Headers, read_headers
 from rtcdp.records import Event
@@ -46,6 +46,7 @@ _PositionalEvent: Any = msgspec.defstruct(
     tag_field="kind",
     tag="event",
     omit_defaults=True,
+    gc=False,
 )
 _encode = msgspec.json.Encoder().encode
 _LINKS = frozenset({"identify", "alias"})
@@ -53,6 +54,8 @@ _LINKS = frozenset({"identify", "alias"})
 _IDS = "externalIds"
 """Where the context of any call says it too: Segment's list of a person's identifiers."""
 _NOBODY: list[str] = []
+REMEMBERED = 4_096
+"""Names and channels of which the cleaned form is kept: there are few."""
 
 
 class Source(msgspec.Struct, frozen=True):
@@ -98,6 +101,7 @@ class Ingestor:
         self._simulated = source.time == "event"
         self._inspector = cleaning.Inspector()
         self._names: dict[str, str] = {}
+        self._channels: dict[str, str] = {}
         # What names an identifier must not be taken for a card number; a device's token is for sending push messages.
         general = (
             tracking.allow_secrets
@@ -132,16 +136,16 @@ class Ingestor:
 
     def _ingest(self, value: bytes | None, source: str, offset: int, appended: int, headers: Headers) -> Accepted:
         counts = self.counts
-        raw = decode(value, counts)
+        raw, text = read(value, counts)
         first_received, first_origin = read_headers(headers) if headers else (0, "")
         kind = raw.type if raw.type in TYPES else event_type(raw, counts)
         received, occurred = self._times(raw, appended, first_received)
-        user_id = self._resolver.user_id(_either(raw.user_id, raw.snake_user_id), counts)
-        anonymous_id = self._resolver.anonymous_id(_either(raw.anonymous_id, raw.snake_anonymous_id), counts)
+        resolver = self._resolver
+        user_id, key = resolver.user(raw.snake_user_id if raw.user_id is None else raw.user_id, counts)
+        anonymous_id = resolver.anonymous_id(raw.snake_anonymous_id if raw.anonymous_id is None else raw.anonymous_id, counts)
         event = self._name(raw.event) if kind == "track" else kind
-        properties, traits, context = self._trees(value or b"", raw, kind, event)
-        key = self._resolver.key(user_id, anonymous_id, traits, context, counts)
-        if key is None:
+        properties, traits, context = self._trees(text, raw, kind, event)
+        if key is None and (key := resolver.key(user_id, anonymous_id, traits, context, counts)) is None:
             raise Unfit("no_identifier", "no usable identifier: userId, anonymousId, or one in traits or context")
         record = _encode(
             _PositionalEvent(
@@ -185,9 +189,11 @@ class Ingestor:
 
     def _times(self, raw: RawEvent, appended: int, first_received: int) -> tuple[int, int]:
         """(received, occurred) as LANGUAGE says under "Time"; ms."""
-        stamp = self._time(raw.timestamp)
+        stamp = None if raw.timestamp is None else self._time(raw.timestamp)
         if self._simulated:
-            stamped = self._time(_either(raw.received_at, raw.snake_received_at))
+            stamped = raw.snake_received_at if raw.received_at is None else raw.received_at
+            if stamped is not None:
+                stamped = self._time(stamped)
             received = self._simulated_received(raw, stamped, stamp, appended)
         elif appended <= 0:
             raise Unfit("no_append_time", f"append time {appended}")
@@ -232,10 +238,10 @@ class Ingestor:
         return received
 
     def _time(self, value: object) -> int | None:
+        if value is None:
+            return None
         moment = timestamps.parse(value)
         if moment is None:
-            if value is None:
-                return None
             self.counts["time_unreadable"] += 1
         elif type(value) is str and value[-1] != "Z" and not timestamps.has_offset(value):
             self.counts["time_no_offset"] += 1
@@ -256,9 +262,7 @@ class Ingestor:
             if text != value:
                 self.counts["name_cut" if len(value.strip()) > cleaning.MAX_NAME else "text"] += 1
                 return text  # not remembered, so that it is counted each time
-            if len(self._names) >= 4096:
-                self._names.clear()
-            self._names[value] = text
+            _remember(self._names, value, text)
         return text
 
     def _message_id(self, raw: RawEvent) -> str:
@@ -275,12 +279,17 @@ class Ingestor:
 
     def _channel(self, raw: RawEvent, kind: str, context: Tree) -> str:
         """`channel`, else `context.channel`, else what kind of event and context tell: web, app, or "" (unknown)."""
+        known = self._channels.get(raw.channel) if type(raw.channel) is str else None
+        if known is not None:
+            return known
         for value in (raw.channel, context.get("channel")):
             if value:
                 text = _text(value)
                 if len(text) >= sensitive.SHORTEST_NUMBER or not (text.isascii() and text.isprintable()) or " " in text:
                     text = cleaning.clean_name(sensitive.clean_text(cleaning.clean_text(text), self.counts))
                 if text:
+                    if text == raw.channel:  # nothing was counted, and nothing will be
+                        _remember(self._channels, text, text)
                     return text
         if kind == "screen" or "app" in context or "device" in context:
             return "app"
@@ -307,7 +316,7 @@ class Ingestor:
 
     # --- trees ---
 
-    def _trees(self, value: bytes, raw: RawEvent, kind: str, event: str) -> tuple[Tree, Tree, Tree]:
+    def _trees(self, text: bytes, raw: RawEvent, kind: str, event: str) -> tuple[Tree, Tree, Tree]:
         """Properties, traits and context: cleaned, and as the tracking plan wants them."""
         properties, traits, context = raw.properties, raw.traits, raw.context
         if type(properties) is not dict:
@@ -319,7 +328,9 @@ class Ingestor:
         if kind != "track":
             properties, traits = self._special_fields(raw, kind, properties, traits)
         inspector = self._inspector
-        values = not inspector.bytes_clean(value)
+        values = not inspector.bytes_clean(text, (raw.timestamp, raw.message_id, raw.user_id, raw.anonymous_id, raw.sent_at))
+        if kind != "track" and (type(raw.name) is float or type(raw.category) is float):
+            values = True  # `4.2e15` has become a text with more digits than were written
         if not (
             (not properties or inspector.tree_clean(properties, values=values))
             and (not traits or inspector.tree_clean(traits, values=values))
@@ -341,6 +352,12 @@ class Ingestor:
         if value is not None:
             self.counts["empty_list_object"] += 1
         return {}
+
+
+def _remember(known: dict[str, str], value: str, text: str) -> None:
+    if len(known) >= REMEMBERED:
+        known.clear()
+    known[value] = text
 
 
 def _either(camel: object, snake: object) -> object:

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from time import monotonic
 from typing import Any
 
@@ -78,6 +78,11 @@ class _Lane:
         self.count -= len(taken)
         self.bytes -= total
         return taken, total
+
+
+def _places(messages: list[Message]) -> Iterator[tuple[str | None, int | None]]:
+    """Topic and partition of each message."""
+    return zip(map(Message.topic, messages), map(Message.partition, messages), strict=True)
 
 
 class Fetching:
@@ -252,15 +257,15 @@ class Fetching:
             consumer.unassign()
 
     def _hand_over(self, consumer: Consumer, epoch: int, messages: list[Message]) -> None:
-        groups: dict[tuple[str, int], list[Message]] = {}
-        for message in messages:
-            if message.error() is not None:
+        groups: dict[tuple[str | None, int | None], list[Message]] = {}
+        # Three calls a record, made from C: they are a good part of what a record costs here.
+        for message, place, error in zip(messages, _places(messages), map(Message.error, messages), strict=True):
+            if error is not None:
                 self._judge(message)
                 continue
-            key = (message.topic() or "", message.partition() or 0)
-            group = groups.get(key)
+            group = groups.get(place)
             if group is None:
-                groups[key] = [message]
+                groups[place] = [message]
             else:
                 group.append(message)
         wake = False
@@ -268,7 +273,7 @@ class Fetching:
             if epoch != self._epoch:
                 return
             for key, group in groups.items():
-                lane = self._lanes.get(TP(*key))
+                lane = self._lanes.get(key)  # type: ignore[call-overload] # a TP is such a pair
                 if lane is None:
                     continue
                 self._bytes += lane.add(group)

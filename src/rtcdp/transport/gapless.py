@@ -7,7 +7,7 @@ that is read) it knows the highest offset up to which everything made of it is a
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from confluent_kafka import KafkaError, Message, Producer
@@ -31,13 +31,16 @@ class _Chunk:
         self.size = 0
         self.left = 0
 
+    def took(self, produced: int, last: int) -> None:
+        self.left += produced
+        self.size += produced
+        self.last = last
+
     def delivered(self, error: KafkaError | None, message: Message) -> None:
-        owner = self.owner
-        owner.in_flight -= 1
         if error is None:
             self.left -= 1
         else:
-            owner.failed(error, message.topic() or "")
+            self.owner.failed(error, message.topic() or "")
 
 
 class GaplessProducer:
@@ -46,15 +49,20 @@ class GaplessProducer:
     conf: librdkafka's options for reaching the cluster; the pinned ones (`settings.gapless_conf`) are put on top.
     extra: options to put on top of those, for tests and tuning.
 
-    `in_flight` is the number of records not yet acknowledged; callers bound it.
     """
 
     def __init__(self, conf: Mapping[str, Any], extra: Mapping[str, Any] | None = None) -> None:
         self._producer = Producer({**gapless_conf(conf), "error_cb": self._on_error, **(extra or {})})
         self._chunks: dict[str, deque[_Chunk]] = {}
         self._acknowledged: dict[str, int] = {}
+        self._forgotten: list[_Chunk] = []
         self._error: Exception | None = None
-        self.in_flight = 0
+
+    @property
+    def in_flight(self) -> int:
+        """How many records are not yet acknowledged; callers bound it."""
+        self._forgotten = [chunk for chunk in self._forgotten if chunk.left]
+        return sum(chunk.left for chunks in (*self._chunks.values(), self._forgotten) for chunk in chunks)
 
     def produce(
         self,
@@ -84,16 +92,34 @@ class GaplessProducer:
         if headers:
             options["headers"] = headers
         self._producer.produce(topic, value, key, on_delivery=chunk.delivered, **options)
-        chunk.left += 1
-        chunk.size += 1
-        chunk.last = offset
-        self.in_flight += 1
+        chunk.took(1, offset)
+
+    def produce_all(self, topic: str, records: Sequence[tuple[bytes, bytes, int]], *, source: str) -> int:
+        """As `produce` for many records (key, value, offset of what each was made of) of one source, at a third of the cost.
+
+        Returns how many were queued: fewer than given where librdkafka's queue is full (poll, then give it the others).
+        Raises as `produce`; the records before the one that raised are queued.
+        """
+        if self._error is not None:
+            raise self._error
+        produce, chunk, made = self._producer.produce, self._chunk(source), 0
+        delivered = chunk.delivered  # reports come in `poll` and `flush` only, so not before the chunk knows of its records
+        try:
+            for key, value, _ in records:
+                produce(topic, value, key, -1, delivered)
+                made += 1
+        except BufferError:
+            return made
+        finally:
+            if made:
+                chunk.took(made, records[made - 1][2])
+        return made
 
     def skip(self, source: str, offset: int) -> None:
         """`source`'s record at `offset` is done and made nothing (or nothing more)."""
         chunk = self._chunk(source)
+        chunk.took(0, offset)
         chunk.size += 1
-        chunk.last = offset
 
     def acknowledged(self) -> dict[str, int]:
         """For each source the highest offset up to which everything is acknowledged; sources with none are absent."""
@@ -106,7 +132,7 @@ class GaplessProducer:
 
     def forget(self, source: str) -> None:
         """Drop what is known of a source (its partition was revoked); late acknowledgements change nothing."""
-        self._chunks.pop(source, None)
+        self._forgotten += self._chunks.pop(source, ())
         self._acknowledged.pop(source, None)
 
     def poll(self, timeout: float = 0.0) -> None:

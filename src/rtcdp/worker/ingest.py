@@ -10,33 +10,33 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncIterable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterable, Callable, Mapping, Sequence
 from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Any
 
-from confluent_kafka import KafkaError, Message
+from confluent_kafka import Message
 from faust.types import TP, EventT
 
-from rtcdp.errors import ClusterError, Stalled, Unfit
-from rtcdp.ingestion.ingestor import Accepted, Ingestor, Refused
-from rtcdp.ingestion.letters import RECORD_OVERHEAD, dead_letter, record
+from rtcdp.errors import Unfit
+from rtcdp.ingestion.ingestor import Accepted
 from rtcdp.monitoring.health import Health
 from rtcdp.monitoring.metrics import Metrics
-from rtcdp.monitoring.tracing import HEADER, parents_of
-from rtcdp.outputs import Origin
-from rtcdp.sealing.sealer import OVERHEAD as SEALING_OVERHEAD
-from rtcdp.sealing.stores import KeysAway
+from rtcdp.monitoring.tracing import parents_of
 from rtcdp.servers.cluster import Cluster, source_name
 from rtcdp.settings.config import Settings
 from rtcdp.transport.app import App
-from rtcdp.transport.bounds import bounds, delete_before
+from rtcdp.transport.bounds import bounds
 from rtcdp.transport.gapless import GaplessProducer
 from rtcdp.transport.owner import Batch, Owner
 from rtcdp.worker.border import Border
+from rtcdp.worker.clearing import clear_forever
 from rtcdp.worker.command_queue import CommandQueue, people
-from rtcdp.worker.ingest_versions import IngestPlan, Plans
+from rtcdp.worker.ingest_reports import Reports, announce
+from rtcdp.worker.ingest_versions import Cleaned, IngestPlan, Plans
 from rtcdp.worker.lanes import Lane
+from rtcdp.worker.log_writer import LogWriter
 from rtcdp.worker.progress import Progress, ProgressTable, ProgressWriter
+from rtcdp.worker.source_owner import SourceOwner
 from rtcdp.worker.watermark import Ends
 
 if TYPE_CHECKING:
@@ -47,54 +47,15 @@ logger = logging.getLogger(__name__)
 CHUNK = 5_000
 """Most records cleaned in one go: the event loop serves the profile stage in between.
 
-What is cleaned between two of its transactions is the next one, and a large one costs a third less per event: with 500 here
-both agents took 47 us of CPU per event, with 5,000 (some 30 ms) 35, with 20,000 the same. Below full load fewer are waiting.
+What is cleaned between two of its transactions is the next one, and a large one costs less per event: with 500 here both
+agents took 47 us of CPU per event, with 5,000 (some 30 ms) 35, with 20,000 the same. Below full load fewer are waiting.
 """
 CHUNK_BYTES = 4 << 20
 IN_FLIGHT = 100_000
 """Records that may wait for their acknowledgement; beyond it nothing is taken."""
 SERVE_S = 0.05
 REPORT_S = 0.2
-ANNOUNCE_S = 30.0
 LEAVE_S = 5.0
-CLEAR_S = 10.0
-"""How often what was taken in is deleted from its topic, where that is wanted."""
-ACKNOWLEDGEMENTS = "acknowledgements of ingest"
-
-
-Cleaned = tuple[Ingestor, list[Accepted | Refused]]
-"""What became of consecutive messages under one ingest version."""
-
-
-class _Sealing:
-    """For a `CommandQueue`: a producer that seals, and is full while the key store is away."""
-
-    def __init__(self, produce: Callable[..., None], skip: Callable[[str, int], None]) -> None:
-        self._produce = produce
-        self.skip = skip
-
-    def produce(self, *record: Any, **options: Any) -> None:
-        """As `GaplessProducer.produce`."""
-        try:
-            self._produce(*record, **options)
-        except KeysAway as error:
-            raise BufferError(str(error)) from None
-
-
-class SourceOwner:
-    """Takes the partitions of one source topic over for `Ingest`."""
-
-    def __init__(self, ingest: Ingest, topic: str) -> None:
-        self._ingest = ingest
-        self._topic = topic
-
-    async def take_over(self, partitions: set[int], generation: int) -> Mapping[int, int | None]:
-        """As `transport.Owner`."""
-        return await self._ingest.take_over(self._topic, partitions, generation)
-
-    async def let_go(self, leaving: bool) -> None:  # noqa: FBT001 # as `Owner` has it
-        """As `transport.Owner`."""
-        await self._ingest.let_go(self._topic, leaving=leaving)
 
 
 class Ingest:
@@ -132,16 +93,12 @@ class Ingest:
         self._plans = plans
         self._table = table
         self._metrics = metrics
-        self._health = health
         self._sources = {source.topic: source for source in settings.sources}
         self._arrival = any(source.time == "arrival" for source in settings.sources)
-        self._target = settings.profile_events
-        self._room = cluster.max_message_bytes[self._target] - RECORD_OVERHEAD
-        if border is not None:
-            self._room -= SEALING_OVERHEAD
-        self._letter_limit = cluster.max_message_bytes[settings.events_dlq]
         self._producer = GaplessProducer(app.kafka)
+        self._log = LogWriter(settings, cluster, self._producer, metrics, border)
         self._writer = ProgressWriter(app.kafka, settings.ingest_progress)
+        self._reports = Reports(self._writer, metrics, health, settings.tick_grace_ms)
         self._ends = Ends(app.kafka, settings.app)
         self._lanes: dict[TP, Lane] = {}
         self._generations: dict[str, int] = {}
@@ -150,11 +107,7 @@ class Ingest:
         self._serving: asyncio.Task[None] | None = None
         self._settled = asyncio.Event()
         self._settled.set()
-        self._moving = False
-        self._done = 0
-        self._cleared: dict[TP, int] = {}
         self._clearing: asyncio.Task[None] | None = None
-        self._warned = 0.0
 
     def owner(self, topic: str) -> Owner:
         """Who takes that topic's partitions over."""
@@ -180,7 +133,7 @@ class Ingest:
         if self._serving is None:
             self._serving = asyncio.create_task(self._serve_forever(), name="ingest")
             if self._settings.delete_taken:
-                self._clearing = asyncio.create_task(self._clear_forever(), name="clearing")
+                self._clearing = asyncio.create_task(clear_forever(self._app.kafka, self._taken), name="clearing")
         return {tp.partition: starts.get(tp, lane.position) for tp, lane in self._lanes.items() if tp.topic == topic}
 
     async def _open(self, opened: list[TP]) -> dict[TP, int | None]:
@@ -219,14 +172,14 @@ class Ingest:
                 topics = frozenset(self._cluster.topic_ids[topic] for topic in self._sources)
                 self._commands[tp] = CommandQueue(
                     source,
-                    self._producer if self._border is None else _Sealing(self._produce_sealed, self._producer.skip),
-                    self._target,
-                    self._cluster.partitions[self._target],
+                    self._log,
+                    self._log.target,
+                    self._cluster.partitions[self._log.target],
                     topics,
                     arrival=self._arrival,
-                    room=self._room,
+                    room=self._log.room,
                 )
-        await self._announce(announced)
+        await announce(self._writer, announced)
         return starts
 
     def _take_up_version(self, lane: Lane, end: int) -> bool:
@@ -242,30 +195,6 @@ class Ingest:
         else:
             return False
         return True
-
-    async def _announce(self, lanes: Sequence[Lane]) -> None:
-        """Publish lanes' versions and wait until that is acknowledged: only then may a record be made under them."""
-        deadline = monotonic() + ANNOUNCE_S
-        waiting = {lane.source: lane for lane in lanes}
-
-        def delivered(source: str) -> Callable[[KafkaError | None], None]:
-            def report(error: KafkaError | None) -> None:
-                if error is None:
-                    waiting.pop(source, None)
-                else:
-                    logger.warning("the ingest version could not be written yet: %s", error.str())
-
-            return report
-
-        while waiting:
-            for source, lane in list(waiting.items()):
-                self._writer.publish(source, lane.progress(), delivered(source))
-            attempt = monotonic() + 5.0
-            while waiting and monotonic() < attempt:
-                self._writer.poll()
-                await asyncio.sleep(0.002)
-            if waiting and monotonic() > deadline:
-                raise Stalled(f"{self._settings.ingest_progress} took no record for {ANNOUNCE_S:.0f} s")
 
     async def let_go(self, topic: str, *, leaving: bool) -> None:
         """Wait for the acknowledgements of what was taken, and record them; not for ever: a repeat does no harm."""
@@ -328,7 +257,8 @@ class Ingest:
     def work(self, tp: TP, lane: Lane, messages: list[Message]) -> None:
         """Make the records of consecutive messages of one partition."""
         started = perf_counter()
-        self._send(tp, lane, messages, () if tp in self._commands else self._clean(tp, lane, messages), started)
+        cleaned = () if tp in self._commands else self._plans.clean(lane, self._sources[tp.topic], messages)
+        self._send(tp, lane, messages, cleaned, started)
 
     async def _work_sealed(self, tp: TP, lane: Lane, messages: list[Message], epoch: int) -> bool:
         """The same where records are sealed: the data keys are asked for in between. False where the partition has gone."""
@@ -342,7 +272,7 @@ class Ingest:
                 await border.prepare(people(one[0] for one in asked if one is not None))
                 self._asked[tp] = asked
             else:
-                cleaned = self._clean(tp, lane, messages)
+                cleaned = self._plans.clean(lane, self._sources[tp.topic], messages)
                 await border.prepare({one.key for _, results in cleaned for one in results if isinstance(one, Accepted)})
             await self._settled.wait()
             if self._lanes.get(tp) is not lane or epoch != self._app.members.epoch:
@@ -350,26 +280,6 @@ class Ingest:
             if plan is self._plan:  # else they were made under a version that no longer counts here
                 self._send(tp, lane, messages, cleaned, started)
                 return True
-
-    def _clean(self, tp: TP, lane: Lane, messages: list[Message]) -> list[Cleaned]:
-        """What becomes of consecutive messages, under the ingest versions that count for them; nothing is sent."""
-        found: list[Cleaned] = []
-        rest, source = messages, lane.source
-        while rest:
-            point, following = lane.version_at(rest[0].offset() or 0)
-            part = rest
-            if following is not None and (rest[-1].offset() or 0) >= following:
-                part = [message for message in rest if (message.offset() or 0) < following]
-            ingestor = self._plans.ingestor(point, self._sources[tp.topic])
-            ingest = ingestor.ingest
-            results = [
-                # a fetched message has an offset
-                ingest(one.value(), source, one.offset(), one.timestamp()[1], one.headers())  # type: ignore[arg-type]
-                for one in part
-            ]
-            found.append((ingestor, results))
-            rest = rest[len(part) :]
-        return found
 
     def _send(self, tp: TP, lane: Lane, messages: list[Message], cleaned: Sequence[Cleaned], started: float) -> None:
         """Produce what the messages became."""
@@ -391,12 +301,12 @@ class Ingest:
         parents: Mapping[int, bytes],
     ) -> None:
         dead: Counter[str] = Counter()
-        commands = self._commands.get(tp)
-        if commands is not None:
+        if (commands := self._commands.get(tp)) is not None:
             self._command(commands, tp, lane, messages, dead)
-        rest = iter(messages)
+        rest = messages
         for ingestor, results in cleaned:
-            self._produce(ingestor, results, tp, lane, rest, dead, parents)
+            dead += self._log.write(ingestor, results, rest[: len(results)], lane.source, parents)
+            rest = rest[len(results) :]
         last = messages[-1]
         lane.took((last.offset() or 0) + 1, last.timestamp()[1])
         self._producer.poll(0)
@@ -409,76 +319,11 @@ class Ingest:
         if dead:
             metrics.dead("ingest", dead)
 
-    def _produce(
-        self,
-        ingestor: Ingestor,
-        results: Sequence[Accepted | Refused],
-        tp: TP,
-        lane: Lane,
-        messages: Iterator[Message],
-        dead: Counter[str],
-        parents: Mapping[int, bytes],
-    ) -> None:
-        produce, skip = self._producer.produce, self._producer.skip
-        target, source, room = self._target, lane.source, self._room
-        sealed = None if self._border is None else self._sealed(self._border, results, room)
-        made = 0
-        options: dict[str, Any] = {}
-        for result, message in zip(results, messages, strict=False):
-            offset: int = message.offset()  # type: ignore[assignment] # a fetched message has one
-            if isinstance(result, Accepted):
-                key, value = result.key, result.value
-                if len(key) + len(value) <= room:
-                    if sealed is not None:
-                        options["partition"], key, value = next(sealed)
-                    if parents:
-                        options["headers"] = [(HEADER, parents[offset])] if offset in parents else None
-                    try:
-                        produce(target, key, value, source=source, offset=offset, **options)
-                    except BufferError:
-                        self._wait_for_room()
-                        produce(target, key, value, source=source, offset=offset, **options)
-                    made += 1
-                    continue
-                unfit = Unfit("too_large", f"{len(value)} bytes once cleaned, {target} takes {room}")
-            elif result.letter:
-                unfit = result.unfit
-            else:
-                dead[result.unfit.reason] += 1
-                skip(source, offset)
-                continue
-            dead[unfit.reason] += 1
-            self._bury(tp, lane, message, unfit)
-        self._metrics.written({"profile_events": made})
-        if ingestor.counts:
-            self._metrics.fixed(ingestor.counts)
-            ingestor.counts.clear()
-
-    @staticmethod
-    def _sealed(border: Border, results: Sequence[Accepted | Refused], room: int) -> Iterator[tuple[int, bytes, bytes]]:
-        """Partition, outer key and sealed value of each event that fits, in order."""
-        entries = [
-            (one.key, one.value) for one in results if isinstance(one, Accepted) and len(one.key) + len(one.value) <= room
-        ]
-        name = border.sealer.name
-        sealed = zip(entries, border.sealer.seal_all(entries), strict=True)
-        return ((name(key).partition, *record) for (key, _), record in sealed)
-
-    def _produce_sealed(
-        self, topic: str, key: bytes | None, value: bytes | None, *, source: str, offset: int, partition: int | None = None
-    ) -> None:
-        """As `GaplessProducer.produce`; what is about a person is sealed."""
-        if partition is None and key is not None and value is not None and self._border is not None:
-            sealer = self._border.sealer
-            partition = sealer.name(key).partition
-            key, value = sealer.seal_record(key, value)
-        self._producer.produce(topic, key, value, source=source, offset=offset, partition=partition)
-
     def _command(self, commands: CommandQueue, tp: TP, lane: Lane, messages: Sequence[Message], dead: Counter[str]) -> None:
         def bury(message: Message) -> Callable[[Unfit], None]:
             def report(unfit: Unfit) -> None:
                 dead[unfit.reason] += 1
-                self._bury(tp, lane, message, unfit)
+                self._log.bury(message, lane.source, unfit)
 
             return report
 
@@ -490,38 +335,6 @@ class Ingest:
             else:
                 commands.take(offset, *one, message.timestamp()[1], bury(message))
         commands.carry_out(self._table.done)
-
-    def _bury(self, tp: TP, lane: Lane, message: Message, unfit: Unfit) -> None:
-        offset = message.offset() or 0
-        topic_id = self._cluster.topic_ids[tp.topic]
-        origin = Origin(
-            topic=tp.topic, topic_id="" if topic_id == tp.topic else topic_id, partition=tp.partition, offset=offset
-        )
-        letter = dead_letter(
-            unfit,
-            origin,
-            message.key(),
-            message.value(),
-            message.timestamp()[1],
-            self._letter_limit,
-            headers=message.headers(),
-        )
-        key, value = record(letter)
-        try:
-            self._producer.produce(self._settings.events_dlq, key, value, source=lane.source, offset=offset)
-        except BufferError:
-            self._wait_for_room()
-            self._producer.produce(self._settings.events_dlq, key, value, source=lane.source, offset=offset)
-        self._metrics.written({"events_dlq": 1})
-
-    def _wait_for_room(self) -> None:
-        """The client's queue is full: IN_FLIGHT is far below its count, so these are very large records."""
-        deadline = monotonic() + self._settings.stall_s
-        before = self._producer.in_flight
-        while self._producer.in_flight >= before:
-            self._producer.poll(0.05)
-            if monotonic() > deadline:
-                raise Stalled(f"{self._target} took no record for {self._settings.stall_s} s")
 
     # ---- progress ----
 
@@ -537,7 +350,7 @@ class Ingest:
         self._settled.clear()  # no turn makes records until the new version's offset is acknowledged
         try:
             lanes = [lane for lane in self._lanes.values() if self._take_up_version(lane, lane.position)]
-            await self._announce(lanes)
+            await announce(self._writer, lanes)
         finally:
             self._settled.set()
 
@@ -556,7 +369,8 @@ class Ingest:
                     commands.carry_out(self._table.done)
                 if monotonic() - reported >= REPORT_S:
                     reported = monotonic()
-                    self._report(self._advance())
+                    done = sum(lane.done for lane in self._lanes.values())
+                    self._reports.tell(self._advance(), done, self._producer.in_flight)
         except Exception as error:  # noqa: BLE001 # without this task nothing is ever done again
             self._app.fatal(error)
 
@@ -576,48 +390,6 @@ class Ingest:
             self._metrics.progress(tp.topic, tp.partition, lag=lag, uncommitted=lane.position - lane.done)
         return moved
 
-    def _report(self, moved: Sequence[Lane]) -> None:
-        for lane in moved:
-            self._writer.publish(lane.source, lane.progress())
-        self._watch_acknowledgements()
-        difference = self._writer.difference_ms
-        if difference is None:
-            return
-        self._metrics.clock_difference.set(difference / 1_000)
-        grace = self._settings.tick_grace_ms
-        if abs(difference) > grace and monotonic() - self._warned > 60.0:
-            self._warned = monotonic()
-            logger.warning(
-                "the brokers' clock is %+d ms from this machine's, more than the grace of %d ms (tick_grace_ms): "
-                "what is due may be decided before an event that came in time",
-                difference,
-                grace,
-            )
-
-    async def _clear_forever(self) -> None:
-        """Delete what the sources hold and the log has. What was done a round ago has been recorded meanwhile."""
-        while True:
-            due = {tp: lane.done for tp, lane in self._lanes.items() if tp.topic in self._sources}
-            await asyncio.sleep(CLEAR_S)
-            for tp in [tp for tp, done in due.items() if tp not in self._lanes or done <= self._cleared.get(tp, 0)]:
-                del due[tp]
-            if not due:
-                continue
-            try:
-                await asyncio.to_thread(delete_before, self._app.kafka, due)
-            except ClusterError as error:
-                logger.warning("what has been taken in stays in its topics: %s", error)
-            else:
-                self._cleared.update(due)
-
-    def _watch_acknowledgements(self) -> None:
-        """Tell the health check whether what is in flight gets acknowledged."""
-        before, self._done = self._done, sum(lane.done for lane in self._lanes.values())
-        waiting = self._producer.in_flight > 0
-        if waiting and not self._moving:
-            self._health.begin(ACKNOWLEDGEMENTS)
-        elif not waiting and self._moving:
-            self._health.end(ACKNOWLEDGEMENTS)
-        elif self._done != before:
-            self._health.moved(ACKNOWLEDGEMENTS)
-        self._moving = waiting
+    def _taken(self) -> dict[TP, int]:
+        """Up to where the owned partitions of the sources are done."""
+        return {tp: lane.done for tp, lane in self._lanes.items() if tp.topic in self._sources}

@@ -6,18 +6,23 @@ A successor has to make the same records again, so each version also names defin
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import msgspec
+from confluent_kafka import Message
 from xxhash import xxh3_64_hexdigest
 
-from rtcdp.ingestion.ingestor import INGEST_VERSION, Ingestor, Source
+from rtcdp.ingestion.ingestor import INGEST_VERSION, Accepted, Ingestor, Refused, Source
 from rtcdp.rules.definitions import Definitions, IdentityPlan, TrackingPlan
 from rtcdp.settings.config import SourceSettings
+from rtcdp.worker.lanes import Lane
 from rtcdp.worker.progress import VersionPoint
 
 logger = logging.getLogger(__name__)
+
+Cleaned = tuple[Ingestor, list[Accepted | Refused]]
+"""What became of consecutive messages under one ingest version."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,25 @@ class Plans:
         """This plan is current now."""
         self._current = plan
         self._plans[plan.version] = plan
+
+    def clean(self, lane: Lane, source: SourceSettings, messages: Sequence[Message]) -> list[Cleaned]:
+        """What becomes of consecutive messages of a lane, by the versions that count for their offsets; nothing is sent."""
+        found: list[Cleaned] = []
+        while messages:
+            point, following = lane.version_at(messages[0].offset() or 0)
+            part = messages
+            if following is not None and (messages[-1].offset() or 0) >= following:
+                part = [message for message in messages if (message.offset() or 0) < following]
+            ingestor, origin = self.ingestor(point, source), lane.source
+            ingest = ingestor.ingest
+            results = [
+                # a fetched message has an offset
+                ingest(one.value(), origin, one.offset(), one.timestamp()[1], one.headers())  # type: ignore[arg-type]
+                for one in part
+            ]
+            found.append((ingestor, results))
+            messages = messages[len(part) :]
+        return found
 
     def ingestor(self, point: VersionPoint, source: SourceSettings) -> Ingestor:
         """What makes a source's records under a version."""
