@@ -337,6 +337,7 @@ def _api(options: argparse.Namespace, stage: Stage) -> tuple[dict[str, Any], lis
         (f"GET .../now, {ASKED} a second, p50 / p99", told, "p99 <= 10 ms, or"),
         ("a bare Redis GET through the same server", bare, ""),
         ("now / bare GET, p99", f"{result['p99_ratio']:.2f}", "<= 3"),
+        ("CPU a request: now, bare GET", f"{result['cpu_us']:.0f} / {result['bare_cpu_us']:.0f} us", ""),
     ]
 
 

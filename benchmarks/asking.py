@@ -17,8 +17,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median, quantiles
-from typing import Any
+from typing import Any, NamedTuple
 
+import psutil
 import redis
 import redis.asyncio
 from starlette.applications import Starlette
@@ -35,8 +36,15 @@ FILL_S = 120.0
 ROOT = Path(__file__).parents[1]
 
 
+class Asked(NamedTuple):
+    """A server that answers on a port."""
+
+    port: int
+    pid: int
+
+
 def ask(bootstrap: str, rounds: int, rate: int, seconds: float) -> dict[str, Any]:
-    """p50 and p99 in ms of both, alternating, and the medians of their ratios."""
+    """p50 and p99 in ms and CPU in us a request of both servers, alternating, and the medians of the ratios."""
     changelog = Changelog(bootstrap, PROFILES)
     found: list[dict[str, float]] = []
     try:
@@ -44,16 +52,28 @@ def ask(bootstrap: str, rounds: int, rate: int, seconds: float) -> dict[str, Any
             config = changelog.config(Path(folder), server.url)
             with _process("project", "--config", str(config)):
                 _until_complete(server.url, changelog.settings.app)
-            with _api(config) as (port, token), _bare(server.url, changelog.settings.app) as bare:
+            with _api(config) as (api, token), _bare(server.url, changelog.settings.app) as bare:
                 for _ in range(rounds):
-                    now = asyncio.run(_latencies(port, "/v1/profiles/user_id/u{:07d}/now", token, rate, seconds))
-                    plain = asyncio.run(_latencies(bare, "/u{:07d}", "", rate, seconds))
-                    found.append({"p50_ms": now[0], "p99_ms": now[1], "bare_p50_ms": plain[0], "bare_p99_ms": plain[1]})
+                    now = _measured(api, "/v1/profiles/user_id/u{:07d}/now", token, rate, seconds)
+                    plain = _measured(bare, "/u{:07d}", "", rate, seconds)
+                    found.append(now | {f"bare_{name}": value for name, value in plain.items()})
     finally:
         changelog.close()
     result = {name: median(one[name] for one in found) for name in found[0]}
     ratio = median(one["p99_ms"] / one["bare_p99_ms"] for one in found)
-    return {**result, "p99_ratio": ratio, "rate": rate, "runs": found}
+    cpu_ratio = median(one["cpu_us"] / one["bare_cpu_us"] for one in found)
+    return {**result, "p99_ratio": ratio, "cpu_ratio": cpu_ratio, "rate": rate, "runs": found}
+
+
+def _measured(server: Asked, path: str, token: str, rate: int, seconds: float) -> dict[str, float]:
+    before = _cpu(server.pid)
+    p50, p99 = asyncio.run(_latencies(server.port, path, token, rate, seconds))
+    return {"p50_ms": p50, "p99_ms": p99, "cpu_us": (_cpu(server.pid) - before) / (rate * (seconds + WARM_S)) * 1e6}
+
+
+def _cpu(pid: int) -> float:
+    times = psutil.Process(pid).cpu_times()
+    return times.user + times.system
 
 
 async def _latencies(port: int, path: str, token: str, rate: int, seconds: float) -> tuple[float, float]:
@@ -110,18 +130,18 @@ def _process(*arguments: str, program: str = "rtcdp.cli") -> Iterator[subprocess
 
 
 @contextmanager
-def _api(config: Path) -> Iterator[tuple[int, str]]:
+def _api(config: Path) -> Iterator[tuple[Asked, str]]:
     with _process("serve", "--config", str(config), "--link", "--port", "0") as process:
         assert process.stdout is not None
         address, _, token = process.stdout.readline().strip().partition("/#token=")
-        yield int(address.rpartition(":")[2]), token
+        yield Asked(int(address.rpartition(":")[2]), process.pid), token
 
 
 @contextmanager
-def _bare(url: str, app: str) -> Iterator[int]:
+def _bare(url: str, app: str) -> Iterator[Asked]:
     with _process(url, app, program="benchmarks.asking") as process:
         assert process.stdout is not None
-        yield int(process.stdout.readline())
+        yield Asked(int(process.stdout.readline()), process.pid)
 
 
 def _serve_bare(url: str, app: str) -> None:

@@ -117,7 +117,9 @@ def test_an_output_belongs_to_the_event_that_caused_it() -> None:
         (9, b"main/user_id:b", event("m1")),
         (10, b"main/user_id:b", b"{"),
     ]
-    headers = tracing.carried(batch, {7: b"first", 8: b"second", 10: b"third"})
+    headers = tracing.Carried(batch, {7: b"first", 8: b"second", 10: b"third"}).output
+    assert headers is not None
+    assert tracing.Carried(batch, {}).output is None
     change, of_trigger = b'{"message_id":"%s"}', b'{"data":{"message_id":"%s"}}'
     assert headers(b"main/user_id:a", change % b"m1") == [(HEADER, b"first")]
     assert headers(b"main/user_id:a", of_trigger % b"m2") == [(HEADER, b"second")]
@@ -177,6 +179,43 @@ def test_a_worker_hands_the_trace_on(deploy: Deploy, backend: Backend, monkeypat
         assert [link.trace_id.hex() for link in span.links] == [TRACE]
         assert span.trace_id.hex() != TRACE
     assert worker.end() == 0
+
+
+def test_an_event_that_is_passed_on_takes_its_trace_along(
+    deploy: Deploy, backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A device that has become a person's: what it does later arrives there by a record of its own."""
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "100")
+    shop = deploy(otlp=backend.url)
+    worker = shop.worker().ready()
+    person = {"type": "identify", "messageId": "m0", "userId": "person", "anonymousId": "device", "traits": {"a": 1}}
+    shop.send(person)
+    wait_for(
+        lambda: b"main/anonymous_id:device" in [one.key() for one in shop.read(shop.settings.profile_events)], what="the link"
+    )
+    later = {"type": "track", "event": "Order Completed", "messageId": "m1", "anonymousId": "device"}
+    shop.producer.produce(shop.source, json.dumps(later).encode(), headers=[(HEADER, PARENT.encode())])
+    changes = shop.settings.profile_changes
+    wait_for(lambda: [one for one in shop.read(changes) if b'"message_id":"m1"' in (one.value() or b"")], what="the entry")
+    for change in shop.read(changes):
+        if b'"message_id":"m1"' in (change.value() or b""):
+            assert (change.key(), dict(change.headers() or ())) == (b"main/user_id:person", {HEADER: PARENT.encode()})
+        else:
+            assert not change.headers()
+    assert worker.end() == 0
+
+
+def test_any_destination_is_a_part_of_the_trace(deliver: Deliver, seen: Seen, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rtcdp.delivery.main.spans_of", lambda *_: seen.spans)
+    shop = deliver("destinations: {bi: {file: out.ndjson}}\nsubscriptions: {carts: {to: bi, triggers: cart}}").run()
+    record = trigger(1)
+    shop.producer.produce(
+        shop.settings.triggers, json.dumps(record).encode(), record["subject"].encode(), headers=[(HEADER, PARENT.encode())]
+    )
+    shop.send(trigger(2))
+    wait_for(lambda: seen.told, what="the span")
+    (span,) = seen.told
+    assert (span.name, trace_of(span), dict(span.attributes or {})["rtcdp.destination"]) == ("deliver", TRACE, "bi")
 
 
 def test_a_webhook_is_a_part_of_the_trace(

@@ -7,16 +7,37 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from rtcdp.delivery.addresses import AllowedAddresses
-from rtcdp.delivery.attempts import Sender
+from rtcdp.delivery.attempts import Attempt, Sender
+from rtcdp.delivery.deliveries import Delivery
 from rtcdp.delivery.destinations import Destination, Outlets
 from rtcdp.delivery.files import FileSender
 from rtcdp.delivery.lanes import Lane
 from rtcdp.delivery.notifications import NotificationSender
-from rtcdp.delivery.webhooks import WebhookSender, session
+from rtcdp.delivery.webhooks import WebhookSender, about, session
 from rtcdp.settings.config import Settings
 
 if TYPE_CHECKING:
     from rtcdp.monitoring.spans import Spans
+
+
+class TracedSender:
+    """Reports attempts of another sender as parts of traces. What is sent has no place for a trace context."""
+
+    def __init__(self, sender: Sender, name: str, spans: Spans) -> None:
+        self._sender = sender
+        self._name = name
+        self._spans = spans
+
+    async def attempt(self, delivery: Delivery) -> Attempt:
+        """As the sender's own."""
+        if not delivery.trace:
+            return await self._sender.attempt(delivery)
+        with self._spans.attempt("deliver", delivery.trace.encode(), about(self._name, delivery)):
+            return await self._sender.attempt(delivery)
+
+    async def close(self) -> None:
+        """As the sender's own."""
+        await self._sender.close()
 
 
 class Senders:
@@ -43,4 +64,5 @@ class Senders:
     def _sender(self, destination: Destination) -> Sender:
         if destination.kind == "url":
             return WebhookSender(destination, self._client, self._allowed, http=self._http, spans=self._spans)
-        return FileSender(destination) if destination.kind == "file" else NotificationSender(destination)
+        sender: Sender = FileSender(destination) if destination.kind == "file" else NotificationSender(destination)
+        return sender if self._spans is None else TracedSender(sender, destination.name, self._spans)

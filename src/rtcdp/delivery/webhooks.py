@@ -88,8 +88,8 @@ class WebhookSender:
         """One request."""
         if self._spans is None or not delivery.trace:
             return await self._attempt(delivery, {})
-        about: dict[str, str | int] = {"rtcdp.destination": self._destination.name, "rtcdp.attempt": delivery.attempts + 1}
-        with self._spans.attempt("deliver", delivery.trace.encode(), about) as handed:
+        told = about(self._destination.name, delivery)
+        with self._spans.attempt("deliver", delivery.trace.encode(), told) as handed:
             return await self._attempt(delivery, {} if handed is None else {HEADER: handed.decode()})
 
     async def _attempt(self, delivery: Delivery, more: dict[str, str]) -> Attempt:
@@ -162,6 +162,11 @@ class WebhookSender:
         if status in (429, 503):
             return Attempt(Verdict.AGAIN, error, alive=status == 429, pause=retry_after(headers.get("Retry-After", "")))
         return Attempt(Verdict.AGAIN, error, alive=400 <= status < 500)
+
+
+def about(destination: str, delivery: Delivery) -> dict[str, str | int]:
+    """What the span of an attempt says."""
+    return {"rtcdp.destination": destination, "rtcdp.attempt": delivery.attempts + 1}
 
 
 def retry_after(text: str, now: float | None = None) -> int | None:

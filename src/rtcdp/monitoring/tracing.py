@@ -24,6 +24,8 @@ _LENGTH = 55
 """Of `00-<32 hex>-<16 hex>-<2 hex>`."""
 
 Headers = list[tuple[str, bytes]]
+HeadersOf = Callable[[bytes, bytes | None], Headers]
+"""A record's headers, by its key and value."""
 
 
 def spans_of(settings: Settings, process: str) -> Spans | None:
@@ -79,38 +81,65 @@ class _Caused(msgspec.Struct):
     data: _Data = msgspec.field(default_factory=_Data)
 
 
+class _Inner(msgspec.Struct):
+    id: str = ""
+
+
 class _Event(msgspec.Struct):
-    """What is looked at of a record of the log."""
+    """What is looked at of a record of the log: an event (whose `event` is its name), or one that is passed on (`event`)."""
 
     id: str = ""
+    event: str | _Inner = ""
+
+    @property
+    def message_id(self) -> str:
+        return self.event.id if isinstance(self.event, _Inner) else self.id
 
 
 _event = msgspec.json.Decoder(_Event).decode
 _caused = msgspec.json.Decoder(_Caused).decode
 
 
-def carried(
-    batch: Sequence[tuple[int, bytes | None, bytes | None]], parents: Mapping[int, bytes]
-) -> Callable[[bytes, bytes | None], Headers]:
-    """Headers for what a batch puts out: each output belongs to the trace of the event that caused it.
+class Carried:
+    """Headers for what a batch puts out: everything belongs to the trace of the event that caused it.
 
     batch:   offset, profile key, value of the records that were folded.
     parents: recorded trace contexts, by offset.
     """
-    known: dict[tuple[bytes, str], bytes] = {}
-    for offset, key, value in batch:
-        if (parent := parents.get(offset)) is not None and key is not None and value is not None:
-            try:
-                known[key, _event(value).id] = parent
-            except msgspec.DecodeError:  # the fold makes a dead letter of it
-                continue
-    keys = {key for key, _ in known}
 
-    def headers(key: bytes, value: bytes | None) -> Headers:
-        if key not in keys or value is None:
+    def __init__(self, batch: Sequence[tuple[int, bytes | None, bytes | None]], parents: Mapping[int, bytes]) -> None:
+        self._known: dict[tuple[bytes, str], bytes] = {}
+        for offset, key, value in batch if parents else ():
+            if (parent := parents.get(offset)) is not None and key is not None and value is not None:
+                try:
+                    self._known[key, _event(value).message_id] = parent
+                except msgspec.DecodeError:  # the fold makes a dead letter of it
+                    continue
+        self._keys = {key for key, _ in self._known}
+        self._events = {identity: parent for (_, identity), parent in self._known.items() if identity}
+
+    @property
+    def output(self) -> HeadersOf | None:
+        """Of changes and triggers, by profile key and value; None: none has any."""
+        return self._output if self._known else None
+
+    def passed_on(self, value: bytes) -> HeadersOf | None:
+        """Of an event that a profile passes on to the person it belongs to; None for all else that profiles tell each other.
+
+        value: before it was sealed.
+        """
+        if not self._known:
+            return None
+        try:
+            found = _event(value).event
+        except msgspec.DecodeError:
+            return None
+        parent = self._events.get(found.id) if isinstance(found, _Inner) else None
+        return None if parent is None else lambda _key, _value: [(HEADER, parent)]
+
+    def _output(self, key: bytes, value: bytes | None) -> Headers:
+        if key not in self._keys or value is None:
             return []
         output = _caused(value)
-        parent = known.get((key, output.message_id or output.data.message_id))
+        parent = self._known.get((key, output.message_id or output.data.message_id))
         return [] if parent is None else [(HEADER, parent)]
-
-    return headers

@@ -17,7 +17,7 @@ from confluent_kafka import Message
 from rtcdp.errors import Stalled, Unfit
 from rtcdp.ingestion.letters import dead_letter, record
 from rtcdp.monitoring.metrics import now_ms
-from rtcdp.monitoring.tracing import carried, parents_of
+from rtcdp.monitoring.tracing import Carried, parents_of
 from rtcdp.outputs import Origin
 from rtcdp.position import POSITION_KEY
 from rtcdp.records import SWITCH_KEY, TICK_KEY, Switch, decode, encode
@@ -213,12 +213,12 @@ class ProfilePartition:
             # 3. Begin; produce outputs, dead letters, records for the log, state and position; commit.
             try:
                 producer.begin()
-                headers = carried(records, parents) if parents else None
-                producer.produce(topics.profile_changes, fold.changes, headers=headers)
-                producer.produce(topics.triggers, fold.triggers, headers=headers)
+                traced = Carried(records, parents or {})
+                producer.produce(topics.profile_changes, fold.changes, headers=traced.output)
+                producer.produce(topics.triggers, fold.triggers, headers=traced.output)
                 producer.produce(topics.letters, fold.letters)
-                for partition, key, value in appends:
-                    producer.produce(topics.profile_events, ((key, value),), partition)
+                for (partition, key, value), (_, _, plain) in zip(appends, fold.appends, strict=True):
+                    producer.produce(topics.profile_events, ((key, value),), partition, headers=traced.passed_on(plain))
                 producer.produce(topics.profile_events, proposals, self.number)
                 producer.produce(topics.changelog, state, self.number)
                 producer.produce(topics.changelog, ((POSITION_KEY, fold.position),), self.number)

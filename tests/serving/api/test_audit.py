@@ -13,6 +13,7 @@ from rtcdp.cli import app
 from rtcdp.control import audit
 from rtcdp.control.audit import Asked, Entry
 from rtcdp.dlq import messages
+from rtcdp.serving.api import auditing
 from rtcdp.serving.api.problems import Problem
 from rtcdp.serving.api.tokens import ROLES, TokenFile
 from tests.serving.api.conftest import Client, Served
@@ -126,6 +127,26 @@ def test_what_pages_wait_for_does_not_wait_until_an_entry_is_lost(
     monkeypatch.setattr(still.server.auditor, "_settings", strict)
     assert shop(path).status == 503
     monkeypatch.setattr(still.server.auditor, "_well", True)
+
+
+def test_entries_of_what_pages_wait_for_travel_together(still: Served, shop: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    sender, sent = still.server.auditor._sender, []
+    send = sender.send
+
+    async def noted(records: Any, headers: Any) -> None:
+        if mine := [one for one in records if b'"what":"now"' in one.value]:
+            sent.append(len(mine))
+        await send(records, headers)
+
+    monkeypatch.setattr(sender, "send", noted)
+    monkeypatch.setattr(auditing, "GATHER_S", 0.5)
+    for _ in range(5):
+        assert shop("/v1/profiles/user_id/bob/now").status == 200
+    wait_for(lambda: sum(sent) == 5, what="the entries")
+    assert len(sent) <= 3
+    monkeypatch.setattr(auditing, "MOST_GATHERED", 0)
+    assert shop("/v1/profiles/user_id/bob/now").status == 200
+    assert sent[-1] == 1, "where too many wait, an answer waits for its own"
 
 
 def test_the_command_lists_what_commands_do(still: Served, tmp_path: Any) -> None:

@@ -40,6 +40,9 @@ def test_every_operation_keeps_its_word(still: Served, mode: GenerationMode) -> 
             keeps_its_word(still, label, operation, mode, asked)
         except Unsatisfiable:  # nothing wrong can be said to an operation that takes nothing
             assert mode is GenerationMode.NEGATIVE
+    everything = {f"{one.method} {one.path}" for one in still.server.operations} - {"GET /v1/stream"}
+    if mode is GenerationMode.POSITIVE:
+        assert set(asked) == everything
     assert asked.total() > TRIES * 5
 
 

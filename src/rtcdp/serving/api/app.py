@@ -9,8 +9,7 @@ from typing import Any, Protocol
 from urllib.parse import parse_qsl, unquote_to_bytes
 
 import msgspec
-from starlette.applications import Starlette
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute, Route, Router
 from starlette.types import ASGIApp, Lifespan, Receive, Scope, Send
 
 from rtcdp.serving.api.counts import Counts
@@ -161,19 +160,20 @@ def application(
     by_path: dict[str, list[Operation]] = {}
     for operation in operations:
         by_path.setdefault(operation.path, []).append(operation)
-    # What is named outright before what a parameter would take as well.
-    paths = sorted(by_path, key=lambda path: path.count("{"))
+    # What is asked all the time comes first; else what is named outright before what a parameter would take as well.
+    hot = {operation.path for operation in operations if operation.beside}
+    paths = sorted(by_path, key=lambda path: (path not in hot, path.count("{")))
     routes: list[BaseRoute] = [Route(path, _Resource(by_path[path], gate, audit, counts)) for path in paths]
     nothing = _Nothing(counts)
     routes += [Route("/v1/{rest:path}", nothing), *more, Route("/{rest:path}", nothing)]
-    starlette = Starlette(routes=routes, lifespan=lifespan)
+    router = Router(routes, lifespan=lifespan)  # without Starlette's middleware: nothing is raised here
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             # As it was sent: a `/` inside a value (%2F) is no separator.
             raw = scope["raw_path"].partition(b"?")[0].decode("latin-1")
             scope = {**scope, "path": raw, "root_path": ""}
-        await starlette(scope, receive, send)
+        await router(scope, receive, send)
 
     return app
 

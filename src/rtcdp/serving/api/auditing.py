@@ -26,6 +26,9 @@ logger = logging.getLogger(__name__)
 
 BUFFER_BYTES = 64 << 20
 PATIENCE_S = 10
+GATHER_S = 0.02
+"""Entries whose answers need not wait travel together: one record a request would cost more than the request."""
+MOST_GATHERED = 10_000
 
 
 class AuditQuery(msgspec.Struct, forbid_unknown_fields=True):
@@ -63,7 +66,8 @@ class Auditor:
         options = producer_conf(settings.kafka(), buffer_bytes=BUFFER_BYTES, ack_s=PATIENCE_S)
         self._sender = Sender(options, lambda _: None, monotonic)
         self._well = True
-        self._under_way: set[asyncio.Task[None]] = set()
+        self._gathered: list[Entry] = []
+        self._following: asyncio.Task[None] | None = None
         self._known: frozenset[tuple[str, str]] | None = None
         self._tenants = frozenset(source.tenant for source in settings.sources)
 
@@ -73,6 +77,8 @@ class Auditor:
 
     async def close(self) -> None:
         """Wait for what is under way."""
+        if self._following is not None:
+            await asyncio.wait([self._following], timeout=PATIENCE_S)
         await self._sender.close(PATIENCE_S)
 
     async def done(self, what: str, call: Call, profiles: Iterable[str] | None = None, *, beside: bool = False) -> None:
@@ -85,27 +91,27 @@ class Auditor:
         about = {name: str(value) for name, value in call.about.items() if value}
         read = call.profiles if profiles is None else profiles
         entry = self._trail.entry(what, who=actor(call.token), tenant=call.tenant, profiles=read, about=about)
-        if beside and self._well and not self._settings.audit_wait:
-            sending = asyncio.create_task(self._follow(entry))
-            self._under_way.add(sending)
-            sending.add_done_callback(self._under_way.discard)
+        if beside and self._well and not self._settings.audit_wait and len(self._gathered) < MOST_GATHERED:
+            self._gathered.append(entry)
+            if self._following is None:
+                self._following = asyncio.create_task(self._follow())
         else:
-            await self._send(entry)
+            await self._send([entry])
 
     async def refused(self, what: str, token: Token) -> None:
         """Write down that a token asked for what it is not for. Raises Problem as `done`."""
-        await self._send(self._trail.entry(what, who=actor(token), outcome="refused"))
+        await self._send([self._trail.entry(what, who=actor(token), outcome="refused")])
 
     async def watch(self, tokens: Tokens) -> None:
         """Write down which tokens came and went since the last look, whoever changed their file. Raises Problem as `done`."""
         now = frozenset((token.id, token.name) for token in tokens)
         before, self._known = self._known, now
         if before is None:
-            await self._send(self._trail.entry("serve", about={"tokens": ",".join(sorted(one for one, _ in now))}))
+            await self._send([self._trail.entry("serve", about={"tokens": ",".join(sorted(one for one, _ in now))})])
             return
         for what, changed in (("tokens.added", now - before), ("tokens.ended", before - now)):
             for one, name in sorted(changed):
-                await self._send(self._trail.entry(what, about={"token": one, "name": name}))
+                await self._send([self._trail.entry(what, about={"token": one, "name": name})])
 
     def operations(self) -> Sequence[Operation]:
         """The one that reads the log."""
@@ -131,16 +137,21 @@ class Auditor:
             call.profiles.append(key)
         return as_json(Audited(found, more))
 
-    async def _follow(self, entry: Entry) -> None:
-        try:
-            await self._send(entry)
-        except Problem as problem:
-            logger.warning("an answer left whose entry did not arrive, until one does all wait: %s", problem)
+    async def _follow(self) -> None:
+        """Send what has gathered, again and again, until nothing has."""
+        while self._gathered:
+            await asyncio.sleep(GATHER_S)
+            gathered, self._gathered = self._gathered, []
+            try:
+                await self._send(gathered)
+            except Problem as problem:
+                logger.warning("answers left whose entries did not arrive, until one does all wait: %s", problem)
+        self._following = None
 
-    async def _send(self, entry: Entry) -> None:
-        record = Record(self._settings.audit, entry.tenant.encode(), encoded(entry))
+    async def _send(self, several: Sequence[Entry]) -> None:
+        records = [Record(self._settings.audit, entry.tenant.encode(), encoded(entry)) for entry in several]
         try:
-            await asyncio.shield(self._sender.send([record], []))
+            await asyncio.shield(self._sender.send(records, []))
         except Refusal as refusal:
             self._well = False
             raise Problem(503, f"the audit log cannot be written: {refusal.message}", retry_s=2) from None
