@@ -13,8 +13,8 @@ from typing import Any
 from engine.oracle import Happened, Output, Spec, Ticked, texts
 
 from rtcdp import records
-from rtcdp.folding.batch import Fold
 from rtcdp.folding.engine import Engine
+from rtcdp.folding.fold import Fold
 from rtcdp.folding.runner import PartitionRunner
 from rtcdp.position import Position, SwitchPoint
 from rtcdp.records import Event, Tick

@@ -166,7 +166,7 @@ def test_times_to_run_to() -> None:
 
 
 def test_in_order_keeps_letters_last() -> None:
-    from rtcdp.folding.batch import Fold
+    from rtcdp.folding.fold import Fold
 
     fold = Fold(changes=[(b"k", b'{"seq":3}')], triggers=[(b"k", b'{"seq":2}')], letters=[(b"o", b"{}")])
     assert [output.value for output in in_order(fold)] == [b'{"seq":2}', b'{"seq":3}', b"{}"]

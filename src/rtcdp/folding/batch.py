@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +15,7 @@ from rtcdp.errors import RtcdpError
 from rtcdp.folding import warming
 from rtcdp.folding.actors import Actors
 from rtcdp.folding.erasing import MARK, Erasing
+from rtcdp.folding.fold import Fold, LogRecord
 from rtcdp.folding.linking import MOST_HOPS
 from rtcdp.folding.outbox import Outbox
 from rtcdp.folding.rights import Rights
@@ -31,32 +30,6 @@ if TYPE_CHECKING:
 
 RETRY_WAKE_MS = 60_000
 RETRY_WAKE_MOST_MS = 86_400_000
-LogRecord = tuple[int, bytes | None, bytes | None]
-
-
-@dataclass
-class Fold:
-    """What folding a batch gave: everything that one transaction writes, and nothing that counts before it.
-
-    changes, triggers, letters: (key, value) for profile-changes, triggers, events-dlq.
-    appends:  (partition or None for murmur2 of the key, key, value) for profile-events.
-    state:    profile key -> its changelog entry; None is a tombstone.
-    erased:   profile keys of those that were erased.
-    position: changelog entry of the position, under `POSITION_KEY`.
-    counts:   how many of what happened, for metrics.
-    appended: append times (ms) of the raw records folded.
-    """
-
-    changes: list[tuple[bytes, bytes]] = field(default_factory=list)
-    triggers: list[tuple[bytes, bytes]] = field(default_factory=list)
-    letters: list[tuple[bytes, bytes]] = field(default_factory=list)
-    appends: list[tuple[int | None, bytes, bytes]] = field(default_factory=list)
-    state: dict[bytes, bytes | None] = field(default_factory=dict)
-    erased: list[bytes] = field(default_factory=list)
-    position: bytes = b""
-    counts: Counter[str] = field(default_factory=Counter)
-    appended: list[int] = field(default_factory=list)
-    next_position: Position = field(default_factory=Position)
 
 
 class Batch:

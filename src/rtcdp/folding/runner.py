@@ -16,9 +16,10 @@ import msgspec
 from rtcdp import profile as profiles
 from rtcdp.aggregates import NEVER
 from rtcdp.errors import RtcdpError
-from rtcdp.folding.batch import Batch, Fold, LogRecord
+from rtcdp.folding.batch import Batch
 from rtcdp.folding.engine import Engine
 from rtcdp.folding.erasing import MARK, Marking, marking
+from rtcdp.folding.fold import Fold, LogRecord
 from rtcdp.folding.timers import Timers
 from rtcdp.outputs import Origin
 from rtcdp.position import Position, SwitchPoint

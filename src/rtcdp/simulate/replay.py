@@ -18,8 +18,8 @@ import orjson
 
 from rtcdp import outputs, records
 from rtcdp.errors import SettingError
-from rtcdp.folding.batch import Fold
 from rtcdp.folding.erasing import Marking
+from rtcdp.folding.fold import Fold
 from rtcdp.folding.runner import TICK_WAKES, PartitionRunner
 from rtcdp.ingestion.ingestor import Ingestor, Refused, Source
 from rtcdp.ingestion.letters import dead_letter, origin_name
