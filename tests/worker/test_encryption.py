@@ -142,3 +142,22 @@ def test_what_began_without_encryption_goes_on_so(deploy: Deploy, tmp_path: Path
 
     refused(plain.settings.model_copy(update=encrypted(tmp_path / "new")), "unencrypted")
     refused(shop.settings.model_copy(update={"encryption": "off"}), "is off")
+
+
+def test_profiles_on_disk_are_sealed_too(deploy: Deploy, tmp_path: Path) -> None:
+    shop = deploy(**encrypted(tmp_path / "keys"), store="rocksdb", state_dir=tmp_path / "state")
+    for place in range(2):
+        worker = shop.worker().ready()
+        told(shop) if not place else shop.send(
+            {"type": "track", "event": "Order Completed", "anonymousId": f"{CANARY}-a", "messageId": "m4"}
+        )
+        wait_for(lambda: orders(shop) == 1 + place, what="the orders")  # noqa: B023 # called at once
+        assert worker.end() == 0
+    files = [path for path in (tmp_path / "state").rglob("*") if path.is_file()]
+    assert files
+    assert not [path for path in files if CANARY.encode() in path.read_bytes()]
+
+
+def orders(shop: Deployment) -> object:
+    found = profile_at(shop.settings, f"user_id:{CANARY}-u")
+    return None if found is None else found.features["orders"]

@@ -9,15 +9,28 @@ from pathlib import Path
 import pytest
 
 from rtcdp.errors import SettingError
+from rtcdp.sealing.master import FileMaster, make_key_file
+from rtcdp.sealing.sealer import Sealer, open_root
+from rtcdp.sealing.stores import SqliteKeys
 from rtcdp.worker import stores
+from rtcdp.worker.sealed_store import SealedStore
 from rtcdp.worker.stores import MemoryStore, RocksStore, Store
 
 Open = Callable[[], Store]
 
 
-@pytest.fixture(params=["memory", "rocksdb"])
+@pytest.fixture
+def sealer(tmp_path: Path) -> Sealer:
+    make_key_file(tmp_path / "key")
+    keys = SqliteKeys(tmp_path / "keys.db")
+    return Sealer(keys, open_root(keys, FileMaster(tmp_path / "key"), create=True), 1)
+
+
+@pytest.fixture(params=["memory", "rocksdb", "sealed"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     made: Store = MemoryStore() if request.param == "memory" else RocksStore(tmp_path / "0", "id/0")
+    if request.param == "sealed":
+        made = SealedStore(made, request.getfixturevalue("sealer"))
     yield made
     made.close()
 
@@ -105,4 +118,32 @@ def test_large_restore_is_written_piece_by_piece(tmp_path: Path, monkeypatch: py
         store[b"%d" % number] = bytes(100)
     assert len(store._dirty) < 20
     assert len(store) == 1_000
+    store.close()
+
+
+def test_a_sealed_store_has_nothing_in_the_clear_and_loses_who_is_erased(tmp_path: Path, sealer: Sealer) -> None:
+    def opened() -> SealedStore:
+        return SealedStore(RocksStore(tmp_path / "0", "id/0"), sealer)
+
+    def on_disk() -> bytes:
+        return b"".join(path.read_bytes() for path in sorted((tmp_path / "0").iterdir()) if path.is_file())
+
+    anna, bob = b"main/user_id:anna-canary", b"main/user_id:bob-canary"
+    store = opened()
+    store.entries.update({anna: b"canary of anna", bob: b"canary of bob", b"~erased/00": b"a mark"})
+    store.adopted(7)
+    store.close()
+    assert b"canary" not in on_disk()
+    assert b"a mark" in on_disk(), "the control: what is not about people is read there"
+
+    name = sealer.name(anna).name
+    sealer.retire([name])
+    (ring,) = sealer.store.find([name])
+    sealer.destroy([(name, one) for one in ring.retired], 1)
+    store = opened()
+    assert store.behind == 7
+    assert dict(store.entries) == {bob: b"canary of bob", b"~erased/00": b"a mark"}
+    assert anna not in store.entries
+    store.entries[anna] = b"another life"
+    assert store.entries[anna] == b"another life"
     store.close()

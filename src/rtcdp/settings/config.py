@@ -258,12 +258,6 @@ class Settings(CollectorSettings, DeliverySettings, ApiSettings, PrivacySettings
             raise ValueError("sasl_mechanism, sasl_username, sasl_password_file: need security_protocol SASL_SSL")
         return self
 
-    @model_validator(mode="after")
-    def _check_encryption(self) -> Settings:
-        if self.encryption != "off" and self.store == "rocksdb":
-            raise ValueError("store: rocksdb keeps profiles unencrypted on disk; with encryption they are kept in memory")
-        return self
-
     def own_topics(self) -> dict[str, str]:
         """The topics that rtcdp itself writes, and `commands`: setting name to topic name."""
         names = (

@@ -63,8 +63,7 @@ class Border:
             try:
                 found = await asyncio.to_thread(commands.opened, records, self.sealer)
             except KeysAway as error:
-                self._away(error)
-                await asyncio.sleep(AGAIN_S)
+                await self.pause(error)
             else:
                 self._health.reached(KEYS)
                 return found
@@ -102,13 +101,17 @@ class Border:
             if stopping():
                 raise Stopping(KEYS)
 
+    async def pause(self, error: KeysAway) -> None:
+        """The key store was away: a moment, before it is tried again."""
+        self._away(error)
+        await asyncio.sleep(AGAIN_S)
+
     async def _fetch(self, names: Sequence[bytes], stopping: Callable[[], bool], *, make: bool = True) -> None:
         while True:
             try:
                 await asyncio.to_thread(self.sealer.fetch, names, make=make)
             except KeysAway as error:
-                self._away(error)
-                await asyncio.sleep(AGAIN_S)
+                await self.pause(error)
             else:
                 self._health.reached(KEYS)
                 return

@@ -21,6 +21,7 @@ from rtcdp.monitoring.tracing import Carried, parents_of
 from rtcdp.outputs import Origin
 from rtcdp.position import POSITION_KEY
 from rtcdp.records import SWITCH_KEY, TICK_KEY, Switch, decode, encode
+from rtcdp.sealing.stores import KeysAway
 from rtcdp.transport.owner import Batch
 from rtcdp.transport.transactions import Aborted
 from rtcdp.worker.border import Stopping
@@ -188,7 +189,8 @@ class ProfilePartition:
         while True:
             # 2. Fold: pure, and in an overlay over the state.
             started = perf_counter()
-            fold = runner.fold(records if refused is None else [(records[0][0], SWITCH_KEY, NOTHING)])
+            if (fold := await self._folded(records if refused is None else [(records[0][0], SWITCH_KEY, NOTHING)])) is None:
+                return False
             large = too_large(fold, topics.changelog, topics.profile_events, work.limits)
             if len(records) > 1 and (large or heavy(fold) or attempt == DIVIDED):
                 runner.discard(fold)
@@ -240,6 +242,16 @@ class ProfilePartition:
             self._erased(fold, renewals)
             self._observe(fold, len(records), folded - started, perf_counter() - folded, folded_at)
             return True
+
+    async def _folded(self, records: Sequence[Record]) -> Folded | None:
+        """Fold; again where a profile is sealed on disk and the key store is away. None where the partition is let go."""
+        while True:
+            try:
+                return self.runner.fold(records)
+            except KeysAway as away:
+                if self._work.border is None or self._stopping:
+                    return None
+                await self._work.border.pause(away)
 
     async def _settle(self, batch: Batch | None) -> None:
         """Leave the broker a moment between two small transactions.

@@ -11,7 +11,7 @@ import logging
 from collections.abc import AsyncIterable, Callable, Mapping, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from confluent_kafka import Consumer
 from faust.types import TP, EventT
@@ -29,6 +29,7 @@ from rtcdp.worker.border import Border, Stopping
 from rtcdp.worker.changelog import REBUILD, Changelog
 from rtcdp.worker.key_erasure import LOOK_S, KeyErasure
 from rtcdp.worker.partition import ProfilePartition
+from rtcdp.worker.sealed_store import SealedStore
 from rtcdp.worker.standby import Standby
 from rtcdp.worker.stores import MemoryStore, Store
 from rtcdp.worker.work import NewRunner, Topics, Work
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
 LOOK = 0.1
 """How often partitions look whether a tick or switch is due, also without records (s)."""
 
@@ -197,24 +199,24 @@ class ProfileAgent:
             producer.open()
             if self._hurry:
                 raise Stopped(str(number))  # noqa: TRY301  the producer is closed below, as after any failure
-            store = self._store(number)
-            state = store.entries
+            store = kept = self._store(number)
 
             def report(offset: int, end: int) -> None:
-                store.restored(offset)
+                kept.restored(offset)
                 seconds = monotonic() - started
-                self._metrics.restoring(number, profiles=len(state), left=max(0, end - offset), seconds=seconds)
+                self._metrics.restoring(number, profiles=len(kept.entries), left=max(0, end - offset), seconds=seconds)
 
             restore(
-                self._app.kafka, topics.changelog, number, state,
-                group=self._app.conf.id, progress=report, stop=lambda: self._hurry, start=store.behind,
+                self._app.kafka, topics.changelog, number, kept.entries,
+                group=self._app.conf.id, progress=report, stop=lambda: self._hurry, start=kept.behind,
             )  # fmt: skip
-            self._unseal(state)
+            store = self._unsealed(kept)
+            state = store.entries
             position = self._checked(number, state, witness)
             runner = self._new_runner(number, state, position)
-            runner.rebuild_timers()
-            if self._key_erasure is not None:
-                self._key_erasure.found(number, state)
+            self._waiting(runner.rebuild_timers)
+            if (erasure := self._key_erasure) is not None:
+                self._waiting(lambda: erasure.found(number, state))
         except BaseException as error:
             producer.close()
             if store is not None:
@@ -227,18 +229,28 @@ class ProfileAgent:
         logger.info("partition %s: %s profiles at offset %s in %.2f s", number, len(state), position.offset, seconds)
         return ProfilePartition(number, runner, producer, self._work, position.offset, generation, store)
 
-    def _unseal(self, state: MutableMapping[bytes, bytes]) -> None:
-        """Open what was restored, in place. Waits for the key store. Raises Stopped, ClusterError."""
-        border = self._work.border
+    def _unsealed(self, store: Store) -> Store:
+        """What was restored, for the fold: in memory opened, on disk sealed as it is. Raises Stopped, ClusterError."""
+        border, state = self._work.border, store.entries
         if border is None:
-            return
+            return store
+        if self._new_store is not None:
+            return SealedStore(store, border.sealer)
         sealed = dict(state)
-        try:
-            found = border.wait(lambda: border.sealer.open_all(list(sealed.items())), lambda: self._hurry)
-        except Stopping as reason:
-            raise Stopped(str(reason)) from None
+        found = self._waiting(lambda: border.sealer.open_all(list(sealed.items())))
         state.clear()
         state.update(one for one in found if one is not None and one[1])
+        return store
+
+    def _waiting(self, call: Callable[[], T]) -> T:
+        """Something that may need the key store, again until it answers. Raises Stopped."""
+        border = self._work.border
+        if border is None:
+            return call()
+        try:
+            return border.wait(call, lambda: self._hurry)
+        except Stopping as reason:
+            raise Stopped(str(reason)) from None
 
     def _checked(self, number: int, state: MutableMapping[bytes, bytes], witness: int | None) -> Position:
         """The position, taken out of the state, unless it contradicts the log or the group's offset."""
