@@ -24,7 +24,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from faults import broker, consent, crashes, data, identities, sealed, soak, state, takeover
+from faults import broker, consent, crashes, data, identities, neighbours, sealed, soak, state, takeover, throughput
 from faults.stage import BAD, Result, Stage, timed
 from rtcdp.servers.brokers import find
 from rtcdp.servers.kafka_jars import kafka_version
@@ -55,6 +55,9 @@ ROWS: Mapping[int, Callable[[Stage], Result]] = {
     21: identities.row21,
     22: consent.row22,
     23: sealed.row23,
+    24: throughput.row24,
+    25: neighbours.row25,
+    26: neighbours.row26,
 }
 COLUMNS = ("row", "name", "events", "faults", "in txn", *BAD, "gap s", "caught up s", "control", "s")
 

@@ -138,7 +138,38 @@ def generation() -> None:
     agent._drop, agent.take_over = drop, again
 
 
+def standing() -> None:
+    """A projector goes on from where it believes to be, whatever Redis says."""
+    from rtcdp.sinks.redis import RedisSink
+
+    sink: Any = RedisSink
+    opening, stepping = sink.open, sink._send
+    reached: dict[str, int] = {}
+
+    def begin(self: Any) -> dict[str, int]:
+        self._positions = {**opening(self), **reached}
+        return dict(self._positions)
+
+    def step(self: Any, script: str, partition: str, end: int, *more: bytes) -> None:
+        stepping(self, script, partition, end, *more)
+        reached[partition] = end
+
+    sink.open, sink._send = begin, step
+
+
+def attempts() -> None:
+    """What is answered with "not now" counts as delivered."""
+    from rtcdp.delivery.deliveries import Outcome
+    from rtcdp.delivery.partition import Partition
+
+    partition: Any = Partition
+    partition._again = lambda self, pending, _, work: self._finish(pending, Outcome.DELIVERED, work)
+
+
 OFF: Mapping[str, Callable[[], None]] = {
     one.__name__: one
-    for one in (transaction, fencing, origins, letters, committed_only, delivery, sizes, witness, layout, formats, generation)
+    for one in (
+        *(transaction, fencing, origins, letters, committed_only, delivery, sizes, witness, layout, formats, generation),
+        *(standing, attempts),
+    )
 }

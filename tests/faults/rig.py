@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from faults.processes import Failed, Launcher, Worker, wait_for
@@ -310,9 +310,12 @@ class Rig:
         """Wait until a worker has taken partitions over."""
 
         def look() -> bool:
-            if worker.code is not None:
-                raise Failed(f"worker {worker.pid} ended with {worker.code} instead of taking over")
-            return f"taken over by {worker.pid}" in self.taken_over.read_text("utf-8")
+            ended = worker.code
+            if self.takeovers(worker):
+                return True
+            if ended is not None:
+                raise Failed(f"worker {worker.pid} ended with {ended} instead of taking over")
+            return False
 
         wait_for(look, seconds, f"a takeover by {worker.pid}")
 
@@ -333,7 +336,7 @@ class Rig:
 
     def end_of(self, topic: str) -> int:
         """How many offsets a topic has, up to where open transactions begin."""
-        reader = self._reader()
+        reader = self.reader()
         try:
             parts = reader.list_topics(topic, timeout=5).topics[topic].partitions
             return sum(reader.get_watermark_offsets(TopicPartition(topic, number), timeout=5)[1] for number in parts)
@@ -342,7 +345,8 @@ class Rig:
         finally:
             reader.close()
 
-    def _reader(self) -> Consumer:
+    def reader(self, **more: Any) -> Consumer:
+        """A consumer of what is committed, without a group."""
         return Consumer(
             {
                 "bootstrap.servers": self.bootstrap,
@@ -352,8 +356,25 @@ class Rig:
                 "isolation.level": "read_committed",
                 "fetch.wait.max.ms": 50,
                 "log_level": 0,
+                **more,
             }
         )
+
+    def read(self, *topics: str) -> Iterator[Message]:
+        """Everything that is committed in topics now."""
+        reader = self.reader(**{"enable.partition.eof": True})
+        try:
+            places = [TopicPartition(topic, number, 0) for topic in topics for number in range(self.settings.partitions)]
+            reader.assign(places)
+            left = {(place.topic, place.partition) for place in places}
+            while left:
+                for message in reader.consume(10_000, 0.2):
+                    if message.error() is None:
+                        yield message
+                    else:
+                        left.discard((message.topic(), message.partition()))
+        finally:
+            reader.close()
 
     def moving(self, seconds: float = 60.0) -> None:
         """Wait until something comes out that was not there at the call."""
@@ -390,7 +411,7 @@ class Rig:
     def answers(self, wanted: int, seconds: float) -> dict[str, dict[str, Any]]:
         """What profiles have answered to a probe, by profile key; waits for `wanted` of them, at most so long (s)."""
         found: dict[str, dict[str, Any]] = {}
-        reader = self._reader()
+        reader = self.reader()
         try:
             topic = self.settings.triggers
             wait_for(lambda: topic in reader.list_topics(timeout=10).topics, seconds, f"the topic {topic}")

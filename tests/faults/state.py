@@ -135,9 +135,29 @@ def crash_now(rig: Rig) -> None:
     rig.await_no_members()
 
 
+def _store_full(stage: Stage, result: Result) -> None:
+    """The disk with the workers' RocksDB is full for a while: nothing but time is lost."""
+    with (
+        disk(stage.folder / "disk-store", 40) as folder,
+        stage.rig("disk-store", store="rocksdb", state_dir=str(folder / "state")) as rig,
+    ):
+        with rig.kept("one"), load(rig, rate=300):
+            rig.moving(90)
+            fill(folder)
+            rig.fault("disk full under the store")
+            wait_for(lambda: rig.restarts, 60, "the end of a worker that cannot write")
+            words = rig.last_words()
+            (folder / "filler").unlink()
+            rig.moving(90)
+        finish(rig, result, 90)
+    result.note = f"a worker whose store has no room ends and says so: {words!r}"
+    if "store" not in words and "space" not in words:
+        result.fail(f"its last words do not say what is the matter: {words!r}")
+
+
 def row13(stage: Stage) -> Result:
-    """no room left under the logs of the broker"""
-    result = Result(13, "disk full under the broker's logs", stage.seed)
+    """no room left under the logs of the broker, and under the store"""
+    result = Result(13, "disk full under the broker's logs, and under the store", stage.seed)
     result.control = "delivery reports ignored, records given up after 1 s"
 
     def play(outcome: Result, *off: str) -> None:
@@ -161,6 +181,7 @@ def row13(stage: Stage) -> Result:
             finish(rig, outcome, 60)
 
     play(result)
+    _store_full(stage, result)
     result.control_red = red(lambda outcome: play(outcome, "delivery"))
     return result
 
