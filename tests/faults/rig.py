@@ -211,7 +211,8 @@ class Rig:
 
     def last_words(self, instance: str = "one") -> str:
         """The last line that a worker has said of itself."""
-        lines = (self.folder / f"worker-{instance}.log").read_text("utf-8", "replace").splitlines()
+        text = (self.folder / f"worker-{instance}.log").read_text("utf-8", "replace")
+        lines = text.replace("\x1b[?25h", "").splitlines()  # Faust shows the cursor that it would have hidden on a terminal
         return next((line for line in reversed(lines) if line.startswith("rtcdp: ")), "")
 
     def await_no_members(self) -> None:

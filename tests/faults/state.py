@@ -150,8 +150,9 @@ def _store_full(stage: Stage, result: Result) -> None:
             (folder / "filler").unlink()
             rig.moving(90)
         finish(rig, result, 90)
-    result.note = f"a worker whose store has no room ends and says so: {words!r}"
-    if "store" not in words and "space" not in words:
+    what = words.rpartition("IO error: ")[2].partition(":")[0]
+    result.note = f"a worker whose store has no room ends and says so ({what}); with room it goes on"
+    if "the store in" not in words:
         result.fail(f"its last words do not say what is the matter: {words!r}")
 
 
