@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, generate_latest
 
-from rtcdp.monitoring.metrics import LATENCY_BOUNDS, OTHER, BatchHistogram, Metrics
+from rtcdp.monitoring.batched import BatchCounter, BatchHistogram
+from rtcdp.monitoring.metrics import LATENCY_BOUNDS, OTHER, Metrics
 
 
 def sample(metrics: Metrics, name: str, **labels: str) -> float | None:
@@ -52,6 +53,21 @@ def test_quantile_interpolates_and_needs_values() -> None:
     assert histogram.quantile(0.25) == pytest.approx(0.015)
     histogram.observe(7)
     assert histogram.quantile(1.0) == 0.1
+
+
+def test_a_counter_counts_each_combination() -> None:
+    registry = CollectorRegistry(auto_describe=True)
+    plain, labelled = BatchCounter("p", "text", (), registry), BatchCounter("c", "text", ("a", "b"), registry)
+    assert registry.get_sample_value("p_total") == 0
+    assert registry.get_sample_value("c_total", {"a": "x", "b": "y"}) is None
+    labelled.add(0, "x", "z")
+    for _ in range(2):
+        plain.add(3)
+        labelled.add(2, "x", "y")
+    assert registry.get_sample_value("p_total") == 6
+    assert registry.get_sample_value("c_total", {"a": "x", "b": "y"}) == 4
+    assert registry.get_sample_value("c_total", {"a": "x", "b": "z"}) == 0
+    assert b'c_total{a="x",b="y"} 4.0' in generate_latest(registry)
 
 
 def test_unknown_words_count_as_other() -> None:

@@ -6,16 +6,13 @@ cluster, so the number of series does not depend on the data.
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Mapping, Sequence
-from threading import Lock
+from collections.abc import Mapping, Sequence
 from time import time_ns
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
-from prometheus_client.core import HistogramMetricFamily, Metric
-from prometheus_client.registry import Collector
+from prometheus_client import CollectorRegistry, Gauge
 
 from rtcdp.ingestion import cleaning, events
+from rtcdp.monitoring.batched import BatchCounter, BatchHistogram
 
 OTHER = "other"
 
@@ -42,96 +39,14 @@ DURATION_BOUNDS = (
 SIZE_BOUNDS = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1_000.0, 2_000.0, 5_000.0, 10_000.0)
 
 
-class BatchHistogram(Collector):
-    """A histogram that takes a whole batch of values at once: one sort and one bisection per bound.
-
-    bounds: inclusive upper bounds, ascending; the bucket above the last is added.
-    """
-
-    def __init__(self, name: str, text: str, bounds: Sequence[float], registry: CollectorRegistry) -> None:
-        self.name = name
-        self.bounds = tuple(bounds)
-        self._text = text
-        self._counts = [0] * (len(self.bounds) + 1)
-        self._sum = 0.0
-        self._lock = Lock()
-        self._bounds_ms = [round(bound * 1_000) for bound in self.bounds]
-        registry.register(self)
-
-    def observe(self, value: float) -> None:
-        """Adds one value, in the unit of the bounds."""
-        place = bisect_left(self.bounds, value)
-        with self._lock:
-            self._counts[place] += 1
-            self._sum += value
-
-    def observe_since(self, appended: Sequence[int], now: int) -> None:
-        """Adds `now - appended` for each of the batch, as seconds; all times in ms.
-
-        A time in the future (another machine's clock) counts as no time at all.
-        """
-        if not appended:
-            return
-        times = sorted(appended)
-        total = now * len(times) - sum(times)
-        if times[-1] > now:
-            future = len(times) - bisect_right(times, now)
-            total += sum(times[len(times) - future :]) - now * future
-        above = len(times)  # values not yet put into a bucket: those that were appended earliest
-        with self._lock:
-            for place, bound in enumerate(self._bounds_ms):
-                first_within = bisect_left(times, now - bound, 0, above)
-                self._counts[place] += above - first_within
-                above = first_within
-                if not above:
-                    break
-            self._counts[-1] += above
-            self._sum += total / 1_000
-
-    @property
-    def count(self) -> int:
-        """How many values there are."""
-        return sum(self._counts)
-
-    def quantile(self, share: float) -> float | None:
-        """The value below which `share` (0..1) of all lie, interpolated within its bucket; None without values.
-
-        As Prometheus' `histogram_quantile`: what lies above the last bound counts as the last bound.
-        """
-        with self._lock:
-            counts = list(self._counts)
-        total = sum(counts)
-        if not total:
-            return None
-        rank, below = share * total, 0
-        for place, bound in enumerate(self.bounds):
-            if counts[place] and below + counts[place] >= rank:
-                lower = self.bounds[place - 1] if place else 0.0
-                return lower + (bound - lower) * max(0.0, rank - below) / counts[place]
-            below += counts[place]
-        return self.bounds[-1]
-
-    def collect(self) -> Iterator[Metric]:
-        """The cumulative buckets, as the text format wants them."""
-        with self._lock:
-            counts, total = list(self._counts), self._sum
-        family = HistogramMetricFamily(self.name, self._text)
-        buckets, running = [], 0
-        for bound, count in zip((*map(str, self.bounds), "+Inf"), counts, strict=True):
-            running += count
-            buckets.append((bound, running))
-        family.add_metric([], buckets, sum_value=total)
-        yield family
-
-
 class Metrics:
     """All metrics of one process, in a registry of its own (several workers can live in one test process)."""
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry(auto_describe=True)
 
-        def counter(name: str, text: str, *labels: str) -> Counter:
-            return Counter(f"rtcdp_{name}", text, labels, registry=registry)
+        def counter(name: str, text: str, *labels: str) -> BatchCounter:
+            return BatchCounter(f"rtcdp_{name}", text, labels, registry)
 
         def gauge(name: str, text: str, *labels: str) -> Gauge:
             return Gauge(f"rtcdp_{name}", text, labels, registry=registry)
@@ -145,7 +60,7 @@ class Metrics:
         self._dead = counter("events_dead", "Records refused, by stage and reason.", "stage", "reason")
         for stage in ("ingest", "profile"):  # from zero on, so that the first one is seen as a rise
             for reason in sorted(REASONS):
-                self._dead.labels(stage, reason)
+                self._dead.add(0, stage, reason)
         self._shadowed = counter("shadow_differences", "What definitions evaluated beside did differently.")
         self._shadow_failed = counter("shadow_failed", "Profiles for which definitions evaluated beside have failed.")
         self._fixes = counter("cleaning_fixes", "What cleaning corrected or removed, by step.", "step")
@@ -174,31 +89,31 @@ class Metrics:
 
     def taken(self, agent: str, records: int) -> None:
         """`records` came in at `ingest` or `profile`."""
-        self._in.labels(agent).inc(records)
+        self._in.add(records, agent)
 
     def of_tenant(self, tenant: str, records: int) -> None:
         """`records` raw events of a tenant's sources came in."""
-        self._tenants.labels(tenant).inc(records)
+        self._tenants.add(records, tenant)
 
     def shadowed(self, differences: int, failed: int) -> None:
         """Count what definitions evaluated beside the current ones did differently, and where they failed."""
-        self._shadowed.inc(differences)
-        self._shadow_failed.inc(failed)
+        self._shadowed.add(differences)
+        self._shadow_failed.add(failed)
 
     def written(self, counts: Mapping[str, int]) -> None:
         """What was acknowledged or committed, by topic role (`profile_events`, `profile_changes`, `triggers`...)."""
         for to, count in counts.items():
-            self._out.labels(to).inc(count)
+            self._out.add(count, to)
 
     def dead(self, stage: str, reasons: Mapping[str, int]) -> None:
         """Refused records by reason, at stage `ingest` or `profile`."""
         for reason, count in reasons.items():
-            self._dead.labels(stage, reason if reason in REASONS else OTHER).inc(count)
+            self._dead.add(count, stage, reason if reason in REASONS else OTHER)
 
     def fixed(self, steps: Mapping[str, int]) -> None:
         """What cleaning corrected since the last call, by step."""
         for step, count in steps.items():
-            self._fixes.labels(step if step in cleaning.FIXES else OTHER).inc(count)
+            self._fixes.add(count, step if step in cleaning.FIXES else OTHER)
 
     def folded(self, appended: Sequence[int], now: int) -> None:
         """A batch's fold ended at `now` (ms); `appended` are its raw records' append times (ms)."""

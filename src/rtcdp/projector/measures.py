@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from rtcdp.monitoring.metrics import LATENCY_BOUNDS, BatchHistogram
+from rtcdp.monitoring.batched import BatchHistogram
+from rtcdp.monitoring.metrics import LATENCY_BOUNDS
 
 
 class Measures:

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from rtcdp.monitoring.metrics import LATENCY_BOUNDS, BatchHistogram
+from rtcdp.monitoring.batched import BatchHistogram
+from rtcdp.monitoring.metrics import LATENCY_BOUNDS
 
 
 class Counts:

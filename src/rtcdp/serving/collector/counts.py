@@ -9,7 +9,8 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from rtcdp.monitoring.metrics import DURATION_BOUNDS, SIZE_BOUNDS, BatchHistogram
+from rtcdp.monitoring.batched import BatchHistogram
+from rtcdp.monitoring.metrics import DURATION_BOUNDS, SIZE_BOUNDS
 
 
 class Counts(Collector):
