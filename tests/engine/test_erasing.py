@@ -292,3 +292,20 @@ def test_a_dead_letter_does_not_make_an_erasure_forgotten(monkeypatch: pytest.Mo
     log.step(crc32(user("ann").encode()) % PARTITIONS, 2)  # one batch
     assert len(log.letters) == 1
     assert log.profile(user("ann")) is None
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_an_identifier_that_nobody_knew_was_theirs_goes_too(seed: int) -> None:
+    log = cluster()
+    log.send([email("ann"), anonymous("a")], "identify", 1_000, type="identify")
+    log.settle()
+    log.send([user("ann"), anonymous("a")], "identify", 2_000, type="identify")
+    number = next(place for place, waiting in enumerate(log.waiting) if waiting)
+    log.step(number)
+    erase(log, user("ann"), 5_000)  # before the anonymous one has told whose the address is
+    log.step(number)
+    log.settle(random.Random(seed))
+    assert people(log) == set()
+    log.send([user("ann"), email("ann")], "identify", 6_000, type="identify")
+    log.settle()
+    assert log.person(email("ann")) == user("ann"), "what is said afterwards counts"

@@ -12,9 +12,10 @@ import msgspec
 
 from rtcdp import profile as profiles
 from rtcdp.folding import parting
+from rtcdp.folding.erasing import owed
 from rtcdp.folding.linking import Strength, one_more
 from rtcdp.profile import Profile
-from rtcdp.records import Forward, Link, Merge, Part, Release, encode
+from rtcdp.records import Erase, Forward, Link, Merge, Part, Release, encode
 
 if TYPE_CHECKING:
     from rtcdp.folding.engine import Engine
@@ -84,6 +85,8 @@ class Actors:
     def merge(self, profile: Profile, merge: Merge) -> None:
         """The state of another identifier becomes part of this person's."""
         if profile.erased and merge.received <= profile.erased:  # it was given away before the person was erased
+            if merge.of not in profile.links:
+                self._erase_too(profile, merge)
             return
         if profile.alias:
             passed_on = msgspec.structs.replace(merge, hops=one_more(merge.hops))
@@ -98,6 +101,13 @@ class Actors:
         self._put_out(profile, merge.of, "merged", merge.id)
         for gone in self._strength.beyond(profile):
             self._let_go(profile, gone, {"id": merge.id, "received": merge.received, "simulated": merge.simulated})
+
+    def _erase_too(self, profile: Profile, merge: Merge) -> None:
+        """Nobody knew yet that these identifiers were the person's: the erasure has not reached them."""
+        other = profiles.decode(merge.of, merge.state)
+        people, at = [profile.key, merge.of], profile.erased
+        for key in sorted({merge.of, *other.links, *owed(other)} - {profile.key}):
+            self._append(key, encode(Erase(id=merge.id, at=at, received=at, simulated=merge.simulated, people=people)))
 
     def pass_on(self, profile: Profile, event: bytes, of: str = "", hops: int = 0) -> None:
         """An event has reached an alias, or a person of whom the identifier `of` was split off: then it goes back there."""
