@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -49,7 +49,13 @@ def listen(host: str, port: int, names: str = "host, port") -> socket.socket:
 
 
 def serve(
-    app: ASGIApp, bound: socket.socket, *, stop_s: float, concurrency: int | None = None, patience_s: float = PATIENCE_S
+    app: ASGIApp,
+    bound: socket.socket,
+    *,
+    stop_s: float,
+    concurrency: int | None = None,
+    patience_s: float = PATIENCE_S,
+    ending: Callable[[], None] = lambda: None,
 ) -> None:
     """Serve until SIGTERM or SIGINT. The application's lifespan begins before the first request and ends after the last.
 
@@ -57,6 +63,7 @@ def serve(
     stop_s:      how long an orderly stop may take (s); requests get half of it to end by themselves.
     concurrency: connections and requests at a time beyond which 503 is answered; None for no limit.
     patience_s:  how long a client may take to send a request (s).
+    ending:      called when the stop begins: ends the answers that have no end of their own. Not on the loop.
     """
     config = uvicorn.Config(
         app,
@@ -77,6 +84,7 @@ def serve(
 
     def stop() -> None:
         server.should_exit = True
+        ending()
 
     host, port = bound.getsockname()[:2]
     logger.info("listening on http://%s:%s", f"[{host}]" if ":" in host else host, port)

@@ -5,6 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import json
+import signal
+import subprocess
+import sys
+import time
 import urllib.request
 from collections.abc import Iterator
 from itertools import islice
@@ -291,3 +295,33 @@ def test_redis_away_is_503_and_comes_back(served: Served, monkeypatch: pytest.Mo
             assert other.ask("/v1/profiles/user_id/ann").headers["retry-after"] == "5"
         finally:
             other.close()
+
+
+def test_sigterm_ends_at_once_whoever_follows_the_stream(still: Served, tmp_path: Path) -> None:
+    """A stream has no end of its own: waiting for it would take half of the time that a stop may take, and end in an error."""
+    settings, config = still.settings, tmp_path / "rtcdp.toml"
+    told: dict[str, Any] = settings.own_topics()
+    told |= {name: getattr(settings, name) for name in ("bootstrap", "app", "redis", "releases")}
+    told |= {name: str(getattr(settings, name)) for name in ("api_tokens", "pseudonym_key")}
+    config.write_text(
+        "\n".join(f"{name} = {json.dumps(value)}" for name, value in told.items()) + "\nmetrics_port = -1\n", "utf-8"
+    )
+    command = [sys.executable, "-m", "rtcdp.cli", "serve", "--config", str(config), "--link", "--port", "0"]
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+    try:
+        assert process.stdout is not None
+        address, _, token = process.stdout.readline().strip().partition("/#token=")
+        with urllib.request.urlopen(Client(address, token).request("/v1/stream"), timeout=20) as answer:
+            assert answer.readline().startswith(b":")
+            process.send_signal(signal.SIGTERM)
+            began = time.monotonic()
+            assert b"data:" not in answer.read(), "the stream ended in order"
+            assert time.monotonic() - began < 4
+        assert process.wait(10) == 0
+    finally:
+        process.kill()
+        process.wait()
+        if process.stdout:
+            process.stdout.close()
+    assert "ERROR" not in (tmp_path / "log").read_text()

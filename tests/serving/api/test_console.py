@@ -245,10 +245,10 @@ def test_an_identifier_that_is_not_theirs_is_split_off(page: Page, shop: Served,
 
 
 def test_what_happens_is_seen_live(page: Page, shop: Served) -> None:
-    before = set(shop.server._live._streams)  # streams of pages that are gone end with their next record
+    before = set(shop.server.live._streams)  # streams of pages that are gone end with their next record
     page.reload()
     expect(page.get_by_text("Waiting for something to happen…")).to_be_visible()
-    wait_for(lambda: set(shop.server._live._streams) - before, what="the stream")
+    wait_for(lambda: set(shop.server.live._streams) - before, what="the stream")
     shop.log.orders("<img src=x>")
     expect(page.locator(".live").get_by_text("→ buyers")).to_be_visible()
     expect(page.locator(".live").get_by_text("user_id:<img src=x>").first).to_be_visible()

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from urllib.parse import parse_qsl, unquote_to_bytes
 
 import msgspec
+from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Route, Router
 from starlette.types import ASGIApp, Lifespan, Receive, Scope, Send
 
@@ -166,14 +167,18 @@ def application(
     routes: list[BaseRoute] = [Route(path, _Resource(by_path[path], gate, audit, counts)) for path in paths]
     nothing = _Nothing(counts)
     routes += [Route("/v1/{rest:path}", nothing), *more, Route("/{rest:path}", nothing)]
-    router = Router(routes, lifespan=lifespan)  # without Starlette's middleware: nothing is raised here
+    router = Router(routes, lifespan=lifespan)  # without Starlette's middleware: operations raise nothing
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             # As it was sent: a `/` inside a value (%2F) is no separator.
             raw = scope["raw_path"].partition(b"?")[0].decode("latin-1")
             scope = {**scope, "path": raw, "root_path": ""}
-        await router(scope, receive, send)
+        try:
+            await router(scope, receive, send)
+        except HTTPException as nothing:  # of static files
+            answer = refused(Problem(nothing.status_code, "there is nothing at this path"))
+            await _send(answer, send, empty=scope["method"] == "HEAD")
 
     return app
 

@@ -131,13 +131,22 @@ class Live:
         self._thread = threading.Thread(target=self._run, name="live", daemon=True)
         self._thread.start()
 
-    async def close(self) -> None:
-        """End all streams and the thread."""
+    def end_streams(self) -> None:
+        """End all streams, and open no more; from any thread: nobody waits for what has no end of its own."""
         self._stopping.set()
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._end_streams)
+
+    def _end_streams(self) -> None:
         for stream in self._streams:
             stream.overrun = True
             if not stream.queue.full():
                 stream.queue.put_nowait(None)
+
+    async def close(self) -> None:
+        """End all streams and the thread."""
+        self._stopping.set()
+        self._end_streams()
         if self._thread is not None:
             await asyncio.to_thread(self._thread.join, 5.0)
 

@@ -68,7 +68,7 @@ class Server:
         self.catalogue = Catalogue(settings)
         self._reasons = Reasons(settings, self.catalogue)
         masker = Masker(self.catalogue, Pseudonyms.from_file(settings.pseudonym_file))
-        self._live = Live(settings, self.counts, masker, settings.api_streams)
+        self.live = Live(settings, self.counts, masker, settings.api_streams)
         self.auditor = Auditor(settings)
         administration = Administration(settings, self.view, self.catalogue)
         groups = Groups(settings.api_least_group)
@@ -76,7 +76,7 @@ class Server:
         self.operations: Sequence[Operation] = [
             *profiles.operations(self.view, self.catalogue, self._reasons, masker),
             *segments.operations(self.view, self.catalogue, masker, groups, self.auditor),
-            *self._live.operations(),
+            *self.live.operations(),
             *administration.operations(),
             *self.auditor.operations(),
             *Reviewing(settings).operations(),
@@ -104,7 +104,7 @@ class Server:
     @asynccontextmanager
     async def _lifespan(self, _app: object) -> AsyncIterator[None]:
         self.catalogue.follow()
-        self._live.start(asyncio.get_running_loop())
+        self.live.start(asyncio.get_running_loop())
         self.auditor.start()
         watching = asyncio.create_task(self._watch())
         try:
@@ -113,7 +113,7 @@ class Server:
             watching.cancel()
             with suppress(asyncio.CancelledError):
                 await watching
-            await self._live.close()
+            await self.live.close()
             await self.auditor.close()
             self.catalogue.close()
             self._backtesting.close()
@@ -176,6 +176,7 @@ def _run(settings: Settings, link: Callable[[str], None] | None) -> None:
             stop_s=settings.stop_s,
             concurrency=settings.api_connections,
             patience_s=settings.api_patience_s,
+            ending=server.live.end_streams,
         )
     finally:
         if watched is not None:

@@ -2,10 +2,13 @@
 
 import uPlot from "./vendor/uplot.js";
 import {h} from "./dom.js";
-import {language} from "./text.js";
+import {language, number} from "./text.js";
 
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 export const COLOURS = ["--main", "--warn", "--good", "--bad", "--dim"];
+
+/** Steps between the ticks of counts: there is no half of one. */
+const WHOLE = Array.from({length: 10}, (_, power) => [1, 2, 5].map((digit) => digit * 10 ** power)).flat();
 
 /** A tick's text: the time of day, at midnight the day. */
 function moment(seconds) {
@@ -40,7 +43,7 @@ export function lines(at, series, height = 220) {
     const axis = {stroke: colour("--dim"), grid: {stroke: colour("--line"), width: 1}, ticks: {stroke: colour("--line")}};
     new uPlot({
       width: place.clientWidth, height, cursor: {y: false}, legend: {show: false},
-      axes: [{...axis, values: (_, ticks) => ticks.map(moment)}, {...axis, size: 56}],
+      axes: [{...axis, values: (_, ticks) => ticks.map(moment)}, {...axis, size: 56, incrs: WHOLE, values: (_, ticks) => ticks.map(number)}],
       scales: {y: {range: (_, low, high) => [Math.min(0, low), Math.max(1, high * 1.08)]}},
       series: [{}, ...series.map((one, index) => ({
         label: one.label, stroke: colour(COLOURS[index % COLOURS.length]), width: 2, points: {show: at.length < 40},

@@ -23,10 +23,13 @@ export function table(head, rows, numbers = []) {
     h("tbody", {}, rows.map((row) => h("tr", {}, row.map((cell, place) => h("td", kind(place), cell)))))));
 }
 
+/** Names and values, in columns where there is room. */
+export const list = (pairs) => h("dl", {class: "many"}, pairs.map(([name, held]) => h("div", {}, h("dt", {}, name), h("dd", {}, held))));
+
 /** A bar whose length is a share (0 to 1). */
 export function bar(share, second = false) {
   const inner = h("div", {class: second ? "bar second" : "bar"});
-  inner.style.width = `${Math.max(0, Math.min(1, share || 0)) * 100}%`;
+  if (share > 0) inner.style.width = `max(2px, ${Math.min(1, share) * 100}%)`; // whatever there is can be seen, nothing is none
   return h("div", {class: "track"}, inner);
 }
 

@@ -14,8 +14,8 @@ export async function show([chosen]) {
   return [h("div", {class: "grid"},
     notes.length > 0 && card("", "", notes.map((text) => h("p", {class: "warn"}, text))),
     found.destinations.length > 0 && card(`${t("destination")} · ${t("sinceStart")}`, "", destinations(found.destinations, chosen)),
-    card(`${t("dead")} · ${number(given.total)}`, "third", given.total ? reasons(given.counts) : h("p", {class: "dim"}, t("none"))),
-    card(chosen || "", "wide", given.deliveries.length ? letters(given.deliveries) : h("p", {class: "dim"}, t("none"))))];
+    card(`${t("dead")} · ${number(given.total)}`, "", given.total ? reasons(given.counts) : h("p", {class: "dim"}, t("none"))),
+    given.deliveries.length > 0 && card(chosen || "", "", letters(given.deliveries)))];
 }
 
 function destinations(all, chosen) {

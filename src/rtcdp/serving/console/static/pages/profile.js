@@ -1,9 +1,9 @@
 // Everything about one profile.
 
 import {get, part, post} from "../api.js";
-import {card, h, say} from "../dom.js";
+import {card, h, list, say} from "../dom.js";
 import {identities} from "../identities.js";
-import {t, when} from "../text.js";
+import {number, t, when} from "../text.js";
 import {entry} from "./overview.js";
 
 const NAMESPACES = ["user_id", "email", "phone", "member_card", "unionid", "openid", "device", "anonymous_id"];
@@ -40,7 +40,14 @@ async function one(path) {
     card(t("identifiers"), "", identities(view.key, view.identifiers, (other, button) => split(path, other, button))),
     card(t("segments"), "half", segments.length ? segments : h("p", {class: "dim"}, t("none"))),
     card(t("timeline"), "half", h("ul", {class: "live", tabindex: "0", "aria-label": t("timeline")}, timeline.records.map((record) => entry(record.kind || (record.type === "rtcdp.cancel" ? "cancel" : "trigger"), record, false)))),
-    card(t("features"), "", shown(view.features)))];
+    card(t("features"), "", list(Object.entries(view.features).map(([name, held]) => [name, readable(held)]))))];
+}
+
+/** A feature's value as people read it. */
+function readable(held) {
+  if (typeof held === "number") return number(held);
+  if (typeof held === "string") return /^\d{4}-\d\d-\d\dT[\d:.]+Z$/.test(held) ? when(held) : held;
+  return held !== null && Object.keys(held).length === 0 ? "–" : JSON.stringify(held);
 }
 
 /** Take an identifier out of the person: it is done when the answer comes, and shown a moment later. */

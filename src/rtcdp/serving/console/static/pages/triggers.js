@@ -15,14 +15,25 @@ export async function show([chosen]) {
       reasons.map(([reason, count]) => h("span", {class: "chip"}, `${reason} ${number(count)}`)), one.description];
   });
   const all = card(t("perDay"), "", table([t("name"), t("channel"), t("considered"), t("sent"), t("rate"), t("reasons"), t("description")], rows, [2, 3]));
-  return [h("div", {class: "grid"}, chosen && one(chosen, flows), all)];
+  return [h("div", {class: "grid"}, found.triggers.filter((one) => one.name === chosen).map((one) => detail(one, flows)), all)];
 }
 
-function one(name, flows) {
+function detail(found, flows) {
+  const name = found.name;
   const values = (kind) => {
     const counts = Object.entries(flows.counts).filter(([what]) => what.split("|")[0] === kind && what.split("|")[1] === name);
     return flows.at.map((_, place) => counts.reduce((sum, [, held]) => sum + held[place], 0));
   };
   const [at, sent, not] = grouped(6, flows.at, values("sent"), values("not_sent"));
-  return card(name, "", lines(at, [{label: t("sent"), values: sent, fill: true}, {label: t("notSent"), values: not}]));
+  return [card(name, "wide", h("p", {class: "dim"}, found.description), lines(at, [{label: t("sent"), values: sent, fill: true}, {label: t("notSent"), values: not}])),
+    card(t("considered"), "third", funnel(found))];
+}
+
+/** From what was decided to what was sent: what each reason took away. */
+function funnel({sent, not_sent: reasons}) {
+  const steps = Object.entries(reasons).sort(([, a], [, b]) => b - a);
+  const most = Math.max(1, sent + steps.reduce((sum, [, count]) => sum + count, 0));
+  const rows = [[t("considered"), summed([sent, ...Object.values(reasons)]), bar(1)],
+    ...steps.map(([reason, count]) => [`− ${reason}`, number(count), bar(count / most, true)]), [t("sent"), number(sent), bar(sent / most)]];
+  return table([t("name"), t("count"), ""], rows, [1]);
 }
