@@ -197,3 +197,18 @@ def test_what_nobody_can_read_is_done_in_its_turn() -> None:
     assert producer.skipped == []
     assert queue.carry_out(lambda source: 5) == 2
     assert producer.skipped == [("c/1", 8)]
+
+
+def test_a_tick_that_names_an_end_which_is_not_there_holds_nobody_up() -> None:
+    producer = Recording()
+    queue = CommandQueue("c/1", producer, "log", 1, frozenset({"s"}))
+    queue.take(7, None, encode(TickCommand(time=1_000, ends={"s/0": 500, "s/9": 1, "elsewhere/0": 99})), 0, bury)
+    queue.take(8, None, encode(TickCommand(time=2_000, ends={"s/0": 600})), 0, bury)
+    assert queue.held_until == 8
+    assert queue.carry_out(lambda source: 40) == 0
+    queue.bound({"s/0": 50}, 7)
+    assert queue.carry_out(lambda source: 40) == 0, "what is there is still waited for"
+    assert queue.carry_out(lambda source: 50 if source == "s/0" else 0) == 1
+    assert queue.carry_out(lambda source: 50) == 0, "the second came after the ends were asked for"
+    assert queue.carry_out(lambda source: 600) == 1
+    assert queue.held_until == -1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Protocol
 
@@ -102,6 +102,25 @@ class CommandQueue:
         """The next command cannot be read by anybody: its person was erased."""
         skip = self._producer.skip
         self._waiting.append((offset, lambda: skip(self._source, offset)))
+
+    @property
+    def held_until(self) -> int:
+        """Offset of the last command behind a tick that waits; -1: none does."""
+        return self._waiting[-1][0] if self._waiting and isinstance(self._waiting[0][1], TickCommand) else -1
+
+    def bound(self, ends: Mapping[str, int], until: int) -> None:
+        """No tick waits for what cannot come: where the sources end is never before where they ended when it was sent.
+
+        ends: of source partitions, asked for when the commands up to the offset `until` had been taken.
+        """
+        for place, (offset, command) in enumerate(self._waiting):
+            if not isinstance(command, TickCommand) or offset > until:
+                continue
+            wrong = [source for source, end in command.ends.items() if self._read_here(source) and end > ends.get(source, 0)]
+            if wrong:
+                logger.warning("a tick command names an end of %s that is not there: it waits for what is", wrong[0])
+                reached = {source: min(end, ends.get(source, 0)) for source, end in command.ends.items()}
+                self._waiting[place] = offset, msgspec.structs.replace(command, ends=reached)
 
     def carry_out(self, done: Callable[[str], int]) -> int:
         """Do what can be done now; returns how many commands that was.

@@ -31,6 +31,7 @@ from rtcdp.transport.owner import Batch, Owner
 from rtcdp.worker.border import Border
 from rtcdp.worker.clearing import clear_forever
 from rtcdp.worker.command_queue import CommandQueue, people
+from rtcdp.worker.held_ticks import bind_forever
 from rtcdp.worker.ingest_reports import Reports, announce
 from rtcdp.worker.ingest_versions import Cleaned, IngestPlan, Plans
 from rtcdp.worker.lanes import Lane
@@ -107,7 +108,7 @@ class Ingest:
         self._serving: asyncio.Task[None] | None = None
         self._settled = asyncio.Event()
         self._settled.set()
-        self._clearing: asyncio.Task[None] | None = None
+        self._beside: list[asyncio.Task[None]] = []
 
     def owner(self, topic: str) -> Owner:
         """Who takes that topic's partitions over."""
@@ -132,8 +133,10 @@ class Ingest:
         self._ends.watch((tp.topic, tp.partition) for tp in self._lanes)
         if self._serving is None:
             self._serving = asyncio.create_task(self._serve_forever(), name="ingest")
+            binding = bind_forever(self._app.kafka, self._sources, self._commands.values)
+            self._beside.append(asyncio.create_task(binding, name="held-ticks"))
             if self._settings.delete_taken:
-                self._clearing = asyncio.create_task(clear_forever(self._app.kafka, self._taken), name="clearing")
+                self._beside.append(asyncio.create_task(clear_forever(self._app.kafka, self._taken), name="clearing"))
         return {tp.partition: starts.get(tp, lane.position) for tp, lane in self._lanes.items() if tp.topic == topic}
 
     async def _open(self, opened: list[TP]) -> dict[TP, int | None]:
@@ -210,9 +213,9 @@ class Ingest:
             if self._serving is not None:
                 self._serving.cancel()
                 self._serving = None
-                if self._clearing is not None:
-                    self._clearing.cancel()
-                    self._clearing = None
+                for task in self._beside:
+                    task.cancel()
+                self._beside.clear()
                 await asyncio.to_thread(self._ends.close)
             for tp in mine:
                 self._forget(tp)
