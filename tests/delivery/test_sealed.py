@@ -11,6 +11,7 @@ from rtcdp.delivery.dead import Choice, list_dead, replay
 from rtcdp.delivery.deliveries import decode
 from rtcdp.dlq import messages
 from rtcdp.monitoring.metrics import now_ms
+from rtcdp.privacy.erasure import _remains
 from rtcdp.privacy.export import _deliveries, _undelivered
 from rtcdp.sealing.opening import sealer_of
 from rtcdp.sealing.parcels import shared_sealer, unpacked
@@ -80,6 +81,10 @@ def test_what_waits_is_sealed_and_goes_with_its_person(
     found = clear(shop, shop.settings.deliveries)
     assert any(b'"kind":"erased"' in one for one in found), "a notice has to be readable when the person's key is gone"
     assert any(b'"kind":"trigger"' in one for one in found) is not sealed
+
+    remains = {one.topic: one.until for one in _remains(shop.settings, 0, encrypted=sealed)}
+    assert remains[shop.settings.deliveries] == "1970-01-01T01:10:00.000Z", "compacted: an hour and a segment"
+    assert remains[shop.settings.deliveries_dlq] < "1970-01-30"
 
     if sealer is not None:  # as an erasure that comes while nobody delivers
         name = sealer.name(key.encode()).name

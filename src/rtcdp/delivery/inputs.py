@@ -7,11 +7,13 @@ from rtcdp.servers.cluster import Cluster
 from rtcdp.servers.preflight import COMPACT, DAY, DELETE, Wanted, examine, wanted_topics
 from rtcdp.settings.config import Settings
 
-# Written and removed all the time, and read whole at every takeover: compacted often, which needs closed segments.
+# Written and removed all the time, and read whole at every takeover: compacted often, which needs closed segments. What was
+# delivered or withdrawn is gone within a stated time.
 _STATE = {
     "segment.ms": "600000",
     "segment.bytes": "67108864",
     "min.cleanable.dirty.ratio": "0.1",
+    "max.compaction.lag.ms": "3600000",
     "delete.retention.ms": "3600000",
 }
 

@@ -27,6 +27,7 @@ from rtcdp.times import timestamps
 from rtcdp.transport.restore import restore
 
 LOOK_S = 1.0
+FOR_EVER_MS = 100 * 365 * 86_400_000
 SETTLED = 2
 """Looks without a further mark: identifiers are told by their person, which takes a moment."""
 
@@ -160,6 +161,7 @@ def _remains(settings: Settings, erased: int, *, encrypted: bool) -> list[Remain
     """Topics that hold people in the clear, and by when what was there at the erasure is gone."""
     topics = [source.topic for source in settings.sources]
     topics += [settings.commands, settings.events_dlq, settings.profile_changes, settings.triggers]
+    topics += [settings.deliveries, settings.deliveries_dlq, settings.delivery_commands]
     if not encrypted:
         topics.append(settings.profile_events)
     admin = AdminClient({**settings.kafka(), "log_level": 0})
@@ -171,6 +173,9 @@ def _remains(settings: Settings, erased: int, *, encrypted: bool) -> list[Remain
         except KafkaException:
             continue  # a topic that is not there holds nothing
         kept, segment = int(options["retention.ms"]), int(options["segment.ms"])
-        until = "never" if kept < 0 else timestamps.render(erased + kept + segment)
+        if options["cleanup.policy"] == "compact":  # what was withdrawn is gone when a compaction has passed
+            kept = int(options["max.compaction.lag.ms"])
+        bounded = 0 <= kept < FOR_EVER_MS
+        until = timestamps.render(erased + kept + segment) if bounded else "never"
         found.append(Remainder(resource.name, until))
     return found
