@@ -118,13 +118,13 @@ class WindowMostFrequent(Window):
         end = packed_up_to(times, now - self.offset) * 6 if self.offset else len(times)
         return times[packed_up_to(times, now - self.within) * 6 : end]
 
-    def standing(self, slot: Slot, now: int) -> tuple[str | None, int]:
-        """The text of the value, and when that may first be another by time alone (ms), of a window that ends now.
+    def standing(self, slot: Slot, now: int) -> tuple[str | None, int, int]:
+        """The text of the value, when that may first be another by time alone (ms), and its lead in events.
 
-        What is in front has to lose its lead before, one event after the other.
+        Of a window that ends now. What is in front has to lose its lead before, one event after the other.
         """
         if not slot:
-            return None, NEVER
+            return None, NEVER, 0
         edge = pack(now - self.within)
         top, most, second = "", b"", 0
         for text, times in slot.items():
@@ -135,8 +135,13 @@ class WindowMostFrequent(Window):
             elif size > second:
                 second = size
         if not most:
-            return None, NEVER
-        return top, packed_at(most, max((len(most) - second) // 6, 1) - 1) + self.within
+            return None, NEVER, 0
+        lead = (len(most) - second) // 6
+        return top, packed_at(most, max(lead, 1) - 1) + self.within, lead
+
+    def full(self, slot: dict[str, bytes]) -> bool:
+        """Whether each event more takes the place of the oldest."""
+        return sum(map(len, slot.values())) > self._most * 6
 
     def value(self, slot: Slot, now: int) -> Any:
         if not self.offset:

@@ -160,6 +160,9 @@ class Leaf:
             return lambda slot, now: flips.get(now - slot, NOTHING)
         if isinstance(self.aggregate, Keyed) and not self.readers:
             return self._woken_keys(self.aggregate)
+        if type(self.aggregate) is WindowMostFrequent and not self.aggregate.offset:
+            whole = self._whole()  # when its lead may be lost, it is looked at once, by those who read it
+            return lambda slot, now: whole
         value, readers, crossed, flips = self.aggregate.value, self._whole(), self.crossed, self.since.flips
 
         def expired(slot: Any, now: int) -> Rules:
@@ -216,6 +219,8 @@ class Leaf:
             update = self._window_count()
         elif isinstance(self.aggregate, WindowMostFrequent) and kind is WindowMostFrequent and not self.aggregate.offset:
             update = self._window_most_frequent(self.aggregate)
+        elif self._sums and isinstance(self.aggregate, WindowNumbers) and not self.aggregate.offset:
+            update = self._window_sum(self.aggregate)
         elif kind is Keyed:
             update = self._keyed()
         else:
@@ -382,11 +387,45 @@ class Leaf:
 
         return fold
 
+    def _window_sum(self, aggregate: WindowNumbers) -> Update:
+        """What an event adds is known: the sum is read once."""
+        key, value_of, readers, due = self.key, self.value_of, self._whole(), due_of(self)
+        assert value_of is not None  # noqa: S101  the loader lets no sum without a value through
+        update, units, falls, within = aggregate.update, aggregate.units, aggregate.falls, aggregate.within
+        crossed, only_gated = self.gates.crossed, gated(self)
+
+        def add(profile: Profile, event: Any) -> Rules:
+            found = value_of(None, event)
+            slots, now, at = profile.slots, profile.now, event.occurred
+            if found is None or at <= now - within:
+                return NOTHING
+            slot = slots.get(key)
+            before = after = units(slot, now)
+            for item in found if type(found) is list else (found,):
+                if type(item) in (int, float):
+                    slot, after = update(slot, at, "", item, now), after + scaled(item)
+            if slot is None:
+                return NOTHING
+            slots[key] = slot
+            if slot[2][0]:  # where there are buckets, older ones may have gone
+                after = units(slot, now)
+            touched = NOTHING if before == after else readers + crossed(before, after)
+            if due is not None and (touched or not only_gated or not falls(slot)):
+                wake = due(slot, at, now)
+                if wake < profile.wake_at:
+                    profile.wake_at = wake
+            return touched
+
+        return add
+
     def _window_most_frequent(self, aggregate: WindowMostFrequent) -> Update:
-        """What leads, and until when at least, is found at once."""
+        """What leads, and until when at least, is found at once.
+
+        One event more makes no other text lead but its own, and its own led before if it is two ahead.
+        """
         key, value_of, readers, update, standing = self.key, self.value_of, self._whole(), aggregate.update, aggregate.standing
         assert value_of is not None  # noqa: S101  the loader lets no most_frequent without a value through
-        read = watched(self)
+        read, within, full = watched(self), aggregate.within, aggregate.full
 
         def most(profile: Profile, event: Any) -> Rules:
             found = value_of(None, event)
@@ -394,13 +433,21 @@ class Leaf:
                 return NOTHING
             slots, now, at = profile.slots, profile.now, event.occurred
             slot = slots.get(key)
+            if type(found) is str:
+                if at <= now - within:
+                    return NOTHING
+                slots[key] = slot = update(slot, at, event.id, found, now)
+                top, due, lead = standing(slot, now)
+                if read and due < profile.wake_at:
+                    profile.wake_at = due
+                return NOTHING if (top != found or lead > 1) and not full(slot) else readers
             before = standing(slot, now)[0]
             for item in found if type(found) is list else (found,):
                 slot = update(slot, at, event.id, item, now)
             if slot is None:
                 return NOTHING
             slots[key] = slot
-            after, due = standing(slot, now)
+            after, due, _ = standing(slot, now)
             if read and due < profile.wake_at:
                 profile.wake_at = due
             return NOTHING if before == after else readers
