@@ -7,7 +7,7 @@ from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource
 
 from rtcdp.servers.preflight import preflight
-from rtcdp.worker import ingest
+from rtcdp.worker import clearing
 from worker.conftest import Deploy, Deployment, wait_for
 
 HOUR = 3_600_000
@@ -44,7 +44,7 @@ def first_offset(shop: Deployment) -> int:
 
 @pytest.mark.faults
 def test_what_was_taken_in_is_deleted_and_a_restart_loses_nothing(deploy: Deploy) -> None:
-    assert ingest.CLEAR_S <= 10
+    assert clearing.CLEAR_S <= 10
     shop, kept = deploy(delete_taken=True), deploy()
     events = [{"type": "track", "event": "Order Completed", "userId": f"u{n}", "messageId": f"m{n}"} for n in range(100)]
     for one in (shop, kept):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 from confluent_kafka import Message
@@ -21,6 +22,7 @@ from rtcdp.worker.progress import VersionPoint
 
 logger = logging.getLogger(__name__)
 
+_READ: tuple[Callable[[Message], Any], ...] = (Message.value, Message.offset, Message.timestamp, Message.headers)
 Cleaned = tuple[Ingestor, list[Accepted | Refused]]
 """What became of consecutive messages under one ingest version."""
 
@@ -74,11 +76,9 @@ class Plans:
                 part = [message for message in messages if (message.offset() or 0) < following]
             ingestor, origin = self.ingestor(point, source), lane.source
             ingest = ingestor.ingest
-            results = [
-                # a fetched message has an offset
-                ingest(one.value(), origin, one.offset(), one.timestamp()[1], one.headers())  # type: ignore[arg-type]
-                for one in part
-            ]
+            # A fetched message has an offset. What is read of them is read from C: a method call each costs twice that.
+            read = zip(*(map(each, part) for each in _READ), strict=True)
+            results = [ingest(value, origin, offset, stamp[1], headers) for value, offset, stamp, headers in read]
             found.append((ingestor, results))
             messages = messages[len(part) :]
         return found
