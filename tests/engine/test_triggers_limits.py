@@ -52,6 +52,26 @@ def test_a_channel_has_a_cap_for_all_that_is_sent_by_it() -> None:
     assert told(found) == [("a", "sent", 0), ("b", "cap channel push", 1), ("c", "sent", 2), ("b", "sent", 10)]
 
 
+def test_the_limits_of_a_trigger_its_group_and_its_channel_hold_together() -> None:
+    found = two(
+        triggers={"a": {"cap": {"times": 3, "per": "1d"}}},
+        groups={"g": {"triggers": ["a", "b"], "cap": {"times": 2, "per": "100s"}}},
+        channels={"push": {"cap": {"times": 1, "per": "10s"}}},
+    )
+    found.feed([event("A", at) for at in (0, 5, 10, 20, 100, 200)] + [event("B", 205), event("B", 215), event("C", 216)])
+    assert told(found) == [
+        ("a", "sent", 0),
+        ("a", "cap channel push", 5),
+        ("a", "sent", 10),
+        ("a", "cap group g", 20),
+        ("a", "sent", 100),
+        ("a", "cap", 200),
+        ("b", "sent", 205),
+        ("b", "sent", 215),
+        ("c", "sent", 216),
+    ]
+
+
 @pytest.mark.parametrize(
     ("sections", "expected"),
     [
