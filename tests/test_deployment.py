@@ -181,6 +181,21 @@ def test_the_base_names_all_its_files_and_they_can_be_used() -> None:
 # ---- one machine
 
 
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [(["-d", "rules"], "shop.yaml:1:15"), (["--destinations", "outlets.yaml"], "outlets.yaml:2:28: unknown option 'changes'")],
+)
+def test_up_says_what_is_wrong_before_it_starts_anything(tmp_path: Path, wrong: list[str], said: str) -> None:
+    (tmp_path / "rules").mkdir()
+    (tmp_path / "rules" / "shop.yaml").write_text("segments: {a: ordrs >= 1}")
+    (tmp_path / "outlets.yaml").write_text("destinations: {b: {file: o}}\nsubscriptions: {a: {to: b, changes: x, triggers: t}}")
+    command = [sys.executable, "-m", "rtcdp.cli", "up", *wrong]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (2, ""), done.stderr
+    assert said in done.stderr
+    assert not (tmp_path / ".rtcdp").exists()
+
+
 @pytest.mark.faults
 @pytest.mark.timeout(400)
 def test_up_runs_everything_and_ends_it_together(kafka: str, redis_url: str, tmp_path: Path) -> None:

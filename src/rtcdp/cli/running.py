@@ -130,7 +130,19 @@ def up(
     config: ConfigOption = None,
 ) -> None:
     """Run every process on this machine, and a Kafka and a Redis where none is given. Ctrl-C ends all."""
+    from rtcdp.delivery.loading import load as load_destinations
+    from rtcdp.processes.lifecycle import guarded
     from rtcdp.processes.up import run
+    from rtcdp.rules.loading import load as load_definitions
 
     settings = settings_of(config, definitions=definitions, destinations=destinations, bootstrap=bootstrap, app=app_name)
-    raise typer.Exit(run(settings, config))
+
+    def checked() -> int:
+        """What is wrong in a folder is said before anything starts."""
+        if settings.definitions is not None:
+            load_definitions(settings.definitions)
+        if settings.destinations is not None:
+            load_destinations(settings.destinations)
+        return run(settings, config)
+
+    raise typer.Exit(guarded(checked))
