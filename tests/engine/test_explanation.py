@@ -163,6 +163,8 @@ SCOPED: dict[str, Any] = {
         "by_page": {"count": "Added", "by": "properties.page"},
         "monthly": {"first": "properties.page", "of": "Added", "during": "month", "zone": "UTC"},
         "before": {"count": "Added", "within": "2d..1d"},
+        "reading": {"dwell": "*"},
+        "reading_of": {"dwell": "*", "by": "properties.page"},
     },
     "segments": {"s": "cart > 1"},
 }
@@ -185,6 +187,8 @@ def test_events_of_every_scope_are_told() -> None:
     assert shopper.why("by_page").tree.counts == [("b", 2), ("a", 1)]
     assert told["monthly"] == [(times[0], "a")]
     assert [at for at, _ in told["before"]] == []
+    assert told["reading"] == [(times[3], 60_000)], "the pauses before were no reading"
+    assert told["reading_of"] == [(times[3], ["b", 60_000])]
     shopper.does(START + 4 * DAY, "Nothing")
     assert [event.at for event in shopper.why("before").tree.events] == [last]
 

@@ -81,6 +81,12 @@ class Dwell:
         """Read one name."""
         return 0 if slot is None else slot[_TOTALS].get(key, 0)
 
+    def lasted(self, slot: Slot) -> list[tuple[int, str, int]]:
+        """The kept events that lasted: when each occurred, its name, how long (ms)."""
+        pairs = pairwise(self._entries(slot))
+        found = [(at, name, after - at) for (at, name), (after, _) in pairs if name != NO_PAGE]
+        return [entry for entry in found if 0 < entry[2] < self._gap]
+
     def next_change(self, slot: Slot, now: int) -> int:
         """Time alone changes nothing."""
         return NEVER

@@ -21,6 +21,7 @@ from rtcdp.aggregates import (
     Balance,
     Count,
     During,
+    Dwell,
     Edge,
     ExtremeTime,
     Keyed,
@@ -272,6 +273,18 @@ def _(aggregate: SessionStatistics, slot: dict[str, Any], now: int) -> Evidence:
 @_uncertainty.register
 def _(aggregate: SessionStatistics, slot: dict[str, Any], now: int) -> str:
     return "events came later than the sessions that are kept reach back: some may be counted apart"
+
+
+@_evidence.register
+def _(aggregate: Dwell, slot: list[Any], now: int) -> Evidence:
+    """The newest events, with how long each lasted (ms), and its name where they are told apart by it."""
+    found = aggregate.lasted(slot)
+    return Evidence([Held(at, "", [name, lasted] if name else lasted) for at, name, lasted in found])
+
+
+@_uncertainty.register
+def _(aggregate: Dwell, slot: list[Any], now: int) -> str:
+    return "an event came before those that are kept, or there were more names: times may be a little off"
 
 
 @_evidence.register
