@@ -71,9 +71,9 @@ def test_every_option_is_on_the_page(table: str) -> None:
 
 def test_the_limits_on_the_page_are_those_of_the_code() -> None:
     from rtcdp.folding import triggers
-    from rtcdp.rules import limit_section, names, parsing, plans, reading, step_section, tokens
+    from rtcdp.rules import comparisons, limit_section, names, parsing, plans, reading, step_section, tokens
 
-    assert f"At most {tokens.LONGEST_TEXT:,} characters, {parsing.MOST_NODES:,} parts, {parsing.DEEPEST} deep" in PAGE
+    assert f"At most {tokens.LONGEST_TEXT:,} characters, {comparisons.MOST_NODES:,} parts, {parsing.DEEPEST} deep" in PAGE
     assert f"at most {names.LONGEST_NAME} characters" in PAGE
     assert f"up to {names.LONGEST_EVENT} characters" in PAGE
     assert f"at most {reading.LONGEST_DURATION // 86_400_000}d" in PAGE

@@ -17,7 +17,6 @@ from rtcdp.rules.expressions import (
     EACH,
     Arithmetic,
     Call,
-    Compare,
     Conditional,
     EventField,
     ListOf,
@@ -34,14 +33,14 @@ from rtcdp.rules.expressions import (
     moved,
     walk,
 )
-from rtcdp.rules.inference import ORDERED, ConstantFault, arithmetic, common, comparable, fold, shown
+from rtcdp.rules.inference import ConstantFault, arithmetic, common, fold, shown
 from rtcdp.rules.names import EVENT_FIELDS, EVENT_ROOTS, did_you_mean, listed
 from rtcdp.rules.scope import Scope
-from rtcdp.rules.scoring import RFM, SCORES, Cuts, Scored, digits, fault_of_names, fault_of_value, joined, numbers, score
+from rtcdp.rules.score_calls import Scores
+from rtcdp.rules.scoring import SCORES
 from rtcdp.rules.signatures import SIGNATURES
 from rtcdp.rules.tokens import FAN_OUT, Problem, Rewritten, Unreadable, rewrite
 
-MOST_NODES = 1_000
 DEEPEST = 50
 MOST_STEPS = 16
 LONGEST_STEP = 200
@@ -127,16 +126,8 @@ _SIGNS: dict[type[ast.operator], str] = {
 }
 
 
-class _Converter:
+class _Converter(Scores):
     """Python's tree to ours. What is wrong is collected, and a hole of type ANY stands in its place."""
-
-    def __init__(self, text: str, rewritten: Rewritten, scope: Scope) -> None:
-        self.problems: list[Problem] = []
-        self._text = text
-        self._rewritten = rewritten
-        self._scope = scope
-        self._nodes = 0
-        self._depth = 0
 
     def convert(self, tree: ast.expr) -> Node:
         """The node of a Python expression."""
@@ -151,21 +142,6 @@ class _Converter:
             return fold(node)
         except ConstantFault as error:
             return self._wrong(str(error), span)
-
-    def _count(self, more: int, span: Span) -> None:
-        self._nodes += more
-        if self._nodes > MOST_NODES:
-            raise Unreadable(f"the expression has more than {MOST_NODES} parts", span.start, span.end)
-
-    def _span(self, tree: ast.expr) -> Span:
-        return self._rewritten.span(tree.col_offset, tree.end_col_offset or tree.col_offset + 1)
-
-    def _source(self, node: Node) -> str:
-        return source_of(node, self._text)
-
-    def _wrong(self, message: str, span: Span, hint: str = "") -> Literal:
-        self.problems.append(Problem(message, hint, span.start, span.end))
-        return Literal(None, Type.ANY, span)
 
     def _node(self, tree: ast.expr, span: Span) -> Node:
         match tree:
@@ -334,67 +310,6 @@ class _Converter:
                 return Name("list", name, Type.LIST, self._span(tree))
         return self.convert(tree)
 
-    def _compare(self, operator: str, left: Node, right: Node, span: Span) -> Node:
-        if isinstance(right, Name) and right.kind == "list":
-            found = self._in_list(left, right, span)
-            return found if operator == "in" else self._not_in_list(left, found, span)
-        if operator in ("in", "not in"):
-            self._check_member(left, right)
-        elif Type.LIST in (left.type, right.type):
-            at = left if left.type is Type.LIST else right
-            self._wrong(f"{self._source(at)} is a list", at.span, f"write VALUE in {self._source(at)}, or any(...)")
-        elif not comparable(left.type, right.type):
-            message = (
-                f"{self._source(left)} is {shown(left.type)} and cannot be compared "
-                f"with {self._source(right)}, which is {shown(right.type)}"
-            )
-            self._wrong(message, right.span, self._advice(left, right))
-        elif operator not in ("==", "!=") and not {left.type, right.type} <= ORDERED:
-            self._wrong(f"true and false have no order: '{operator}'", span, "use == or !=")
-        return Compare(cast("Any", operator), left, right, Type.BOOLEAN, span)
-
-    def _in_list(self, left: Node, right: Node, span: Span) -> Node:
-        if not isinstance(right, Name) or right.kind != "list":
-            hint = f"write {SIGNATURES['in_list'].call('in_list')}, with a name of `lists:`"
-            named = self._scope.names.get(left.value) if isinstance(left, Literal) else None
-            if isinstance(left, Literal) and named is not None and named.kind == "list":
-                hint = f"write in_list({self._source(right)}, {left.value})"
-            return self._wrong(f"{self._source(right)} is not a list of `lists:`", right.span, hint)
-        if left.type not in (Type.TEXT, Type.ANY):
-            return self._wrong(f"a list holds text, but {self._source(left)} is {shown(left.type)}", left.span)
-        return Call("in_list", (left, right), Type.BOOLEAN, span)
-
-    def _not_in_list(self, left: Node, found: Node, span: Span) -> Node:
-        """`x not in names`: false where x is missing, as every comparison is."""
-        self._count(sum(1 for _ in walk(left)), span)
-        there = Not(Call("missing", (left,), Type.BOOLEAN, span), Type.BOOLEAN, span)
-        return Logical("and", (there, Not(found, Type.BOOLEAN, span)), Type.BOOLEAN, span)
-
-    def _check_member(self, left: Node, right: Node) -> None:
-        if right.type is Type.TEXT:
-            hint = f"write contains({self._source(right)}, {self._source(left)})"
-            self._wrong(f"{self._source(right)} is text, not a list", right.span, hint)
-        elif right.type not in (Type.LIST, Type.ANY):
-            self._wrong(f"{self._source(right)} is {shown(right.type)}, not a list", right.span)
-        elif left.type is Type.LIST:
-            self._wrong(f"{self._source(left)} is a list", left.span, "write VALUE in LIST")
-        elif isinstance(right, ListOf):
-            for item in right.items:
-                if not comparable(left.type, item.type):
-                    message = f"{self._source(left)} is {shown(left.type)}, but {self._source(item)} is {shown(item.type)}"
-                    self._wrong(message, item.span, self._advice(left, item))
-
-    def _advice(self, left: Node, right: Node) -> str:
-        """How to write a comparison whose types do not agree."""
-        for one, other in ((left, right), (right, left)):
-            if one.type is Type.TIME and other.type is Type.DURATION:
-                return f"write since({self._source(one)})"
-            if one.type is Type.DURATION and isinstance(other, Literal) and other.type is Type.NUMBER:
-                return f"write {other.value}d for days, {other.value}h for hours"
-            if one.type is Type.NUMBER and isinstance(other, Literal) and str(other.value).replace(".", "").isdecimal():
-                return "write numbers without quotes"
-        return ""
-
     def _conditional(self, test: ast.expr, body: ast.expr, orelse: ast.expr, span: Span) -> Node:
         then, condition, otherwise = self.convert(body), self._condition(test), self.convert(orelse)
         type_ = common((then.type, otherwise.type))
@@ -459,48 +374,6 @@ class _Converter:
             return self._wrong(f"top takes a feature of numbers, but {name} has {shown(defined.type)} for each key", at)
         self._count(1, at)
         return Call("top", (Name("feature", name, Type.ANY, at),), Type.TEXT, span)
-
-    # Scores
-
-    def _score(self, name: str, trees: Sequence[ast.expr], span: Span) -> Node:
-        """`score`, `tier`, `rfm`: written out as comparisons with the constants of `cuts:`."""
-        if name == "rfm":
-            cuts = [self._cuts(trees[3], f".{part}") for part in RFM]
-            values = [self._scored(tree, *one) for tree, one in zip(trees[:3], cuts, strict=True)]
-            return joined([score(v, c, digits(c, span), span) for v, (_, c) in zip(values, cuts, strict=True)], span)
-        named, found = self._cuts(trees[1])
-        value = self._scored(trees[0], named, found)
-        if name == "score":
-            return score(value, found, numbers(found, span), span)
-        names = self.convert(trees[2])
-        if problem := fault_of_names(names, found):
-            self.problems.append(problem)
-            return Literal(None, Type.ANY, span)
-        return score(value, found, cast("ListOf", names).items, span) if found else value  # type: ignore[arg-type] # texts
-
-    def _cuts(self, tree: ast.expr, part: str = "") -> tuple[str, Cuts]:
-        """Cuts by name: `value`, or `customers.recency`."""
-        source = self._rewritten.words.get(ast.unparse(tree), ast.unparse(tree)) + part
-        found = self._scope.cuts.get(source)
-        if found is None:
-            names = sorted(
-                {name.partition(".")[0] if part else name for name in self._scope.cuts if bool(part) <= ("." in name)}
-            )
-            known = f"expected one of {listed(names)}" if names else "none are defined"
-            with_parts = f" with {listed(RFM)}" if part else ""
-            message = f"unknown cuts '{source.removesuffix(part)}'{with_parts}: {known}"
-            self._wrong(message, self._span(tree), did_you_mean(source.removesuffix(part), names))
-        return source, found or ()
-
-    def _scored(self, tree: ast.expr, name: str, cuts: Cuts) -> Node:
-        """A value that is compared with cuts; it counts as often as it stands in the comparisons."""
-        value = self.convert(tree)
-        self._count(len(cuts) * sum(1 for _ in walk(value)), value.span)
-        if problem := fault_of_value(value, cuts, name, self._text):
-            self.problems.append(problem)
-            return Literal(None, Type.ANY, value.span)
-        self._scope.scored.append(Scored(name, value))
-        return value
 
 
 def _result(arguments: tuple[Node, ...]) -> Type:
