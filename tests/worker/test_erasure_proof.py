@@ -20,6 +20,7 @@ import redis
 from rtcdp.control.commands import new_id
 from rtcdp.privacy import erasure
 from rtcdp.queries.inspection import profile_at
+from rtcdp.sealing.parcels import shared_sealer, unpacked
 from rtcdp.servers import brokers, local_kafka
 from tests.delivery.conftest import Receiver, receive
 from worker.conftest import Deploy, Deployment, wait_for
@@ -89,8 +90,10 @@ def in_redis(client: Any, app: str) -> list[str]:
 
 
 def waiting(shop: Deployment) -> list[Any]:
+    """Deliveries of the person, as whoever has the keys can read them."""
     newest: dict[Any, Any] = {message.key(): message.value() for message in shop.read(shop.settings.deliveries)}
-    return [value for value in newest.values() if value is not None and CANARY.encode() in value]
+    opened = unpacked(list(newest.values()), shared_sealer(shop.settings))
+    return [value for value in opened if value is not None and CANARY.encode() in value]
 
 
 @pytest.mark.timeout(300)
@@ -143,7 +146,7 @@ def test_nothing_of_an_erased_person_is_left(
         logs = [one.read_text("utf-8") for one in (worker.log, again.log, *others.logs)]
         assert all(CANARY not in log for log in logs)
         assert all(profile_at(shop.settings, f"{name}:{CANARY}-{name[0]}") is None for name in ("user_id", "anonymous_id"))
-        left = on_disk(kafka_of_our_own, shop.settings.profile_events, shop.settings.changelog)
+        left = on_disk(kafka_of_our_own, shop.settings.profile_events, shop.settings.changelog, shop.settings.commands)
         assert bool(left) is not sealed, "on the broker's disk the person was never readable; without encryption it is"
         assert on_disk(kafka_of_our_own, shop.source), "what its readers need in the clear stays for its retention"
     finally:
