@@ -90,13 +90,24 @@ def written(path: Path) -> list[dict[str, Any]]:
         return []
     found = json.loads(path.read_text("utf-8"))
     about = {name: found[name] for name in ("at", "commit", "share") if name in found}
-    return [{**about, **row} for row in found["rows"]]
+    rows = [{**about, **row} for row in found["rows"]]
+    return [{**row, "commit": in_history(row["commit"])} for row in rows]
+
+
+def git(*words: str) -> str:
+    """What git says; nothing where it cannot say it."""
+    return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
+
+
+def in_history(commit: str) -> str:
+    """That commit, or where it was played before it was put on top of others: the last one of this history that was in it."""
+    base = git("merge-base", "HEAD", commit)
+    return git("rev-parse", "--short", base) if base else commit
 
 
 def report(results: list[Result], arguments: argparse.Namespace, kept: list[dict[str, Any]]) -> dict[str, Any]:
     """The report as data. kept: rows of an earlier one."""
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
-    now = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "commit": commit.stdout.strip()}
+    now = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "commit": git("rev-parse", "--short", "HEAD")}
     played = {one.row: {**now, "share": arguments.share, **one.as_json()} for one in results}
     rows = sorted([*played.values(), *(row for row in kept if row["row"] not in played)], key=lambda row: row["row"])
     sums = {name: sum(row[name] for row in rows) for name in ("events", "faults", "kills_in_transaction", *BAD)}
