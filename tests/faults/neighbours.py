@@ -204,7 +204,7 @@ def _slow(count: int) -> tuple[float, int]:
 
 def _webhook(stage: Stage, outcome: Result, *off: str) -> None:
     yaml = (
-        "destinations: {{crm: {{url: {url}, concurrency: 4}}}}\n"
+        "destinations: {{crm: {{url: {url}, concurrency: 4, retries: [1s, 2s, 4s, 8s, 8s, 8s, 8s, 8s, 8s, 8s]}}}}\n"
         "subscriptions: {{bought: {{to: crm, triggers: bought, outcomes: false}}}}\n"
     )
     with webhook(_slow) as hook, stage.rig(f"webhook{''.join(off)}") as rig:
