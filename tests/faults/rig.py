@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -212,7 +213,7 @@ class Rig:
     def last_words(self, instance: str = "one") -> str:
         """The last line that a worker has said of itself."""
         text = (self.folder / f"worker-{instance}.log").read_text("utf-8", "replace")
-        lines = text.replace("\x1b[?25h", "").splitlines()  # Faust shows the cursor that it would have hidden on a terminal
+        lines = re.sub("\b ?|\x1b\\[\\?25h", "", text).splitlines()  # without what Faust does for a terminal
         return next((line for line in reversed(lines) if line.startswith("rtcdp: ")), "")
 
     def await_no_members(self) -> None:
