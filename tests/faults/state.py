@@ -179,6 +179,7 @@ def row13(stage: Stage) -> Result:
                     broker.kafka.stop(kill=True)
                     broker.kafka.start()
                 rig.moving(90)
+                rig.probe(90)  # here: one that cannot go on is still started again
             finish(rig, outcome, 60)
 
     play(result)

@@ -7,6 +7,7 @@ rebalance only into the very next generation of the group: nobody else can have 
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from collections.abc import AsyncIterable, Callable, Mapping, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
@@ -127,11 +128,14 @@ class ProfileAgent:
 
     async def take_over(self, partitions: set[int], generation: int) -> Mapping[int, int | None]:
         """Own exactly these: keep what was owned in the generation before, open the rest; the offset to start at."""
-        self._hurry = False
+        self._hurry = dropped = False
         for number in list(self._partitions):
             kept = number in partitions and generation == self._partitions[number].generation + 1
             if not kept:
                 await self._drop(number)
+                dropped = True
+        if dropped:
+            gc.collect()  # runner, engine and profiles refer to each other, and a worker hardly ever looks for such by itself
         opened = partitions - set(self._partitions)
         witnesses = await self._app.members.group_offsets(TP(self._topics.profile_events, number) for number in opened)
         loop = asyncio.get_running_loop()
