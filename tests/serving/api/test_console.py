@@ -159,6 +159,19 @@ def test_every_page_in_light_and_dark_is_accessible(page: Page, shop: Served) ->
         page.get_by_role("button", name="Dark or light").click()
 
 
+def test_every_page_fits_a_telephone(page: Page, shop: Served) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    try:
+        for path, heading in PAGES.items():
+            page.goto(f"{shop.address}/#/{path}")
+            expect(page.locator("h1")).to_have_text(heading)
+            expect(page.locator("main .card").first).to_be_visible()
+            assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, path
+            picture(page, f"telephone-{path.partition('/')[0]}")
+    finally:
+        page.set_viewport_size({"width": 1280, "height": 900})
+
+
 def test_the_token_is_asked_for_and_leaves_the_address(browser: Browser, shop: Served) -> None:
     page = browser.new_context(locale="en").new_page()
     page.goto(shop.address)
