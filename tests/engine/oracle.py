@@ -19,7 +19,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from engine.oracle_triggers import GroupSpec, LimitSpec, Reactions, TriggerSpec, Wait, group_text, limits_text, trigger_text
+from engine.oracle_triggers import Reactions, Wait
+from engine.reaction_specs import GroupSpec, LimitSpec, TriggerSpec, group_text, limits_text, trigger_text
 
 from rtcdp.simulate import bruteforce
 from rtcdp.simulate.bruteforce import Entry, Expression, FeatureSpec, Happening, StepSpec, aggregate, find, number, spell

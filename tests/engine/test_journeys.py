@@ -182,3 +182,10 @@ def test_a_journey_goes_on_under_other_definitions_where_its_place_is_there(chan
     both.feed_records([(both.offset, records.TICK_KEY, records.encode(switch))])
     both.feed([tick(6), tick(D)])
     assert told(both) == [("t", "one", 0), *(("t", step, at) for step, at in expected)]
+
+
+@pytest.mark.parametrize(("late", "expected"), [(15 * M, [("t", "a", H)]), (15 * M + 1, [("t", "max_age", 15 * M + 1)])])
+def test_a_journey_whose_beginning_is_too_old_never_begins(late: float, expected: Any) -> None:
+    found = journey({"wait": "1h"}, send("a"), trigger={"max_age": "15m"})
+    found.feed([event("Go", 0, late), tick(H)])
+    assert told(found) == expected

@@ -8,7 +8,7 @@ from typing import Any
 
 from engine.harness import Partition, settled
 from engine.oracle import DAY, Happened, Spec, Ticked, run
-from engine.oracle_triggers import GroupSpec, LimitSpec, TriggerSpec
+from engine.reaction_specs import GroupSpec, LimitSpec, TriggerSpec
 from engine.test_engine_oracle import EVENTS, LENGTHS, conditions, features, made, report, wheres
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
