@@ -38,7 +38,7 @@ def in_kafka(shop: Deployment) -> list[str]:
     found = []
     for topic in (shop.settings.profile_events, shop.settings.changelog, shop.settings.commands):
         messages = shop.read(topic)
-        assert messages
+        assert messages or topic == shop.settings.commands, "something is there"
         if any(CANARY.encode() in part for message in messages for part in (message.key() or b"", message.value() or b"")):
             found.append(topic)
     return found
