@@ -111,3 +111,17 @@ def test_a_changed_arm_is_recorded_and_left_out_of_lift() -> None:
         last = [one.get("arm") for one in changes if one["kind"] == "not_sent" and one["profile"] == user("u")]
         last += [data["arm"] for data in (json.loads(one)["data"] for one in cluster.triggers) if data["profile"] == user("u")]
         assert last == [arm]
+
+
+@pytest.mark.parametrize("more", [{}, {"steps": [{"send": "tour"}]}])
+def test_what_one_was_sent_once_the_other_still_owed_is_not_sent_again(more: dict[str, Any]) -> None:
+    cluster = Cluster(compiled({"triggers": {"once": {"on": "Add", "after": "2h", "again": "once"} | more}}))
+    cluster.send([user("u")], "Add", 0)
+    cluster.send([anonymous("a")], "Add", HOUR)
+    cluster.send([user("u")], "Later", 5 * HOUR // 2)
+    cluster.send([user("u"), anonymous("a")], "identify", 5 * HOUR // 2 + 1)
+    cluster.send([user("u")], "Later", 4 * HOUR)
+    cluster.settle()
+    assert [(name, when) for name, when, _ in sent(cluster)] == [("once", 2 * HOUR)]
+    stopped = [one for one in map(json.loads, cluster.changes) if one["kind"] == "not_sent"]
+    assert [(one["reason"], at(one["at"])) for one in stopped] == [("again", 3 * HOUR)]
