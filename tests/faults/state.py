@@ -167,18 +167,18 @@ def row13(stage: Stage) -> Result:
             stage.broker(folder=folder) as broker,
             stage.rig(f"disk{''.join(off)}", bootstrap=broker.bootstrap, off=off) as rig,
         ):
-            # Without its protection only what is under way at that moment is lost: so more, and more often.
-            with rig.once("one") if off else rig.kept("one"), load(rig, rate=1_000 if off else 300):
-                for _ in range(3 if off else 1):
+            with rig.once("one") if off else rig.kept("one"):
+                with load(rig, rate=1_000 if off else 300):
+                    for _ in range(3 if off else 1):  # only what is under way at that moment is lost: so more, and more often
+                        rig.moving(90)
+                        fill(folder)
+                        wait_for(broker.ended, 120, "the end of the broker")
+                        rig.fault("disk full")
+                        time.sleep(5.0)
+                        (folder / "filler").unlink()
+                        broker.kafka.stop(kill=True)
+                        broker.kafka.start()
                     rig.moving(90)
-                    fill(folder)
-                    wait_for(broker.ended, 120, "the end of the broker")
-                    rig.fault("disk full")
-                    time.sleep(5.0)
-                    (folder / "filler").unlink()
-                    broker.kafka.stop(kill=True)
-                    broker.kafka.start()
-                rig.moving(90)
                 rig.probe(90)  # here: one that cannot go on is still started again
             finish(rig, outcome, 60)
 
