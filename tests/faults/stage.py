@@ -182,7 +182,7 @@ def disk(folder: Path, megabytes: int) -> Iterator[Path]:
 
 def fill(folder: Path) -> None:
     """Leave no room on that disk."""
-    with (folder / "filler").open("wb") as file, suppress(OSError):
+    with suppress(OSError), (folder / "filler").open("wb") as file:
         while True:
             file.write(bytes(1 << 20))
             file.flush()

@@ -147,7 +147,7 @@ def _store_full(stage: Stage, result: Result) -> None:
             rig.fault("disk full under the store")
             wait_for(lambda: rig.restarts, 60, "the end of a worker that cannot write")
             words = rig.last_words()
-            (folder / "filler").unlink()
+            (folder / "filler").unlink(missing_ok=True)
             rig.moving(90)
         finish(rig, result, 90)
     what = words.rpartition("IO error: ")[2].partition(":")[0]
@@ -175,7 +175,7 @@ def row13(stage: Stage) -> Result:
                         wait_for(broker.ended, 120, "the end of the broker")
                         rig.fault("disk full")
                         time.sleep(5.0)
-                        (folder / "filler").unlink()
+                        (folder / "filler").unlink(missing_ok=True)
                         broker.kafka.stop(kill=True)
                         broker.kafka.start()
                     rig.moving(90)
