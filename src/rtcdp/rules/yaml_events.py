@@ -33,7 +33,7 @@ except ImportError:  # built without libyaml
 # What the two parsers do not see alike.
 _UNCOMMON = re.compile(
     "[^\n\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"  # other line ends, tabs, marks
-    r"|^%|^---[^\n]|^\s*[|>]"  # directives; a document that begins in the line of its mark, or is one block of text
+    r"|^%|^---[^\n]|^[ ]*[|>]"  # directives; a document that begins in the line of its mark, or is one block of text
     r"|(?:^|[\s\[{,:-])\?(?:\s|$)"  # keys marked as such
     r"|(?:^|[\s\[{,:?-])[&*][^\s,\]}]*[^\w\s,\]}-]"  # names of anchors with other characters
     r"|[|>][-+\d]*(?:#|[ ]*(?:#.*)?\n[ ]+\n)",  # blocks of text that begin with a comment, or with blanks
