@@ -146,6 +146,7 @@ def deployment(kafka: str, redis_url: str, folder: Path) -> Iterator[Served]:
     running = Running(log.settings).ready()
     served = Served(log, folder)
     wait_for(lambda: len(served.ask("/v1/profiles/user_id/ann/timeline").json["records"]) >= 7, what="the timeline")
+    wait_for(lambda: served.ask("/v1/profiles/user_id/nobody").status == 404, what="a view that is filled")
     yield served
     served.close()
     running.stop()
