@@ -1,4 +1,4 @@
-"""How much one transaction takes: as much as commits quickly.
+"""How much one transaction takes, as much as commits quickly; and when the next one may begin.
 
 The broker ends a transaction that stays open for `transaction.timeout.ms`. A batch that takes longer than that would never
 come through, however often it is done again, also by the process that is started next.
@@ -46,3 +46,30 @@ class Pace:
     def aborted(self) -> None:
         """One was aborted."""
         self._times = max(1, self._times // 2)
+
+
+SETTLE_S = 0.002
+"""Least rest (s). The coordinator answers a commit before it has written the markers. Until they are written it refuses the
+next transaction of that producer, and librdkafka asks again only after 20 ms."""
+SHARE_S = 0.00125
+"""Rest for each partition that commits (s): a transaction costs what fifty events cost, and at few events a second each
+would have its own."""
+MOST_S = 0.010
+BUSY_S = 0.050
+"""A partition that has committed within this time does so again (s)."""
+
+
+class Rest:
+    """How long the partitions of a worker rest between two small transactions: the longer, the more of them commit."""
+
+    def __init__(self) -> None:
+        self._committed: dict[int, float] = {}
+
+    def committed(self, partition: int, at: float) -> None:
+        """A partition has committed. at: monotonic time (s)."""
+        self._committed[partition] = at
+
+    def least(self, now: float) -> float:
+        """How long to rest after a commit (s). now: monotonic time (s)."""
+        busy = sum(now - at < BUSY_S for at in self._committed.values())
+        return min(MOST_S, max(SETTLE_S, SHARE_S * busy))

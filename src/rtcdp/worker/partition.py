@@ -39,8 +39,6 @@ PAUSE = 0.1
 DIVIDED = 2
 """After so many aborts the halves of a batch are tried."""
 
-SETTLE = 0.002
-"""Least time between the end of a commit and the next transaction of a partition (s)."""
 MARK_S = 10.0
 """How much of the changelog a kept store may have to read again (s of work)."""
 SMALL = 200
@@ -232,8 +230,7 @@ class ProfilePartition:
                 if await self._again(attempt, reason):
                     continue
                 return False
-            self._committed_at = perf_counter()
-            self._pace.took(self._committed_at - folded)
+            self._committed(folded)
             # 4. Adopt the overlay, and say that the batch is done.
             runner.adopt(fold)
             self.store.adopted(self._mark)
@@ -254,12 +251,9 @@ class ProfilePartition:
                 await self._work.border.pause(away)
 
     async def _settle(self, batch: Batch | None) -> None:
-        """Leave the broker a moment between two small transactions.
-
-        The coordinator answers a commit before it has written the markers. Until they are written it refuses the next
-        transaction of that producer, and librdkafka asks again only after 20 ms. Folding a large batch takes longer.
-        """
-        wait = self._committed_at + SETTLE - perf_counter()
+        """Rest between two small transactions (see `Rest`). Folding a large batch takes longer."""
+        now = perf_counter()
+        wait = self._committed_at + self._work.rest.least(now) - now
         if wait > 0 and (batch is None or batch.waiting < SMALL):
             await asyncio.sleep(wait)
 
@@ -304,6 +298,12 @@ class ProfilePartition:
         origin = Origin(topic=topics.profile_events, partition=self.number, offset=offset)
         letter = dead_letter(Unfit(reason, detail), origin, key, value, 0, limits.get(topics.letters, DEFAULT), stage="profile")
         return reason, record(letter)
+
+    def _committed(self, folded: float) -> None:
+        """A transaction is committed whose fold ended at `folded`."""
+        self._committed_at = now = perf_counter()
+        self._work.rest.committed(self.number, now)
+        self._pace.took(now - folded)
 
     async def _blocking(self, call: Callable[[], None]) -> None:
         await asyncio.get_running_loop().run_in_executor(self._work.executor, call)

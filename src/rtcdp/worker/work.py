@@ -13,6 +13,7 @@ from rtcdp.position import Position
 from rtcdp.transport.transactions import HeadersOf
 from rtcdp.transport.transactions import Record as Written
 from rtcdp.worker.border import Border
+from rtcdp.worker.pace import Rest
 
 if TYPE_CHECKING:
     from rtcdp.monitoring.spans import Spans
@@ -101,6 +102,7 @@ class Work:
     version:       the version of the definitions that is `current`; None where it is not known: no switch is proposed.
     shadow:        the version that is evaluated beside it; empty: none.
     border:        seals and opens, where personal data is encrypted.
+    rest:          how long partitions rest between two small transactions.
     spans:         where batches with traced records are reported; None: nowhere.
     erased:        told which profile keys of a partition were erased, once that is committed.
     changelog_end: asks where a changelog partition ends, blocking; None where stores need not know.
@@ -120,4 +122,5 @@ class Work:
     changelog_end: Callable[[int], int] | None = None
     erased: Callable[[int, list[bytes]], None] | None = None
     border: Border | None = None
+    rest: Rest = field(default_factory=Rest)
     spans: Spans | None = None
