@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
+from multiprocessing import AuthenticationError
 from multiprocessing.connection import Client, Connection, Listener
 
 from rtcdp.errors import ClusterError
@@ -91,7 +92,9 @@ class Servers:
         """Answer `Elsewhere` from now on; returns what that needs to know."""
         if self._listener is None:
             self._key = os.urandom(16)
-            self._listener = Listener(("127.0.0.1", 0), authkey=self._key)
+            self._listener = Listener(
+                ("127.0.0.1", 0), authkey=self._key, backlog=64
+            )  # as many ask at once; of a full queue some would wait for ever
             threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
         return str(self._listener.address[1]), self._key
 
@@ -130,6 +133,8 @@ class Servers:
         while True:
             try:
                 connection = listener.accept()
+            except (EOFError, AuthenticationError):
+                continue  # whoever asked is gone
             except OSError:
                 return  # closed
             threading.Thread(target=self._answer, args=(connection,), daemon=True).start()

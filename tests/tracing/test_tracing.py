@@ -167,7 +167,8 @@ def test_a_worker_hands_the_trace_on(deploy: Deploy, backend: Backend, monkeypat
     raw = {"type": "track", "event": "Order Completed", "messageId": "m1", "userId": "traced"}
     shop.producer.produce(shop.source, json.dumps(raw).encode(), headers=[(HEADER, PARENT.encode())])
     shop.send({**raw, "messageId": "m2", "userId": "other"})
-    wait_for(lambda: len(shop.read(shop.settings.profile_changes)) >= 2, what="both entries")
+    both = {b"main/user_id:traced", b"main/user_id:other"}
+    wait_for(lambda: {message.key() for message in shop.read(shop.settings.profile_changes)} >= both, what="both entries")
     for topic in (shop.settings.profile_events, shop.settings.profile_changes):
         found = {
             message.key(): dict(message.headers() or ()) for message in shop.read(topic) if b"user_id" in (message.key() or b"")
