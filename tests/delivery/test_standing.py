@@ -68,6 +68,7 @@ def told(deliver: Deliver, receive: Receive) -> Iterator[Told]:
     found = Told(shop, receiver)
     wait_for(lambda: found.destination("crm")["ended"] == {"delivered": 2}, what="both deliveries")
     wait_for(lambda: found.destination("chat")["dead"] == {"gone": 2}, what="those that were given up")
+    wait_for(lambda: found.ask("dead_deliveries", query=DeadQuery())["total"] == 2, what="their letters")
     yield found
     found.server.close()
 
