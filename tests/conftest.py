@@ -29,6 +29,7 @@ settings.register_profile("thorough", max_examples=3000, deadline=None, suppress
 settings.load_profile("everyday")
 
 SERVERS = pytest.StashKey[Servers | Elsewhere]()
+HERE = pytest.StashKey[set[str]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -43,6 +44,23 @@ def pytest_configure_node(node: Any) -> None:
     servers = node.config.stash[SERVERS]
     assert isinstance(servers, Servers)
     node.workerinput["servers"] = servers.listen()
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Remember what lies here."""
+    session.config.stash[HERE] = _here(session.config)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A run leaves nothing where it was started: files of tests belong into `tmp_path`."""
+    left = _here(session.config) - session.config.stash[HERE]
+    if left and not hasattr(session.config, "workerinput"):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        session.config.get_terminal_writer().line(f"\nLEFT BEHIND by a test: {', '.join(sorted(left))}", red=True)
+
+
+def _here(config: pytest.Config) -> set[str]:
+    return {path.name for path in config.rootpath.iterdir() if not path.name.startswith(".")}
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -206,9 +206,12 @@ def test_an_event_that_is_passed_on_takes_its_trace_along(
     assert worker.end() == 0
 
 
-def test_any_destination_is_a_part_of_the_trace(deliver: Deliver, seen: Seen, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_any_destination_is_a_part_of_the_trace(
+    deliver: Deliver, seen: Seen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("rtcdp.delivery.main.spans_of", lambda *_: seen.spans)
-    shop = deliver("destinations: {bi: {file: out.ndjson}}\nsubscriptions: {carts: {to: bi, triggers: cart}}").run()
+    lines = tmp_path / "out.ndjson"
+    shop = deliver(f"destinations: {{bi: {{file: {lines}}}}}\nsubscriptions: {{carts: {{to: bi, triggers: cart}}}}").run()
     record = trigger(1)
     shop.producer.produce(
         shop.settings.triggers, json.dumps(record).encode(), record["subject"].encode(), headers=[(HEADER, PARENT.encode())]
