@@ -14,6 +14,7 @@ as the sections of a definitions folder. Expressions are nested tuples:
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -188,7 +189,7 @@ class Oracle(Reactions):
 
     def trait(self, name: str) -> Any:
         given = [event for event in self.events if name in event.traits]
-        return max(given, key=lambda event: (event.occurred, repr(event.traits[name]))).traits[name] if given else None
+        return max(given, key=lambda event: (event.occurred, spell(event.traits[name]))).traits[name] if given else None
 
     def value(self, expression: Expression, event: Happened | None = None) -> Any:
         """The value of an expression; None is missing."""
@@ -197,7 +198,8 @@ class Oracle(Reactions):
             return self.feature(rest[0]).get(rest[1], bruteforce.nothing_of(self.spec.features[rest[0]]))
         if kind == "top":
             values = self.feature(rest[0])
-            return min(values, key=lambda key: (-values[key], key), default=None)
+            found = min(values, key=lambda key: (-values[key], key), default=None)
+            return json.loads(found[1:]) if found is not None and found[0] == "\0" else found
         if kind in ("feature", "since", "constant", "duration", "trait", "tag", "segment", "property", "stage"):
             return self.leaf(kind, rest[0] if rest else None, event)
         if kind == "if":

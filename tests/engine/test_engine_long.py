@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from itertools import permutations
 from typing import Any
 
 import pytest
@@ -155,13 +156,23 @@ def test_every_construct_on_a_long_stream(seed: int) -> None:
     assert len(told) > 60  # nearly everything has happened
 
 
-def test_traits_of_one_instant_settle_in_any_order() -> None:
-    spec = Spec({"n": FeatureSpec("count", ("A",))}, {"t": (("trait", "level"), None)})
-    definitions = compiled(spec)
-    for values in ([1, 2, 3], [3, 1, 2], [2, 3, 1]):
+@pytest.mark.parametrize(
+    ("values", "last"),
+    [
+        ([1, 2, 3], 3),
+        (["it's", "it", "is"], "it's"),  # by code point, however the text would be quoted
+        (["a\u200b", "a\u3000", "ab"], "a\u3000"),
+        ([None, "x", 2], "x"),
+        ([{"b": 1, "a": 2}, {"a": 3, "b": 0}, {"a": 1}], {"a": 3, "b": 0}),  # whatever the order of their names
+    ],
+)
+def test_traits_of_one_instant_settle_in_any_order(values: list[Any], last: Any) -> None:
+    definitions = compiled(Spec({"n": FeatureSpec("count", ("A",))}, {"t": (("trait", "level"), None)}))
+    for order in permutations(enumerate(values)):
         partition = Partition(definitions)
-        partition.feed([Happened("1", 1000, 500, f"m{value}", "B", {}, {"level": value}) for value in values])
-        assert partition.outputs["1"][-1]["new"] == 3
+        for place, value in order:  # a batch for each: what is stored is read back
+            partition.feed([Happened("1", 1000, 500, f"m{place}", "B", {}, {"level": value})])
+        assert partition.outputs["1"][-1]["new"] == last
 
 
 @pytest.mark.parametrize("generated", [True, False])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from rtcdp.aggregates.base import NEVER, Aggregate, Slot
+from rtcdp.aggregates.base import NEVER, Aggregate, Slot, unhashable
 from rtcdp.aggregates.lifetime import LATEST, ONE
 
 _PARTS, _LOST = 0, 1
@@ -108,8 +108,10 @@ class Keyed:
         return slot is None or (not slot[_LOST] and all(self.inner.exact(part[1]) for part in slot[_PARTS].values()))
 
 
-def top(values: Any) -> str | None:
+def top(values: Any) -> Any:
     """The key with the largest value, of equals the first by text; None where there is none."""
     if type(values) is not dict or not values:
         return None
-    return min(values, key=lambda key: (-values[key], key)) if all(type(it) in (int, float) for it in values.values()) else None
+    if any(type(it) not in (int, float) for it in values.values()):
+        return None
+    return unhashable(min(values, key=lambda key: (-values[key], key)))

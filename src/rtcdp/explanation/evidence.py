@@ -236,7 +236,7 @@ def _(aggregate: Reset, slot: list[Any], now: int) -> str:
 @_evidence.register
 def _(aggregate: Keyed, slot: list[Any], now: int) -> Evidence:
     ranks = sorted(slot[0].items(), key=lambda item: (-item[1][0], item[0]))
-    return Evidence(values=[(key, rank // ONE) for key, (rank, _) in ranks])
+    return Evidence(values=[(unhashable(key), rank // ONE) for key, (rank, _) in ranks])
 
 
 @_uncertainty.register

@@ -315,6 +315,8 @@ class _Explainer:
             return rfc3339(value)
         if type_ is Type.DURATION and isinstance(value, int):
             return spelled(value)
+        if type(value) is dict:  # by key, as texts
+            return {key.removeprefix("\0"): self._shown(item, type_) for key, item in value.items()}
         return f"{len(value)} texts" if isinstance(value, frozenset) else value
 
     # ---- what time alone will change ---------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from rtcdp.aggregates import NEVER
+from rtcdp.aggregates import NEVER, hashable
 from rtcdp.folding import consents, deciding, expiry, overdue, schedules, stages, triggers
 from rtcdp.folding.merging import unite
 from rtcdp.rules.functions import same
@@ -144,13 +144,13 @@ class Engine:
             self._trigger(profile, event, plan, starts, outbox)
 
     def _set_traits(self, profile: Profile, event: Any) -> Rules:
-        """Traits by time of occurrence; of two at the same instant the larger text wins, in any order of arrival."""
+        """Traits by time of occurrence; of two of one instant the larger text wins, in any order of arrival."""
         touched: Rules = ()
         at = event.occurred
         for name, value in event.traits.items():
             entry = profile.traits.get(name)
             if entry is not None:
-                if at < entry[0] or (at == entry[0] and repr(value) <= repr(entry[1])):
+                if at < entry[0] or (at == entry[0] and hashable(value) <= hashable(entry[1])):
                     continue
                 changed = entry[1] != value or type(entry[1]) is not type(value)
             elif len(profile.traits) >= MAX_TRAITS:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from rtcdp.aggregates import hashable
 from rtcdp.folding.consents import joined
 from rtcdp.profile import Memory, Profile, Start, united_ids
 
@@ -57,7 +58,7 @@ def unite(profile: Profile, other: Profile, compiled: Compiled) -> None:
 
 def _later(entry: list[Any], than: list[Any]) -> bool:
     """As `Engine.react` orders traits: by time, then by text."""
-    return bool(entry[0] > than[0] or (entry[0] == than[0] and repr(entry[1]) > repr(than[1])))
+    return bool(entry[0] > than[0] or (entry[0] == than[0] and hashable(entry[1]) > hashable(than[1])))
 
 
 def _merged(leaf: Leaf | None, one: Any, other: Any, now: int) -> Any:

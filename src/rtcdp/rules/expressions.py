@@ -65,7 +65,7 @@ class Name:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """`name['key']`: the value that a keyed feature has for a key."""
+    """`name['key']`: the value that a keyed feature has for a key, which is written as by `hashable`."""
 
     name: str
     key: str
@@ -267,7 +267,7 @@ def _spell(node: Node) -> tuple[str, int]:
 def _spell_atom(node: Name | Part | EventField | Path | Call | ListOf) -> str:
     match node:
         case Part(name=name, key=key):
-            return f"{name}[{quote(key)}]"
+            return f"{name}[{spell_key(key)}]"
         case Path(root=root, parts=parts):
             return root + "".join(map(_step, parts))
         case Call(function=function, arguments=arguments):
@@ -296,6 +296,11 @@ def _literal(value: Any, type_: Type) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return quote(value) if isinstance(value, str) else repr(value)
+
+
+def spell_key(key: str) -> str:
+    """A key of a keyed feature as the language writes it: `'shoes'`, `6`, `true`."""
+    return key[1:] if key.startswith("\0") else quote(key)
 
 
 def quote(text: str) -> str:

@@ -150,7 +150,7 @@ class FeatureSection:
             return None, unknown
         feature = self._aggregated(name, chosen[0], found)
         result = AGGREGATES[chosen[0]].result or _element(feature.value)
-        defined = Defined("feature", result, keyed="by" in found)
+        defined = Defined("feature", result, keyed="by" in found, key=_element(feature.by))
         if len(self.reader.errors) > before:
             return None, defined
         return with_normal(feature, self.lists), defined

@@ -31,6 +31,8 @@ _SHOWN = {
     Type.ANY: "anything",
 }
 
+TYPE_OF = {str: Type.TEXT, int: Type.NUMBER, float: Type.NUMBER, bool: Type.BOOLEAN}
+"""Of constants that are no times and no durations."""
 _N, _T, _D = Type.NUMBER, Type.TIME, Type.DURATION
 # (operator, left, right) -> result; what is not here is refused. Rows with ANY follow from the others.
 _ARITHMETIC: dict[tuple[str, Type, Type], Type] = {

@@ -20,13 +20,14 @@ def unplanned(_root: str, _parts: tuple[str, ...]) -> Type:
 class Defined:
     """A name that an expression may use.
 
-    keyed:    it holds a value of this type for each key.
+    keyed:    it holds a value of this type for each key, and `key` is the type of these.
     node:     what stands in its place, of a derived feature.
     """
 
     kind: OneOf["feature", "tag", "segment", "list", "stage"]
     type: Type
     keyed: bool = False
+    key: Type = Type.ANY
     node: Node | None = None
 
 

@@ -7,13 +7,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import cast
 
-from rtcdp.rules.comparisons import Comparisons
 from rtcdp.rules.expressions import ListOf, Literal, Node, Span, Type, walk
 from rtcdp.rules.names import did_you_mean, listed
+from rtcdp.rules.paths import Paths
 from rtcdp.rules.scoring import RFM, Cuts, Scored, digits, fault_of_names, fault_of_value, joined, numbers, score
 
 
-class Scores(Comparisons, ABC):
+class Scores(Paths, ABC):
     """One expression that is being read: its calls over cuts."""
 
     @abstractmethod

@@ -100,7 +100,7 @@ SIGNATURES: dict[str, Signature] = {
     "missing": Signature((Argument("value"),), Type.BOOLEAN, "there is no value"),
     "top": Signature(
         (Argument("feature"),),
-        Type.TEXT,
+        None,
         "the key with the largest value of a feature with `by`; of equals the first by text",
     ),
     "in_list": Signature(
