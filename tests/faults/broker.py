@@ -18,7 +18,7 @@ LONG = 60.0
 def away(rig: Rig, broker: Broker, seconds: float) -> float:
     """The broker dies by kill -9, and comes back; then something comes out again. After how long that is (s)."""
     broker.kafka.stop(kill=True)
-    rig.fault("broker killed", away=seconds)
+    rig.fault("broker killed", group=True, away=seconds)
     time.sleep(seconds)
     broker.kafka.start()
     began = time.monotonic()
@@ -64,7 +64,7 @@ def row6(stage: Stage) -> Result:
                 rig.up().end(signal.SIGKILL)
                 for _ in range(stage.count(10, 1)):
                     broker.proxy.delay = (0.25, 1.0)
-                    rig.fault("slow")
+                    rig.fault("slow", group=True)
                     slow = rig.start(point=rig.random.choice(OPEN), after=2)
                     rig.await_end(slow, 90)
                     rig.fault("crash")
@@ -119,7 +119,7 @@ def row7(stage: Stage) -> Result:
                 for _ in range(stage.count(5, 1)):
                     for name, cut in CUTS.items():
                         cut(broker)
-                        rig.fault(name)
+                        rig.fault(name, group=True)
                         time.sleep(rig.random.choice((1.0, 4.0, 14.0)))
                         broker.proxy.heal()
                         rig.moving(120)

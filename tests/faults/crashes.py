@@ -14,6 +14,8 @@ from faults.stock_faust import stock_control
 
 BESIDE = 4
 """So many deployments are crashed beside each other."""
+ROUNDS = 28
+"""How often row 1 comes to each fail point."""
 REACH = 20.0
 """How long a worker may take to come to its fail point (s)."""
 
@@ -70,11 +72,12 @@ def row1(stage: Stage) -> Result:
     """kill -9 of the worker"""
     result = Result(1, "kill -9 of the worker", stage.seed, control="transactions off; Faust as it ships")
     points = [*STEPS, *INGEST, *OPEN, *REVOKE]
-    parts = min(BESIDE, stage.count(26, 1))
+    rounds = stage.count(ROUNDS, 1)
+    parts = min(BESIDE, rounds)
 
     def part(number: int) -> None:
         with stage.rig(f"kills-{number}", partitions=4) as rig:
-            crashes(stage, rig, result, points * (stage.count(26, 1) // parts), stage.count(100, 2) // parts)
+            crashes(stage, rig, result, points * (rounds // parts), stage.count(100, 2) // parts)
 
     with ThreadPoolExecutor(parts) as pool:  # a crash is mostly waiting
         for future in [pool.submit(part, number) for number in range(parts)]:
@@ -154,16 +157,23 @@ def row3(stage: Stage) -> Result:
             for _ in range(stage.count(5, 1)):
                 for name in names[1:]:
                     workers[name] = rig.start(name)
-                    rig.fault("join", instance=name)
+                    rig.fault("join", group=True, instance=name)
                     time.sleep(rig.random.uniform(1.0, 4.0))
+                for name in names:  # the whole group at once
+                    workers[name].send(signal.SIGKILL)
+                rig.fault("all killed", group=True)
+                for name in names:
+                    workers[name].wait()
+                    workers[name] = rig.start(name)
+                time.sleep(rig.random.uniform(0.0, 4.0))
                 for name in names:
                     workers[name].end(signal.SIGTERM)
-                    rig.fault("roll", instance=name)
+                    rig.fault("roll", group=True, instance=name)
                     workers[name] = rig.start(name)
                     time.sleep(rig.random.uniform(0.5, 3.0))
                 for name in names[1:]:
                     workers[name].end(rig.random.choice((signal.SIGTERM, signal.SIGKILL)))
-                    rig.fault("leave", instance=name)
+                    rig.fault("leave", group=True, instance=name)
                     time.sleep(rig.random.uniform(0.0, 2.0))
             rig.moving()
         finish(rig, result, 90)
@@ -194,7 +204,7 @@ def sleep_through(rig: Rig, point: str, *, other: str, seconds: float, off: tupl
     if point == "step3.letters":
         rig.damage(6)
     rig.stopped(first, REACH)
-    rig.fault("stop", point=point)
+    rig.fault("stop", group=True, point=point)
     began = time.monotonic()
     second = rig.start(other, off=off)
     rig.owned_by(second, 60)

@@ -119,8 +119,7 @@ def count_in(rig: Rig, result: Result, events: int) -> None:
     """The numbers of a run."""
     with ADDING:
         result.events += events
-        result.faults += rig.faults
-        result.kills_in_transaction += sum(point["open"] for point in rig.points())
+        result.add_faults(rig)
     if letters := rig.end_of(rig.settings.events_dlq):
         result.fail(f"{letters} dead letters")
 

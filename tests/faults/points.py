@@ -65,8 +65,9 @@ class Plan:
                 return
             action, self.action = self.action, "done"
         flushed = producer is not None and self.flush and producer.flush(5.0) == 0
+        within = flushed and point in (*OPEN, *IDENTITY)
         with self.log.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"point": point, "pid": os.getpid(), "open": flushed and point in (*OPEN, *IDENTITY)}) + "\n")
+            file.write(json.dumps({"point": point, "action": action, "pid": os.getpid(), "open": within}) + "\n")
         if delay:
             threading.Thread(target=self._act, args=(action, delay), daemon=True).start()
         else:

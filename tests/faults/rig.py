@@ -57,6 +57,7 @@ class Rig:
         self.random = random.Random(seed)
         self.off = off
         self.faults = 0
+        self.group_faults = 0
         self.restarts = 0
         self.next_point = ""
         """Where the next worker that is started again is to die."""
@@ -170,10 +171,11 @@ class Rig:
         """A line of the history."""
         self.history.append({"at": round(time.monotonic() - self.started, 3), "what": what, **more})
 
-    def fault(self, what: str, **more: Any) -> None:
-        """A fault was injected."""
+    def fault(self, what: str, *, group: bool = False, **more: Any) -> None:
+        """A fault was injected. group: it struck all workers at once, or moved partitions."""
         self.faults += 1
-        self.note(what, **more)
+        self.group_faults += group
+        self.note(what, group=group, **more)
 
     def points(self) -> list[dict[str, Any]]:
         """The fail points at which workers have died or stopped."""

@@ -33,7 +33,7 @@ def _takeovers(rig: Rig, times: int) -> None:
         dies, lives = (rig.newest(name) for name in names)
         before = rig.takeovers(lives)
         dies.end(signal.SIGKILL)
-        rig.fault("kill", instance=names[0])
+        rig.fault("kill", group=True, instance=names[0])
         rig.await_takeover(lives, before)
         rig.moving()
         rig.owned_by(rig.start(names[0]))

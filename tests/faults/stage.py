@@ -23,6 +23,7 @@ from rtcdp.servers.local_kafka import LocalKafka
 from rtcdp.servers.local_process import free_port
 
 ADDING = threading.Lock()
+FAULTS = ("faults", "crashes_at_points", "kills_in_transaction", "group_faults")
 BAD = ("lost", "wrong", "missing", "extra", "duplicate_ids")
 
 
@@ -30,7 +31,11 @@ BAD = ("lost", "wrong", "missing", "extra", "duplicate_ids")
 class Result:
     """One line of the report.
 
-    faults:      how many were injected; kills_in_transaction: those of them with an open transaction at the broker.
+    faults:      how many were injected.
+    crashes_at_points: those of them that were a kill -9 at a named fail point, each with a restart at once;
+    kills_in_transaction: of these, with an open transaction at the broker.
+    group_faults: those that struck all workers at once, or moved partitions: the broker away, slow or cut off, every worker
+                 killed, one that came, left, or slept through a takeover.
     lost:        events that no profile has counted; wrong, missing, extra: outputs; duplicate_ids: outputs repeated.
     worst_gap_s: longest time between an event, or the instant of what time does, and its output.
     caught_up_s: from the last fault to the last answer.
@@ -43,7 +48,9 @@ class Result:
     seed: int
     events: int = 0
     faults: int = 0
+    crashes_at_points: int = 0
     kills_in_transaction: int = 0
+    group_faults: int = 0
     lost: int = 0
     wrong: int = 0
     missing: int = 0
@@ -68,14 +75,21 @@ class Result:
 
     def _add(self, verdict: dict[str, Any], rig: Rig) -> None:
         self.events += verdict["events"]
-        self.faults += rig.faults
-        self.kills_in_transaction += sum(point["open"] for point in rig.points())
+        self.add_faults(rig)
         for name in BAD:
             setattr(self, name, getattr(self, name) + verdict[name])
         self.worst_gap_s = max(self.worst_gap_s, round(verdict["worst_gap_s"], 3))
         bad = {name: verdict[name] for name in BAD if verdict[name]}
         if bad:
             self.fail(f"{bad}, for example {verdict['examples'][:3]}")
+
+    def add_faults(self, rig: Rig) -> None:
+        """Count a run's faults in, by kind."""
+        self.faults += rig.faults
+        self.group_faults += rig.group_faults
+        killed = [point for point in rig.points() if point["action"] == "kill"]
+        self.crashes_at_points += len(killed)
+        self.kills_in_transaction += sum(point["open"] for point in killed)
 
     def fail(self, why: str) -> None:
         """Something was not as it must be."""

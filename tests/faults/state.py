@@ -173,7 +173,7 @@ def row13(stage: Stage) -> Result:
                         rig.moving(90)
                         fill(folder)
                         wait_for(broker.ended, 120, "the end of the broker")
-                        rig.fault("disk full")
+                        rig.fault("disk full", group=True)
                         time.sleep(5.0)
                         (folder / "filler").unlink(missing_ok=True)
                         broker.kafka.stop(kill=True)
@@ -207,7 +207,7 @@ def row15(stage: Stage) -> Result:
                 finish(rig, outcome, 30)
                 return
             refused(rig, "had 2 partitions and has 5 now")
-            outcome.faults += rig.faults
+            outcome.add_faults(rig)
             for said in rig.unrefused:
                 outcome.fail(said)
 
@@ -323,7 +323,7 @@ def row17(stage: Stage) -> Result:
                     other.moving()
                     time.sleep(2.0)
                 finish(other, outcome, 60)
-            outcome.faults += rig.faults
+            outcome.add_faults(rig)
 
     play(result, "backup")
     kept = backups._not_taken
