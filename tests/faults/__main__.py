@@ -12,7 +12,6 @@ Exit code 0 where every row passed, every control was red and a full run had as 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
@@ -21,8 +20,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from faults import broker, consent, crashes, data, identities, neighbours, sealed, soak, state, takeover, throughput
-from faults.report import REPORT, report, show, table, told, written
+from faults import broker, consent, crashes, data, identities, neighbours, sealed, serving, soak, state, takeover, throughput
+from faults.report import REPORT, keep, report, show, table, told, written
 from faults.stage import Result, Stage, timed
 from rtcdp.servers.brokers import find
 
@@ -53,6 +52,7 @@ ROWS: Mapping[int, Callable[[Stage], Result]] = {
     24: throughput.row24,
     25: neighbours.row25,
     26: neighbours.row26,
+    27: serving.row27,
 }
 
 
@@ -100,9 +100,7 @@ def main() -> int:
                 print(table([result]), *result.failures, sep="\n", flush=True)
                 results.sort(key=lambda one: one.row)
                 for place in filter(None, (folder / "results.json", path)):
-                    place.write_text(
-                        json.dumps(report(results, arguments.share, kept), indent=1, ensure_ascii=False) + "\n", "utf-8"
-                    )
+                    keep(place, report(results, arguments.share, kept))
         stage.close()
     print("\n" + table(results))
     return finished(results, arguments, kept, path)
@@ -112,7 +110,7 @@ def finished(results: list[Result], arguments: argparse.Namespace, kept: list[di
     """Write the report, and the page's table; the exit code."""
     found = report(results, arguments.share, kept)
     if path is not None:
-        path.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", "utf-8")
+        keep(path, found)
         print(f"written: {path}")
         if path.resolve() == REPORT:
             show(found)

@@ -166,10 +166,26 @@ def attempts() -> None:
     partition._again = lambda self, pending, _, work: self._finish(pending, Outcome.DELIVERED, work)
 
 
+def filling() -> None:
+    """What is not in the view yet counts as not there."""
+    from rtcdp.serving.api.view import Filling, View
+
+    view: Any = View
+    profile = view.profile
+
+    async def found(self: Any, *args: Any, **options: Any) -> Any:
+        try:
+            return await profile(self, *args, **options)
+        except Filling:
+            return None
+
+    view.profile = found
+
+
 OFF: Mapping[str, Callable[[], None]] = {
     one.__name__: one
     for one in (
         *(transaction, fencing, origins, letters, committed_only, delivery, sizes, witness, layout, formats, generation),
-        *(standing, attempts),
+        *(standing, attempts, filling),
     )
 }

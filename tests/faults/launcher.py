@@ -17,13 +17,19 @@ from typing import Any, NoReturn
 
 import rtcdp.delivery.main
 import rtcdp.projector.main
+import rtcdp.serving.api.main
 import rtcdp.worker.main
 from faults.controls import OFF
 from faults.points import Plan, after_awaited, install
 from rtcdp.worker import partition
 
 PR_SET_PDEATHSIG = 1
-PROCESSES = {"worker": rtcdp.worker.main.run, "project": rtcdp.projector.main.run, "deliver": rtcdp.delivery.main.run}
+PROCESSES = {
+    "worker": rtcdp.worker.main.run,
+    "project": rtcdp.projector.main.run,
+    "deliver": rtcdp.delivery.main.run,
+    "serve": rtcdp.serving.api.main.run,
+}
 
 
 def become(order: dict[str, Any]) -> NoReturn:

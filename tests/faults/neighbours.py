@@ -30,7 +30,7 @@ EARLY = 200
 GROWTH_MIB = 150.0
 
 
-def _ready(port: int) -> int:
+def ready(port: int) -> int:
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5) as answer:
             return int(answer.status)
@@ -49,7 +49,7 @@ def _watched(samples: Samples, seconds: float) -> None:
         time.sleep(0.25)
 
 
-def _early(rig: Rig) -> dict[str, dict[str, Any]]:
+def early(rig: Rig) -> dict[str, dict[str, Any]]:
     """People whose last event lies before everything that will happen; what they answer, by profile key."""
     early = [f"early{number}" for number in range(EARLY)]
     for user in early:
@@ -85,8 +85,8 @@ def _redis(stage: Stage, outcome: Result, *off: str) -> None:
         with load(rig, rate=300, users=200):
             rig.up()
             views = rig.start("views", process="project", off=off, metrics_port=port)
-            told = _early(rig)
-            wait_for(lambda: _ready(port) == 200 and not _differing(client, rig, told), 60, "the views")
+            told = early(rig)
+            wait_for(lambda: ready(port) == 200 and not _differing(client, rig, told), 60, "the views")
             samples = Samples(views.pid)
             samples.take(time.monotonic())
             for _ in range(1 if off else stage.count(4, 1)):
@@ -94,11 +94,11 @@ def _redis(stage: Stage, outcome: Result, *off: str) -> None:
                 rig.fault("Redis killed")
                 _watched(samples, OUTAGE_S)
                 rig.moving(30)  # no worker waits for it
-                if _ready(port) != 503:
+                if ready(port) != 503:
                     outcome.fail("/readyz does not say that Redis is gone")
                 server.start()  # empty
                 if not off:
-                    wait_for(lambda: _ready(port) == 200, 60, "the views after Redis")
+                    wait_for(lambda: ready(port) == 200, 60, "the views after Redis")
         rig.probe(60)
         told |= rig.answers(len(rig.users) + EARLY, 30)
         began = time.monotonic()

@@ -111,6 +111,11 @@ def report(results: list[Result], share: float, kept: list[dict[str, Any]]) -> d
     }
 
 
+def keep(path: Path, found: dict[str, Any]) -> None:
+    """Write a report to a file."""
+    path.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", "utf-8")
+
+
 MARKS = ("<!-- table: begin -->", "<!-- table: end -->")
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import uuid
 
+import pytest
 import redis
 
-from rtcdp.serving.api.view import Filling, View, connect
+from rtcdp.serving.api import view as views
+from rtcdp.serving.api.view import Away, Filling, View, connect
 from rtcdp.sinks.redis_keys import Keys
 
 
@@ -42,3 +44,21 @@ def test_an_identifier_leads_to_the_profile_over_aliases(redis_url: str) -> None
         assert found(redis_url, keys, "user_id:nobody") is None
         assert found(redis_url, keys, "device:loop") is None
         client.delete(*client.keys(f"{keys.app}:*"))
+
+
+def test_a_redis_that_stands_still_is_waited_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(views, "TIMEOUT_S", 0.1)
+    asked: list[asyncio.StreamWriter] = []
+
+    async def ask() -> None:
+        server = await asyncio.start_server(lambda _, writer: asked.append(writer), "127.0.0.1", 0)
+        async with server:
+            view = View(connect(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0"), Keys("still"))
+            with pytest.raises(Away):
+                await view.profile("main", "user_id:ann")
+            await view.close()
+            for writer in asked:
+                writer.close()
+
+    asyncio.run(ask())
+    assert len(asked) == 1

@@ -15,6 +15,8 @@ from rtcdp.serving.api.problems import Problem
 from rtcdp.sinks.redis_keys import Keys
 
 TIMEOUT_S = 5.0
+QUEUE_S = 2.0
+"""How long a request may wait for one of the connections; a Redis that stands still holds all of them."""
 CONNECTIONS = 64
 SAME_IDENTIFIER = 16
 """Most profiles that are looked at where several have one identifier."""
@@ -65,11 +67,11 @@ def connect(url: str, password: str = "") -> redis.Redis:
     pool = redis.BlockingConnectionPool.from_url(
         url,
         max_connections=CONNECTIONS,
-        timeout=TIMEOUT_S,
+        timeout=QUEUE_S,
         socket_timeout=TIMEOUT_S,
         socket_connect_timeout=TIMEOUT_S,
-        retry=Retry(NoBackoff(), 1),  # reading may be repeated: one connection may be older than a restart
-        retry_on_error=[redis.ConnectionError],
+        # Reading may be repeated: one connection may be older than a restart. After a timeout it would only take twice as long.
+        retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
         **options,
     )
     return redis.Redis.from_pool(pool)
