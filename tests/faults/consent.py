@@ -39,15 +39,17 @@ class Asking:
         """Send nothing more; returns when all of it is acknowledged."""
         self._stop.set()
         self._thread.join(60)
-        self._rig.producer.flush(60)
+        self._rig.sender.producer.flush(60)
 
     def _run(self) -> None:
-        self._rig.send(self._rig.event("first", "first", "Product Viewed", {}), "first")
-        self._rig.producer.flush(60)  # whatever has to be found out first: what is sent while it lasts would be of one instant
+        self._rig.sender.send(self._rig.sender.event("first", "first", "Product Viewed", {}), "first")
+        self._rig.sender.producer.flush(
+            60
+        )  # whatever has to be found out first: what is sent while it lasts would be of one instant
         while not self._stop.wait(0.02):
             for _ in range(6):
                 self._event()
-            self._rig.producer.poll(0)
+            self._rig.sender.producer.poll(0)
 
     def _event(self) -> None:
         chance = self._rig.random
@@ -55,11 +57,11 @@ class Asking:
         self.sent += 1
         event = chance.choices(("Product Viewed", "Product Added", "Order Completed"), (3, 3, 4))[0]
         properties = {"amount": chance.randrange(100, 10_000) / 100} if event == "Order Completed" else {}
-        body = json.loads(self._rig.event(user, f"{self.sent:09}", event, properties))
+        body = json.loads(self._rig.sender.event(user, f"{self.sent:09}", event, properties))
         if chance.random() < 0.3:
             body["context"] = {"consent": {"marketing": chance.random() < 0.6}}
         for _ in range(2 if chance.random() < 0.03 else 1):
-            self._rig.send(json.dumps(body).encode(), user)
+            self._rig.sender.send(json.dumps(body).encode(), user)
 
 
 @contextmanager
@@ -74,10 +76,10 @@ def asking(rig: Rig, people: int = 60) -> Iterator[Asking]:
 
 def _settled(rig: Rig) -> None:
     """Everything that was sent is in the log, and folded."""
-    for user in sorted(rig.users):
-        rig.send(rig.event(user, "settled", "Probe", {}), user)
-    rig.producer.flush(60)
-    wait_for(lambda: len(rig.answers(len(rig.users), 30)) == len(rig.users), 90, "every answer")
+    for user in sorted(rig.sender.users):
+        rig.sender.send(rig.sender.event(user, "settled", "Probe", {}), user)
+    rig.sender.producer.flush(60)
+    wait_for(lambda: len(rig.topics.answers(len(rig.sender.users), 30)) == len(rig.sender.users), 90, "every answer")
 
 
 def _revoke(rig: Rig, users: list[str]) -> None:
@@ -117,7 +119,7 @@ def row22(stage: Stage) -> Result:
         rig.start()
         _settled(rig)
         rig.newest("one").end(signal.SIGKILL)
-        revoked, others = sorted(rig.users)[::2], sorted(rig.users)[1::2]
+        revoked, others = sorted(rig.sender.users)[::2], sorted(rig.sender.users)[1::2]
         for number, point in enumerate(("ingest.acknowledged", "step3.state", "step3.changes", "step3.committed")):
             _revoke(rig, revoked[number::4])
             crash(rig, point, 1)

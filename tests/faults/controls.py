@@ -182,10 +182,48 @@ def filling() -> None:
     view.profile = found
 
 
+def session() -> None:
+    """Kafka's own session of 45 s, and a member that is a stranger after each restart."""
+    from rtcdp.transport import app
+
+    module: Any = app
+    settings = module.faust_settings
+    patient = {"broker_session_timeout": 45.0, "broker_request_timeout": 60.0, "consumer_group_instance_id": None}
+    module.faust_settings = lambda **options: {**settings(**options), **patient}
+
+
+def bounds() -> None:
+    """Whatever a broker has is fetched."""
+    from rtcdp.transport import fetching
+
+    module: Any = fetching
+    conf = module.fetch_conf
+    greedy = {"queued.max.messages.kbytes": 2_000_000, "queued.min.messages": 10_000_000, "fetch.message.max.bytes": 8 << 20}
+    module.fetch_conf = lambda *args: {**conf(*args), **greedy}
+    module.CAPACITY = module.CAPACITY_BYTES = 1 << 40
+
+
+def forgetting() -> None:
+    """A worker that forgets nothing: something of each turn is kept."""
+    from rtcdp.transport.owner import Batch
+
+    kind: Any = Batch
+    take = kind.take
+    kept: list[bytes] = []
+
+    def taken(self: Any, *args: Any) -> Any:
+        found = take(self, *args)
+        if found:
+            kept.append(os.urandom(1 << 15))
+        return found
+
+    kind.take = taken
+
+
 OFF: Mapping[str, Callable[[], None]] = {
     one.__name__: one
     for one in (
         *(transaction, fencing, origins, letters, committed_only, delivery, sizes, witness, layout, formats, generation),
-        *(standing, attempts, filling),
+        *(standing, attempts, filling, session, bounds, forgetting),
     )
 }

@@ -24,7 +24,7 @@ def crash(rig: Rig, point: str, after: int, seconds: float = REACH) -> None:
     """One worker that dies at a point; by kill -9 from outside where it never comes there."""
     worker = rig.start(point=point, after=after)
     if point == "step3.letters":
-        rig.damage(6)
+        rig.sender.damage(6)
     if point in REVOKE:
         rig.owned_by(worker)
         worker.send(signal.SIGTERM)
@@ -52,7 +52,7 @@ def crashes(stage: Stage, rig: Rig, result: Result, points: list[str], kills: in
         rig.up().end(signal.SIGKILL)
         for number, point in enumerate(todo):
             if number % 10 == 0:
-                rig.damage()
+                rig.sender.damage()
             if stage.over():
                 result.note += f" time was up after {number} of {len(todo)} crashes;"
                 break
@@ -202,7 +202,7 @@ def sleep_through(rig: Rig, point: str, *, other: str, seconds: float, off: tupl
     """A worker sleeps while another one takes its partitions over, and wakes up."""
     first = rig.start("one", point, action="stop", after=3, off=off)
     if point == "step3.letters":
-        rig.damage(6)
+        rig.sender.damage(6)
     rig.stopped(first, REACH)
     rig.fault("stop", group=True, point=point)
     began = time.monotonic()

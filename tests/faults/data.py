@@ -22,7 +22,7 @@ def poisoned(rig: Rig, result: Result, letters: int, kills: int) -> None:
         rig.start()
         for _ in range(kills):
             rig.moving()
-            rig.damage()
+            rig.sender.damage()
             rig.workers[-1].end(signal.SIGKILL)
             rig.fault("kill")
             crash(rig, "step3.letters", 1)
@@ -49,7 +49,7 @@ def short_row8(stage: Stage) -> Result:
         with load(rig, rate=800, poison=0.1) as sending:
             rig.start()
             rig.moving()
-            rig.damage()
+            rig.sender.damage()
             rig.await_load(sending, KINDS_OF_POISON * 20)
         verdict = finish(rig, result)
         result.faults += verdict["dead_letters"]
@@ -72,9 +72,9 @@ def row9(stage: Stage) -> Result:
             rig.start()
             rig.moving()
             for number in range(stage.count(60, 30)):
-                rig.giant(number)
+                rig.sender.giant(number)
                 rig.fault("giant")
-                rig.growing(number)
+                rig.sender.growing(number)
                 rig.fault("growing")
                 if number % 20 == 19:
                     rig.workers[-1].end(signal.SIGKILL)
@@ -92,7 +92,7 @@ def _giant_control(stage: Stage, outcome: Result) -> None:
         with load(rig), rig.kept("one"):
             rig.moving()
             for number in range(30):
-                rig.growing(number)
+                rig.sender.growing(number)
             time.sleep(5)
         finish(rig, outcome, 20)
 
@@ -123,14 +123,14 @@ def _shuffles(stage: Stage, result: Result, *, ids: bool) -> None:
                 for _ in range(chance.choice((1, 1, 2))):
                     _send(rig, f"copy{copy}", f"m{number}" if ids else "", occurred, skew, event, properties)
             result.faults += 1
-        rig.producer.flush(60)
+        rig.sender.producer.flush(60)
         rig.start(point="step3.position", after=2)
         rig.await_end(rig.workers[-1], 20)
         rig.start()
         for copy in range(SHUFFLES):
             _send(rig, f"copy{copy}", "probe", STARTED + 900_000, 0, "Probe", {})
-        rig.producer.flush(60)
-        told = rig.answers(SHUFFLES, 60)
+        rig.sender.producer.flush(60)
+        told = rig.topics.answers(SHUFFLES, 60)
         rig.stop()
     result.events += len(events) * SHUFFLES
     wanted = _plain(events)
@@ -161,7 +161,7 @@ def _send(rig: Rig, user: str, identity: str, occurred: int, skew: int, event: s
     body |= {name: _rfc3339(at) for name, at in times.items()}
     if identity:
         body["messageId"] = f"{identity}-{user}"
-    rig.send(json.dumps(body).encode(), user)
+    rig.sender.send(json.dumps(body).encode(), user)
 
 
 def _rfc3339(at: int) -> str:

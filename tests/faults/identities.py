@@ -51,7 +51,7 @@ class People:
         for number in range(self._people):
             for names in ({"anonymousId": f"a{number}"}, {"traits": {"email": f"e{number}@example.com"}}):
                 self._send(number, "identify", {"userId": f"u{number}", **names})
-        self._rig.producer.flush(60)
+        self._rig.sender.producer.flush(60)
 
     def _run(self) -> None:
         chance = self._rig.random
@@ -71,12 +71,12 @@ class People:
                 if names is visitor:
                     self.visits[f"u{number}"] = self.visits.get(f"u{number}", 0) + 1
                 self._send(number, "track", {"event": "Order Completed", "properties": {"amount": 1}, **names})
-            self._rig.producer.poll(0)
+            self._rig.sender.producer.poll(0)
 
     def _send(self, number: int, kind: str, fields: dict[str, Any]) -> None:
         self.sent += 1
         body = {"type": kind, "messageId": f"m{self.sent}", **fields}
-        self._rig.send(json.dumps(body).encode(), f"{number}")
+        self._rig.sender.send(json.dumps(body).encode(), f"{number}")
 
 
 @contextmanager
@@ -100,10 +100,10 @@ def settled(rig: Rig, result: Result, wanted: dict[str, int], seconds: float) ->
         for key in wanted:
             space, _, value = key.partition("/")[2].partition(":")
             body = {"type": "track", "event": "Probe", names[space]: value, "messageId": f"probe{asking}-{key}"}
-            rig.send(json.dumps(body).encode(), key)
-        rig.producer.flush(30)
+            rig.sender.send(json.dumps(body).encode(), key)
+        rig.sender.producer.flush(30)
         time.sleep(ASK_S / 3)
-        found = rig.answers(ALL, ASK_S)
+        found = rig.topics.answers(ALL, ASK_S)
         wrong = {key: (found.get(key, {}).get("orders", 0), many) for key, many in wanted.items()}
         wrong = {key: pair for key, pair in wrong.items() if pair[0] != pair[1]}
         if not wrong or time.monotonic() > deadline:
@@ -120,7 +120,7 @@ def count_in(rig: Rig, result: Result, events: int) -> None:
     with ADDING:
         result.events += events
         result.add_faults(rig)
-    if letters := rig.end_of(rig.settings.events_dlq):
+    if letters := rig.topics.end_of(rig.settings.events_dlq):
         result.fail(f"{letters} dead letters")
 
 

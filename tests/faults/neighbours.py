@@ -53,18 +53,18 @@ def early(rig: Rig) -> dict[str, dict[str, Any]]:
     """People whose last event lies before everything that will happen; what they answer, by profile key."""
     early = [f"early{number}" for number in range(EARLY)]
     for user in early:
-        rig.send(rig.event(user, "first", "Order Completed", {"amount": 250}), user)
-        rig.send(rig.event(user, "last", "Probe", {}), user)
-    rig.producer.flush(60)
+        rig.sender.send(rig.sender.event(user, "first", "Order Completed", {"amount": 250}), user)
+        rig.sender.send(rig.sender.event(user, "last", "Probe", {}), user)
+    rig.sender.producer.flush(60)
     keys = {f"main/user_id:{user}" for user in early}
     told: dict[str, dict[str, Any]] = {}
 
     def look() -> bool:
-        told.update({key: state for key, state in rig.answers(EARLY, 5).items() if key in keys})
+        told.update({key: state for key, state in rig.topics.answers(EARLY, 5).items() if key in keys})
         return len(told) == EARLY
 
     wait_for(look, 90, "the answers of the early")
-    rig.users -= set(early)
+    rig.sender.users -= set(early)
     return told
 
 
@@ -100,7 +100,7 @@ def _redis(stage: Stage, outcome: Result, *off: str) -> None:
                 if not off:
                     wait_for(lambda: ready(port) == 200, 60, "the views after Redis")
         rig.probe(60)
-        told |= rig.answers(len(rig.users) + EARLY, 30)
+        told |= rig.topics.answers(len(rig.sender.users) + EARLY, 30)
         began = time.monotonic()
         while (wrong := _differing(client, rig, told)) and time.monotonic() - began < 30:
             time.sleep(0.2)
@@ -193,7 +193,7 @@ def webhook(answer: Callable[[int], tuple[float, int]]) -> Iterator[Webhook]:
 
 def _sent(rig: Rig) -> set[str]:
     """Ids of the triggers that are to be delivered."""
-    bodies = (json.loads(message.value() or b"") for message in rig.read(rig.settings.triggers))
+    bodies = (json.loads(message.value() or b"") for message in rig.topics.read(rig.settings.triggers))
     return {body["id"] for body in bodies if body["data"]["trigger"] == "bought"}
 
 

@@ -12,17 +12,18 @@ import sys
 import threading
 import time
 import uuid
-from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from faults.processes import Failed, Launcher, Worker, wait_for
+from faults.sender import Sender
 from faults.sending import Load
+from faults.topics import Topics
 from rtcdp.settings.config import Settings
 
 HERE = Path(__file__).parent
@@ -96,8 +97,8 @@ class Rig:
         self.workers: list[Worker] = []
         self._newest: dict[str, Worker] = {}
         self._create_topics()
-        self.producer = self._producer()
-        self.users: set[str] = set()
+        self.sender = Sender(bootstrap, self.source, self.settings, seed)
+        self.topics = Topics(bootstrap, self.settings)
         self.started = time.monotonic()
 
     def _create_topics(self) -> None:
@@ -106,19 +107,6 @@ class Rig:
         config = {"message.timestamp.type": "LogAppendTime", "max.message.bytes": "10000000"}
         new = NewTopic(self.source, self.settings.partitions, 1, config=config)
         wait_for(lambda: _created(admin, new), 60, "the source topic")
-
-    def _producer(self) -> Producer:
-        return Producer(
-            {
-                "bootstrap.servers": self.bootstrap,
-                "enable.idempotence": True,
-                "message.timeout.ms": 300_000,
-                "message.max.bytes": 10_000_000,
-                "partitioner": "murmur2_random",
-                "linger.ms": 2,
-                "log_level": 0,
-            }
-        )
 
     # ---- workers ----
 
@@ -249,47 +237,6 @@ class Rig:
         admin = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
         admin.delete_topics([self.source, *self.settings.own_topics().values()])
 
-    # ---- events ----
-
-    def event(self, user: str, identity: str, event: str, properties: dict[str, Any]) -> bytes:
-        """A raw event; the user becomes one of those asked for their state at the end."""
-        self.users.add(user)
-        body = {"type": "track", "event": event, "userId": user, "messageId": f"{identity}-{user}", "properties": properties}
-        return json.dumps(body).encode()
-
-    def send(self, value: bytes | None, key: str, delivered: Any = None, headers: Any = None) -> None:
-        """A record for the source."""
-        while True:
-            try:
-                self.producer.produce(self.source, value, key, on_delivery=delivered, headers=headers or [])
-            except BufferError:
-                self.producer.poll(0.1)
-            else:
-                return
-
-    def damage(self, records: int = 1) -> None:
-        """Records in the log itself that nothing can be made of, half a second apart where they are several."""
-        topic = self.settings.profile_events
-        for number in range(records):
-            partition = self.random.randrange(self.settings.partitions)
-            value = self.random.choice((b"{not json", b"", b'{"kind": "nonsense"}', b"\xff"))
-            self.producer.produce(topic, value, b"main/user_id:nobody", partition, headers=[("dead", b"1")])
-            time.sleep(0.5 if number < records - 1 else 0.0)
-
-    def giant(self, number: int) -> None:
-        """A record beyond what a raw event may be, or what Kafka takes by default."""
-        size = self.random.choice((600_000, 1_500_000, 5_000_000))
-        body = {"type": "track", "event": "Product Viewed", "userId": "giant", "messageId": f"giant{number}"}
-        self.send(json.dumps(body | {"properties": {"item": "x" * size}}).encode(), "giant", headers=[("dead", b"1")])
-
-    def growing(self, number: int) -> None:
-        """An event that makes its profile nearly half a megabyte larger."""
-        self.users.add("growing")
-        noise = [b64encode(self.random.randbytes(3_000)).decode() for _ in range(120)]  # nothing that can be compressed
-        traits = {f"t{number}-{place}": noise[place * 15 : place * 15 + 15] for place in range(8)}
-        body = {"type": "identify", "userId": "growing", "messageId": f"grow{number}", "traits": traits}
-        self.send(json.dumps(body).encode(), "growing", headers=[("either", b"1")])
-
     def await_load(self, load: Load, events: int) -> None:
         """Wait until so many events have been sent."""
         wait_for(lambda: load.sent >= events, 600, f"{events} events")
@@ -336,49 +283,7 @@ class Rig:
 
     def outputs(self) -> int:
         """How many committed records lie in `triggers`: by its offsets."""
-        return self.end_of(self.settings.triggers)
-
-    def end_of(self, topic: str) -> int:
-        """How many offsets a topic has, up to where open transactions begin."""
-        reader = self.reader()
-        try:
-            parts = reader.list_topics(topic, timeout=5).topics[topic].partitions
-            return sum(reader.get_watermark_offsets(TopicPartition(topic, number), timeout=5)[1] for number in parts)
-        except (KeyError, KafkaException):
-            return 0
-        finally:
-            reader.close()
-
-    def reader(self, **more: Any) -> Consumer:
-        """A consumer of what is committed, without a group."""
-        return Consumer(
-            {
-                "bootstrap.servers": self.bootstrap,
-                "group.id": f"{self.name}-rig",
-                "enable.auto.commit": False,
-                "auto.offset.reset": "earliest",
-                "isolation.level": "read_committed",
-                "fetch.wait.max.ms": 50,
-                "log_level": 0,
-                **more,
-            }
-        )
-
-    def read(self, *topics: str) -> Iterator[Message]:
-        """Everything that is committed in topics now."""
-        reader = self.reader(**{"enable.partition.eof": True})
-        try:
-            places = [TopicPartition(topic, number, 0) for topic in topics for number in range(self.settings.partitions)]
-            reader.assign(places)
-            left = {(place.topic, place.partition) for place in places}
-            while left:
-                for message in reader.consume(10_000, 0.2):
-                    if message.error() is None:
-                        yield message
-                    else:
-                        left.discard((message.topic(), message.partition()))
-        finally:
-            reader.close()
+        return self.topics.end_of(self.settings.triggers)
 
     def moving(self, seconds: float = 60.0) -> None:
         """Wait until something comes out that was not there at the call."""
@@ -403,35 +308,14 @@ class Rig:
         Where not all answer in time, the verdict says what is missing.
         """
         began = time.monotonic()
-        self.producer.flush(120)
+        self.sender.producer.flush(120)
         time.sleep(QUIET)
-        for user in sorted(self.users):
-            self.send(self.event(user, "probe", "Probe", {}), user)
-        self.producer.flush(60)
-        answered = self.answers(len(self.users), seconds)
-        self.note("probed", unanswered=len(self.users) - len(answered))
+        for user in sorted(self.sender.users):
+            self.sender.send(self.sender.event(user, "probe", "Probe", {}), user)
+        self.sender.producer.flush(60)
+        answered = self.topics.answers(len(self.sender.users), seconds)
+        self.note("probed", unanswered=len(self.sender.users) - len(answered))
         return time.monotonic() - began - QUIET
-
-    def answers(self, wanted: int, seconds: float) -> dict[str, dict[str, Any]]:
-        """What profiles have answered to a probe, by profile key; waits for `wanted` of them, at most so long (s)."""
-        found: dict[str, dict[str, Any]] = {}
-        reader = self.reader()
-        try:
-            topic = self.settings.triggers
-            wait_for(lambda: topic in reader.list_topics(timeout=10).topics, seconds, f"the topic {topic}")
-            partitions = reader.list_topics(topic, timeout=10).topics[topic].partitions
-            reader.assign([TopicPartition(topic, number, 0) for number in partitions])
-            deadline = time.monotonic() + seconds
-            while len(found) < wanted and time.monotonic() < deadline:
-                first = reader.poll(0.1)
-                for message in () if first is None else (first, *reader.consume(2_000, 0)):
-                    if message.error() is None:
-                        data = json.loads(message.value() or b"")["data"]
-                        if data["trigger"] == "state":
-                            found[data["profile"]] = data["payload"]
-        finally:
-            reader.close()
-        return found
 
     def verdict(self) -> dict[str, Any]:
         """What the oracle says; the outputs of workers that are still running may not be complete."""

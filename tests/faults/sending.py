@@ -35,7 +35,7 @@ class Load:
         while not self._stop.wait(0.02):
             for _ in range(self._chance(self._rate * 0.02)):
                 self._event()
-            self._rig.producer.poll(0)
+            self._rig.sender.producer.poll(0)
 
     def _chance(self, expected: float) -> int:
         whole = int(expected)
@@ -45,16 +45,16 @@ class Load:
         chance = self._random
         self.sent += 1
         if chance.random() < self._poison:
-            self._rig.send(poison(chance, self.sent), f"p{self.sent}", headers=[("dead", b"1")])
+            self._rig.sender.send(poison(chance, self.sent), f"p{self.sent}", headers=[("dead", b"1")])
             return
         user = "hot" if chance.random() < self._hot else f"u{chance.randrange(self._users)}"
         event = chance.choices(("Product Viewed", "Product Added", "Order Completed"), (6, 2, 2))[0]
         properties: dict[str, Any] = {"item": f"i{chance.randrange(20)}"}
         if event == "Order Completed":
             properties = {"amount": chance.randrange(100, 10_000) / 100}
-        body = self._rig.event(user, f"{self.sent}", event, properties)
+        body = self._rig.sender.event(user, f"{self.sent}", event, properties)
         for _ in range(2 if chance.random() < 0.03 else 1):
-            self._rig.send(body, user, self._acknowledged)
+            self._rig.sender.send(body, user, self._acknowledged)
 
     def _acknowledged(self, error: Any, _: Message) -> None:
         self.acknowledged += error is None

@@ -40,7 +40,7 @@ def _delete(rig: Rig, broker: Broker) -> None:
 
 
 def _undecodable(rig: Rig, broker: Broker) -> None:
-    user = min(rig.users)
+    user = min(rig.sender.users)
     producer = Producer({"bootstrap.servers": rig.bootstrap, "partitioner": "murmur2_random"})
     producer.produce(rig.settings.changelog, b"not what it was", f"main/user_id:{user}")
     producer.flush(20)
@@ -229,8 +229,8 @@ def row14(stage: Stage) -> Result:
             rig.start()
             result.faults += 1
             for user in wanted:
-                rig.send(rig.event(user, "probe-again", "Probe", {}), user)
-            told = rig.answers(len(wanted), 60)
+                rig.sender.send(rig.sender.event(user, "probe-again", "Probe", {}), user)
+            told = rig.topics.answers(len(wanted), 60)
             rig.stop()
             result.events += sum(answer["events"] for answer in wanted.values())
             wrong = sum(1 for user, answer in wanted.items() if told.get(f"main/user_id:{user}") != answer)
@@ -264,7 +264,7 @@ def make(stage: Stage, path: Path) -> Path:
             time.sleep(3.0)
         rig.probe()
         rig.stop()
-        told = rig.answers(len(rig.users), 30)
+        told = rig.topics.answers(len(rig.sender.users), 30)
         backup(Settings(**rig.values), path)
     wanted = {key.partition(":")[2]: answer | {"events": answer["events"] + 1} for key, answer in told.items()}
     path.with_suffix(".json").write_text(json.dumps(wanted, indent=1, sort_keys=True), "utf-8")
@@ -317,7 +317,7 @@ def row17(stage: Stage) -> Result:
             rig.fault("moved")
             with stage.rig(f"{name}-elsewhere", bootstrap=broker.bootstrap) as other:
                 restore(Settings(**other.values), path)
-                other.before, other.users = [rig], rig.users
+                other.before, other.sender.users = [rig], rig.sender.users
                 with load(other, first=1_000_000):
                     other.start()
                     other.moving()

@@ -125,6 +125,7 @@ class Deployment:
             **topics,
             **flags,
         }
+        self.values = values
         self.settings = Settings(**values)
         self.definitions = folder / "definitions"
         self.definitions.mkdir()
