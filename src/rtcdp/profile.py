@@ -171,7 +171,8 @@ class Profile:
     schedules: slot key of a trigger that the calendar starts -> when it is due next (ms).
     stage:    of the lifecycle: name, since when (ms), when it may be left for another that holds already (ms, or 0); or empty.
     alias:    profile key of the person that this identifier belongs to; then everything is there, and nothing here.
-    links:    profile key of an identifier of this person -> [when that was said (ms), message id of the event that did].
+    links:    profile key of an identifier of this person -> [when that was said (ms), message id of the event that did]. Of an
+              alias: those that lead to the person by way of it, should it ever be its own again.
     detached: two people have used this identifier: it is nobody's alias, for good.
     owed:     states of other identifiers that could not be merged: they are tried again after the next switch.
     parted:   profile key of an identifier that was split off -> [when (ms), id of the command]: it is never taken in again.
@@ -242,8 +243,8 @@ class Profile:
 
     @property
     def is_kept(self) -> bool:
-        """Whether there is anything to keep: an event, what was answered, or that the identifier was detached."""
-        return not self.fresh or self.detached or bool(self.consent)
+        """Whether there is anything to keep: an event, what was answered, whose it is, or that it was detached."""
+        return not self.fresh or self.detached or bool(self.consent) or bool(self.links)
 
     def trait(self, name: str) -> Any:
         """Value of a trait; None where it is missing or removed."""

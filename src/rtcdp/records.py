@@ -75,17 +75,25 @@ class Link(_Said, tag="link"):
 
 
 class Release(_Said, tag="release"):
-    """To an identifier: the person `by` lets it go, since it has too many of its kind."""
+    """To an identifier: the person `by` lets it go, since it has too many of its kind, or has ended.
+
+    people: all keys of a person who has ended: an identifier may be theirs by way of any of them.
+    """
 
     by: str
+    people: list[str] = []
 
 
 class Merge(_Said, tag="merge"):
-    """To a person: the whole state (`profile.encode`) of the identifier `of`, its alias from here on. hops: as of `Link`."""
+    """To a person: the whole state (`profile.encode`) of the identifier `of`, its alias from here on.
+
+    hops: as of `Link`. by: the aliases that have passed it on.
+    """
 
     of: str
     state: bytes
     hops: int = 0
+    by: list[str] = []
 
 
 class Part(_Said, tag="part"):

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 MOST_STATE = 600_000
 """Bytes of a state that is handed over: as a record of the log, in base64, it has to fit Kafka's usual 1 MiB."""
 
+MOST_BY_WAY = 256
+"""Identifiers that an alias keeps in mind."""
+
 Append = Callable[[str, bytes], None]
 
 
@@ -79,17 +82,20 @@ class Actors:
 
     def release(self, profile: Profile, release: Release) -> None:
         """The person lets this identifier go; it begins anew as its own."""
-        if profile.alias == release.by:
+        if profile.alias and (profile.alias == release.by or profile.alias in release.people):
+            for key in release.people:  # they are told the same
+                profile.links.pop(key, None)
             self._detach(profile, release.received, "freed", release.id)
 
     def merge(self, profile: Profile, merge: Merge) -> None:
         """The state of another identifier becomes part of this person's."""
         if profile.erased and merge.received <= profile.erased:  # it was given away before the person was erased
-            if merge.of not in profile.links:
-                self._erase_too(profile, merge)
+            self._erase_too(profile, merge)
             return
         if profile.alias:
-            passed_on = msgspec.structs.replace(merge, hops=one_more(merge.hops))
+            self._by_way_of(profile, merge)
+            since = max(merge.received, profile.now)  # theirs from when this one is, whatever was erased before
+            passed_on = msgspec.structs.replace(merge, received=since, hops=one_more(merge.hops), by=[*merge.by, profile.key])
             self._append(profile.alias, encode(passed_on))
             return
         other = profiles.decode(merge.of, merge.state)
@@ -103,11 +109,28 @@ class Actors:
             self._let_go(profile, gone, {"id": merge.id, "received": merge.received, "simulated": merge.simulated})
 
     def _erase_too(self, profile: Profile, merge: Merge) -> None:
-        """Nobody knew yet that these identifiers were the person's: the erasure has not reached them."""
+        """Nobody knew yet that these identifiers were the person's: the erasure has not reached them.
+
+        Which of them the person has named again since, is told so behind it.
+        """
         other = profiles.decode(merge.of, merge.state)
-        people, at = [profile.key, merge.of], profile.erased
-        for key in sorted({merge.of, *other.links, *owed(other)} - {profile.key}):
+        at = profile.erased
+        people = sorted({profile.key, merge.of, *merge.by, *other.links, *owed(other)})
+        for key in people:
+            if key == profile.key:
+                continue
             self._append(key, encode(Erase(id=merge.id, at=at, received=at, simulated=merge.simulated, people=people)))
+            if key in profile.links:
+                since, said = profile.links[key]
+                self._append(key, encode(Link(to=profile.key, id=said, received=since, simulated=merge.simulated)))
+
+    def _by_way_of(self, profile: Profile, merge: Merge) -> None:
+        """Keep in mind who leads to the person by way of this alias: it may be its own again, or erased."""
+        said, links = [merge.received, merge.id], profile.links
+        for key in (merge.of, *profiles.decode(merge.of, merge.state).links):
+            links.setdefault(key, said)
+        if len(links) > MOST_BY_WAY:
+            profile.links = dict(sorted(links.items(), key=lambda one: (one[1], one[0]))[-MOST_BY_WAY:])
 
     def pass_on(self, profile: Profile, event: bytes, of: str = "", hops: int = 0) -> None:
         """An event has reached an alias, or a person of whom the identifier `of` was split off: then it goes back there."""
@@ -117,6 +140,11 @@ class Actors:
     def take_back(self, profile: Profile, event: Any) -> None:
         """An event of this alias comes back: who it leads to, by way of others, has parted with it. It begins anew."""
         self._detach(profile, event.received, "freed", event.id)
+
+    def ended(self, person: str, links: list[str], at: int) -> None:
+        """A person's profile has ended: its identifiers are nobody's, and each is gone with that. at: when (ms)."""
+        for key in links:
+            self._append(key, encode(Release(id="", received=at, by=person, people=[person, *links])))
 
     def _let_go(self, profile: Profile, gone: str, said: dict[str, Any]) -> None:
         """One too many of its kind."""
@@ -130,22 +158,25 @@ class Actors:
             if profile.wake_at <= link.received:
                 self._engine.advance(profile, link.received, self._outbox, simulated=link.simulated)
             profile.now = max(profile.now, link.received)
-        if not profile.fresh or profile.consent:  # it may have ended just now
+        if profile.is_kept or link.hops:  # it may have ended just now; a person who has not named it must learn of it
             state = profiles.encode(profile)
             if len(state) > MOST_STATE:
                 self._put_out(profile, link.to, "refused", link.id)
                 return
             merge = Merge(of=profile.key, state=state, id=link.id, received=link.received, simulated=link.simulated)
             self._append(link.to, encode(merge))
+        links = profile.links
         self._begin_anew(profile, link.received)
         self._put_out(profile, link.to, "alias", link.id)
+        profile.links = links
         profile.alias = link.to
         profile.fresh = False
 
     def _detach(self, profile: Profile, received: int, reason: str, message_id: str) -> None:
-        person = profile.alias
+        person, links = profile.alias, profile.links
         self._begin_anew(profile, received)
         profile.detached = reason == "detached"
+        profile.links = links  # they are aliases of it still
         self._put_out(profile, person, reason, message_id)
 
     def _begin_anew(self, profile: Profile, received: int) -> None:

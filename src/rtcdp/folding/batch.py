@@ -75,7 +75,15 @@ class Batch:
 
     def _append(self, key: str, record: bytes) -> None:
         """Queue a record for another profile."""
+        if self._outbox.ended:
+            self._release()
         self._fold.appends.append((None, key.encode(), record))
+
+    def _release(self) -> None:
+        """Let go the identifiers of those who have ended, before anything else that is told them."""
+        ended, self._outbox.ended = self._outbox.ended, []
+        for person, links, at in ended:
+            self._actors.ended(person, links, at)
 
     def run(self, records: Sequence[LogRecord]) -> Fold:
         """Fold all of them."""
@@ -155,13 +163,13 @@ class Batch:
 
     def _pass_safely(self, profile: Profile, key: bytes) -> Profile:
         """Pass the switches; what raises leaves the profile as it was, to be looked at again under the new version."""
-        snapshot, kept = profiles.encode(profile), len(self._outbox.items)
+        snapshot, kept, ended = profiles.encode(profile), len(self._outbox.items), len(self._outbox.ended)
         try:
             self._pass_switches(profile)
         except RtcdpError:
             raise
         except Exception:  # noqa: BLE001  one profile's fault does not stop the partition
-            del self._outbox.items[kept:]
+            del self._outbox.items[kept:], self._outbox.ended[ended:]
             profile = self._put_back(key, snapshot)
             profile.switch = self._switch
             self._put_off(profile, self._position.switches[-1].time)
@@ -204,6 +212,7 @@ class Batch:
                 self._note(new_box, profile, next_shadow, next_shadow.begin(profile))
             profile.switch = switch.number
             self._outbox.items += old_box.items + new_box.items
+            self._outbox.ended += old_box.ended + new_box.ended
         profile.switch = self._switch
 
     def _beside(self, profile: Profile, shadow: Shadow, kept: int, run: Callable[[list[Any]], list[Difference]]) -> None:
@@ -291,12 +300,13 @@ class Batch:
             self._wake(profile, key, Tick(time=record.received, wake=1, simulated=record.simulated))
             profile = self._touched[key]
         snapshot = profiles.encode(profile) if profile.is_kept else None
+        self._release()
         kept, appended = len(self._outbox.items), len(self._fold.appends)
         try:
             work(profile)
             self._check(profile, kept)
         except Exception as error:  # noqa: BLE001  one record's fault, whatever it is, is one dead letter
-            del self._outbox.items[kept:], self._fold.appends[appended:]
+            del self._outbox.items[kept:], self._fold.appends[appended:], self._outbox.ended[:]
             self._put_back(key, snapshot)
             return f"{type(error).__name__}: {error}"
         return ""
@@ -350,7 +360,7 @@ class Batch:
 
     def _wake(self, profile: Profile, key: bytes, tick: Tick) -> None:
         snapshot = profiles.encode(profile)
-        kept = len(self._outbox.items)
+        kept, ended = len(self._outbox.items), len(self._outbox.ended)
         try:
             self._engine.advance(profile, tick.time, self._outbox, simulated=tick.simulated)
             if (shadow := self._shadow) is not None:
@@ -361,7 +371,7 @@ class Batch:
             if self._careful:
                 self._check(profile, kept)
         except Exception:  # noqa: BLE001  a profile that cannot be woken is put off; the others go on
-            del self._outbox.items[kept:]
+            del self._outbox.items[kept:], self._outbox.ended[ended:]
             self._put_off(self._put_back(key, snapshot), tick.time)
         self._fold.counts["wakes"] += 1
 
@@ -417,6 +427,7 @@ class Batch:
 
     def _flush(self) -> None:
         """Encode what the outbox holds."""
+        self._release()
         fold, dump = self._fold, outputs.encode
         for item in self._outbox.items:
             if type(item) is Change:

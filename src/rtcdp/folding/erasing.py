@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from rtcdp import profile as profiles
 from rtcdp.profile import Profile
-from rtcdp.records import Erase, Merge, decode, encode
+from rtcdp.records import Erase, Link, Merge, decode, encode
 
 if TYPE_CHECKING:
     from rtcdp.folding.outbox import Outbox
@@ -79,15 +79,20 @@ class Erasing:
 
     def obey(self, profile: Profile, command: Erase, outbox: Outbox, append: Append) -> None:
         """Erase a person, or an identifier of one, as its person says (`people`)."""
-        at = command.received or command.at or profile.now
+        at = max(command.received, command.at)
         if command.people:
-            if profile.alias not in command.people:
-                return  # it is somebody else's, or nobody's
+            if profile.alias not in command.people:  # it is somebody else's, or nobody's
+                for key in command.people:
+                    profile.parted.pop(key, None)
+                return
+            for key, (since, said) in profile.links.items():  # they came later, and lead to the person by way of this one
+                if since > at and key not in command.people:
+                    link = Link(to=profile.alias, id=said, received=since, simulated=command.simulated)
+                    append(key, encode(link))
         else:
+            at = max(at, profile.now)  # all that was folded goes: also what came from a source that is ahead of the commands
             people = sorted({profile.key, *profile.links, *owed(profile)})
-            for other in people:
-                if other == profile.key:
-                    continue
+            for other in sorted({*people, *profile.parted} - {profile.key}):
                 told = Erase(id=command.id, at=at, received=command.received, simulated=command.simulated, people=people)
                 append(other, encode(told))
             for key in people:

@@ -51,6 +51,8 @@ def end(profile: Profile, compiled: Compiled, outbox: Outbox) -> None:
     for trigger in compiled.triggers:
         for _ in waiting_of(profile, trigger):
             not_sent(profile, trigger, outbox, "expired")
+    if profile.links:
+        outbox.ended.append((profile.key, sorted(profile.links), profile.now))
     refusals = {name: answer for name, answer in profile.consent.items() if not answer.granted}
     profile.begin_anew()
     if compiled.ending is not None and not is_anonymous(profile, compiled.ending):  # a no is honoured if they come back

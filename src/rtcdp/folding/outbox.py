@@ -21,12 +21,14 @@ class Outbox:
     """What one or more folds put out, in order.
 
     items: `Change`, `TriggerEvent` and `Cancel`. `false_conditions` counts triggers whose `if` did not hold, by name.
+    ended: people whose profiles have ended: profile key, their other identifiers, when (ms).
     """
 
     def __init__(self, version: str) -> None:
         self.version = version
         self.items: list[Change | TriggerEvent | Cancel] = []
         self.false_conditions: dict[str, int] = {}
+        self.ended: list[tuple[str, list[str], int]] = []
         self._cause: Cause = "event"
         self._message_id = self._caused_by = ""
         self._historical = False
