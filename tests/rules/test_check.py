@@ -65,6 +65,10 @@ def warnings(folder: Path, text: str) -> list[str]:
             "5:20: the event 'order  completed' is also written 'Order Completed' (names of events must agree exactly)",
         ),
         (
+            "triggers: {t: {on: Order Completd}}",
+            "5:20: the event 'Order Completd' is written here alone (did you mean 'Order Completed'?)",
+        ),
+        (
             "tracking: {unplanned: drop, events: {Order Completed: , Product Viewed: , A: }}\ntriggers: {t: {on: B}}",
             "6:20: the event 'B' is not in the tracking plan, which says 'drop' to such events",
         ),
@@ -88,6 +92,8 @@ def test_what_is_probably_not_meant_is_a_warning(tmp_path: Path, text: str, expe
         "segments: {s: since(last_order) <= 30d}",
         "segments: {s: not (since(last_order) <= 30d) and not missing(last_order)}",
         "segments: {s: orders > 1, r: not s}",
+        "triggers: {t: {on: Order Refunded}}",
+        "triggers: {t: {on: Lesson 2 Done}, u: {on: Lesson 2 Done}, v: {on: Lesson 3 Done}}",
         "triggers: {t: {on: page}}\ntracking: {unplanned: drop, events: {Order Completed: , Product Viewed: }}",
         "triggers: {t: {on: Something Else}}\ntracking: {events: {Order Completed: , Product Viewed: }}",
     ],

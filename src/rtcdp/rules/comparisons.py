@@ -96,8 +96,12 @@ class Comparisons:
         for one, other in ((left, right), (right, left)):
             if one.type is Type.TIME and other.type is Type.DURATION:
                 return f"write since({self._source(one)})"
+            if one.type is Type.TIME and other.type in (Type.TEXT, Type.NUMBER) and isinstance(other, Literal):
+                return f"write day({self._source(one)}) > '2026-03-31' to compare days, or since({self._source(one)}) > 30d"
             if one.type is Type.DURATION and isinstance(other, Literal) and other.type is Type.NUMBER:
                 return f"write {other.value}d for days, {other.value}h for hours"
+            if one.type is Type.DURATION and isinstance(other, Literal) and other.type is Type.TEXT:
+                return "write durations without quotes: 30d"
             if one.type is Type.NUMBER and isinstance(other, Literal) and str(other.value).replace(".", "").isdecimal():
                 return "write numbers without quotes"
         return ""

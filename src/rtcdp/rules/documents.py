@@ -27,6 +27,7 @@ from yaml.events import (
 
 from rtcdp.errors import DefinitionError
 from rtcdp.rules import yaml_events
+from rtcdp.rules.teaching import about_yaml
 from rtcdp.rules.yaml_events import NotYaml
 
 LARGEST_FILE = 2 * 1024 * 1024
@@ -136,7 +137,7 @@ def read_yaml(file: str, content: bytes, errors: list[DefinitionError]) -> Value
         errors.append(DefinitionError(file, line, column, "the file is not UTF-8"))
     except NotYaml as fault:
         line, column = source.place(min(fault.index, len(source.text)))
-        errors.append(DefinitionError(file, line, column, fault.message, _advice(fault.message)))
+        errors.append(DefinitionError(file, line, column, fault.message, about_yaml(fault.message)))
     except _Stop as stop:
         line, column = source.place(min(stop.index, len(source.text)))
         errors.append(DefinitionError(file, line, column, stop.message, stop.hint))
@@ -191,7 +192,12 @@ class _Reader:
         if isinstance(event, AliasEvent):
             return self._alias(event.anchor, index)
         if event.tag is not None:
-            raise _Stop(f"tags like '{event.tag}' have no meaning here", index)
+            hint = (
+                "a condition is turned around with 'not'"
+                if event.tag.startswith("!") and not event.tag.startswith("!!")
+                else ""
+            )
+            raise _Stop(f"tags like '{event.tag}' have no meaning here", index, hint)
         before = self._count
         if event.anchor is not None:
             self._anchors[event.anchor] = None  # not ready: an alias inside would never end
@@ -274,13 +280,6 @@ def _written_up_to(text: str, start: int, end: int) -> int:
         last = start + len(written) if written else last
         start += len(line)
     return last
-
-
-def _advice(message: str) -> str:
-    """What people most often forget, by what the parser stumbled over."""
-    if "flow mapping" in message:
-        return "in { }, a text with a comma, [, ], {, } or ': ' needs quotes"
-    return "a text with ': ' needs quotes" if "mapping values are not allowed" in message else ""
 
 
 def _raw_offset(raw: str, text: str, offset: int) -> int:

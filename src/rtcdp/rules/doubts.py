@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections import Counter
 from collections.abc import Iterator
 
 from rtcdp.errors import DefinitionError
@@ -29,6 +30,8 @@ from rtcdp.rules.reading import Reader, Written
 
 MOST_DOUBTS = 200
 _LIKENESS = 0.85  # a name is only doubted where it is nearly another
+_LIKENESS_UNPLANNED = 0.92  # and more nearly where no plan says which one is right
+_MOST_COMPARED = 300  # names of events: comparing all with all takes long
 # Names that `event` has for calls other than track: no tracking plan lists them.
 _CALLS = frozenset({"identify", "page", "screen", "group", "alias"})
 _MIRRORED = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
@@ -150,6 +153,8 @@ def _about_path(definitions: Definitions, written: Written, node: Path) -> Itera
 
 def _about_events(definitions: Definitions, reader: Reader) -> Iterator[DefinitionError]:
     plan = definitions.tracking
+    if not plan.events:
+        yield from _about_written_once(reader)
     spelled: dict[str, str] = {name.casefold(): name for name in plan.events}
     for scalar in reader.event_names:
         name = unicodedata.normalize("NFC", scalar.text)
@@ -163,6 +168,20 @@ def _about_events(definitions: Definitions, reader: Reader) -> Iterator[Definiti
             yield _doubt(scalar, message, did_you_mean(name, plan.events))
         elif hint := did_you_mean(name, plan.events, _LIKENESS):
             yield _doubt(scalar, f"the event '{name}' is not in the tracking plan", hint)
+
+
+def _about_written_once(reader: Reader) -> Iterator[DefinitionError]:
+    """Without a tracking plan: an event that is written once, and nearly like one that is written more often."""
+    often = Counter(unicodedata.normalize("NFC", scalar.text) for scalar in reader.event_names)
+    known = [name for name, times in often.items() if times > 1 and name != ANY_EVENT]
+    if len(often) > _MOST_COMPARED:
+        return
+    for scalar in reader.event_names:
+        name = unicodedata.normalize("NFC", scalar.text)
+        if often[name] > 1 or not (hint := did_you_mean(name, known, _LIKENESS_UNPLANNED)):
+            continue
+        if not any(character.isdigit() for character in name):  # `Level 2` and `Level 3` are two events
+            yield _doubt(scalar, f"the event '{name}' is written here alone", hint)
 
 
 def _about_triggers(definitions: Definitions, reader: Reader) -> Iterator[DefinitionError]:

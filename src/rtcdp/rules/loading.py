@@ -19,6 +19,7 @@ from rtcdp.rules.reading import Reader
 from rtcdp.rules.scenarios import Scenario, read_scenarios
 from rtcdp.rules.scoring import Cuts, Scored
 from rtcdp.rules.sections import Sections
+from rtcdp.rules.teaching import about_colon, about_name
 from rtcdp.rules.undisturbed import undisturbed
 
 LARGEST_FOLDER = 16 * 1024 * 1024
@@ -158,7 +159,7 @@ def _merge(reader: Reader, documents: list[tuple[str, Value]]) -> dict[str, dict
         for name, entry in value.entries.items():
             if name not in SECTIONS:
                 message = f"unknown section '{name[:64]}': expected one of {listed(SECTIONS)}"
-                reader.fail(entry.key, message, did_you_mean(name, SECTIONS))
+                reader.fail(entry.key, message, about_colon(name) or did_you_mean(name, SECTIONS))
             elif name in _WHOLE:
                 _merge_whole(reader, sections[name], name, entry)
             elif name == "scenarios":
@@ -203,7 +204,7 @@ def _merge_named(
     kind = _SHARED.get(name, name[:-1])
     for key, item in reader.mapping(entry.value, f"the section '{name}'").items():
         if fault := fault_of_name(key):
-            reader.fail(item.key, f"the name '{key[:64]}' {fault}")
+            reader.fail(item.key, f"the name '{key[:64]}' {fault}", about_name(key))
             continue
         unique = key if name in _SHARED else f"{name}:{key}"
         if unique in taken:

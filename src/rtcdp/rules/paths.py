@@ -13,10 +13,12 @@ from rtcdp.rules.inference import TYPE_OF, comparable, shown
 from rtcdp.rules.names import EVENT_FIELDS, EVENT_ROOTS, did_you_mean, listed
 from rtcdp.rules.scope import Defined
 from rtcdp.rules.signatures import SIGNATURES
+from rtcdp.rules.teaching import about_boolean
 from rtcdp.rules.tokens import FAN_OUT
 
 MOST_STEPS = 16
 LONGEST_STEP = 200
+_FIELD_LIKENESS = 0.75  # more often than a field misspelled it is a property whose root is missing
 
 
 class Paths(Comparisons):
@@ -52,9 +54,20 @@ class Paths(Comparisons):
             return self._wrong(f"'{name}' cannot be read here", span, scope.hidden[name])
         if name in SIGNATURES:
             return self._wrong(f"'{name}' is a function", span, f"write {SIGNATURES[name].call(name)}")
-        hint = did_you_mean(name, [*scope.names, *scope.roots, *scope.fields])
-        hint = hint or f"if it is meant as text, write '{name}' in quotes"
-        return self._wrong(f"unknown name '{name}': expected {scope.expected}", span, hint)
+        return self._wrong(f"unknown name '{name}': expected {scope.expected}", span, self._instead(name))
+
+    def _instead(self, name: str) -> str:
+        """What may be meant by an unknown name."""
+        scope = self._scope
+        if hint := about_boolean(name):
+            return hint
+        if name == "stage":
+            return "there is no lifecycle: define its stages"
+        hint = did_you_mean(name, [*scope.names, *scope.roots]) or did_you_mean(name, scope.fields, _FIELD_LIKENESS)
+        if not hint and "properties" in scope.roots:
+            return f"write properties.{name}, or '{name}' in quotes if it is meant as text"
+        trait = f"; a trait is traits.{name}" if "traits" in scope.roots else ""
+        return hint or f"if it is meant as text, write '{name}' in quotes{trait}"
 
     def _path(self, tree: ast.expr, span: Span) -> Node:
         steps: list[str] = []

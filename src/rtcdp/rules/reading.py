@@ -15,6 +15,7 @@ from rtcdp.rules.names import did_you_mean, fault_of_event, listed
 from rtcdp.rules.options import Option
 from rtcdp.rules.parsing import ExpressionErrors, parse, parse_condition
 from rtcdp.rules.scope import Scope
+from rtcdp.rules.teaching import about_colon, about_duration
 
 LONGEST_DURATION = 3650 * 86_400_000
 MOST_ERRORS = 500
@@ -78,7 +79,8 @@ class Reader:
         if isinstance(value, Mapping):
             return value.entries
         if not (isinstance(value, Scalar) and value.empty):
-            self.fail(value, f"{what} is written as NAME: VALUE, one per line")
+            hint = about_colon(value.text) if isinstance(value, Scalar) else ""
+            self.fail(value, f"{what} is written as NAME: VALUE, one per line", hint)
         return {}
 
     def items(self, value: Value) -> tuple[Value, ...]:
@@ -146,6 +148,9 @@ class Reader:
             return None
         if ".." in scalar.text:
             self.fail(scalar, f"a single duration is expected, not '{scalar.text[:40]}'", "windows end now: write 90d")
+            return None
+        if scalar.text.strip().isalpha():
+            self.fail(scalar, f"a duration is expected, not '{scalar.text[:40]}'", about_duration(scalar.text))
             return None
         node = self._constants.get(scalar.text) or self._parsed(scalar, _NOTHING, condition=False)
         if node is None:

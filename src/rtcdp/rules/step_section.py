@@ -130,6 +130,13 @@ class Steps:
 
     def _await(self, found: Entries, depth: int) -> Step | None:
         reader = self._reader
+        if isinstance(found["wait_for"].value, Mapping):
+            reader.fail(
+                found["wait_for"].value,
+                "the name of an event is expected",
+                "write wait_for: EVENT; where and same stand beside it",
+            )
+            return None
         events = reader.events(found["wait_for"])
         if "up_to" not in found:
             reader.fail(found["wait_for"].key, "'wait_for' needs 'up_to': how long at most", "write up_to: 3d")

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from rtcdp.rules.expressions import UNITS, WORD, Literal, Span, Type
+from rtcdp.rules.teaching import WORDS, about_character, about_missing_operator, about_unit
 
 LONGEST_TEXT = 10_000
 DEEPEST_BRACKETS = 40
@@ -37,32 +38,6 @@ _SIMPLE = {"n": "\n", "t": "\t", "r": "\r"}
 
 _BINARY = frozenset(["==", "!=", "<=", ">=", "<", ">", "//", "+", "-", "*", "/", "%", "and", "or", "in", "if", "else"])
 _CONSTANTS = {"true": True, "True": True, "false": False, "False": False}
-# What other languages write, and what to write here.
-_TEACH = {
-    "=": "compare with '=='",
-    "&": "write 'and'",
-    "|": "write 'or'",
-    "!": "write 'not', or '!='",
-    "~": "write 'not'",
-    "^": "there is no such operator",
-    "?": "write 'x if condition else y'",
-    ":": "write 'x if condition else y'",
-    "{": "lists are written [a, b]",
-    "#": "comments belong outside of an expression",
-    "\\": "text is written in quotes: 'like this'",
-    **dict.fromkeys("\u2018\u2019\u201c\u201d", "use straight quotes: 'like this'"),
-    # what an input method for Chinese types
-    **{wide: f"use '{narrow}'" for wide, narrow in zip("\uff1d\uff0c\uff08\uff09\uff1e\uff1c", "=,()><", strict=True)},
-}
-_TEACH_WORDS = {
-    "is": "compare with '=='",
-    "None": "ask with missing(x)",
-    "null": "ask with missing(x)",
-    "AND": "write 'and'",
-    "OR": "write 'or'",
-    "NOT": "write 'not'",
-    "IN": "write 'in'",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,9 +135,12 @@ class _Rewriter:
             self._last_end = position
         if self._brackets:
             bracket, at = self._brackets[-1]
-            raise Unreadable(f"'{bracket}' is never closed", at, at + 1)
+            called = bracket == "(" and text[:at].rstrip()[-1:].isalpha()  # with a comma to come, it may be
+            hint = "in { }, a text with a comma needs quotes" if called and "," not in text else ""
+            raise Unreadable(f"'{bracket}' is never closed", at, at + 1, hint)
         if self._wanting:
-            raise Unreadable("the expression ends where a value is expected", self._last_end, self._last_end)
+            hint = "write 0.1 for 10%" if self._last == "%" else ""
+            raise Unreadable("the expression ends where a value is expected", self._last_end, self._last_end, hint)
         return self._out
 
     def _unknown(self, position: int) -> Unreadable:
@@ -170,7 +148,7 @@ class _Rewriter:
         if character in "'\"":
             return Unreadable("the text is never closed", position, len(self._text), f"a closing {character} is missing")
         shown = f"'{character}'" if character.isprintable() else f"the character U+{ord(character):04X}"
-        return Unreadable(f"{shown} has no meaning here", position, position + 1, _TEACH.get(character, ""))
+        return Unreadable(f"{shown} has no meaning here", position, position + 1, about_character(character))
 
     def _token(self, match: re.Match[str]) -> None:
         start, end = match.span()
@@ -189,7 +167,10 @@ class _Rewriter:
     def _value(self, shown: str, start: int, end: int) -> None:
         """A value begins here."""
         if not self._wanting or self._last == ".":
-            raise Unreadable(f"an operator is expected before {_shortened(shown)}", start, end)
+            hint = about_missing_operator(self._last, shown)
+            if not hint and self._brackets:
+                hint = "or a ','"
+            raise Unreadable(f"an operator is expected before {_shortened(shown)}", start, end, hint)
         self._wanting = False
 
     def _word(self, word: str, start: int, end: int) -> None:
@@ -198,8 +179,8 @@ class _Rewriter:
             if keyword.iskeyword(word) or not word.isascii() or word.startswith(_PLACEHOLDER):
                 return self._out.add_word(word, start, end)
             return self._out.add(word, start, end)
-        if word in _TEACH_WORDS:
-            raise Unreadable(f"'{word}' has no meaning here", start, end, _TEACH_WORDS[word])
+        if word in WORDS:
+            raise Unreadable(f"'{word}' has no meaning here", start, end, WORDS[word])
         if word in _CONSTANTS:
             self._value(word, start, end)
             return self._out.add_literal(Literal(_CONSTANTS[word], Type.BOOLEAN, Span(start, end)))
@@ -279,12 +260,7 @@ def _number_literal(match: re.Match[str], start: int, end: int) -> Literal:
         return Literal(plain_number(value), Type.NUMBER, Span(start, end))
     if unit not in UNITS:
         at = match.start("unit")
-        raise Unreadable(
-            f"'{unit}' is no unit of time",
-            at,
-            end,
-            "write 30d, 12h, 45m, 10s, 250ms or 2w; add them up as 1h + 30m",
-        )
+        raise Unreadable(f"'{unit}' is no unit of time", at, end, about_unit(digits, unit))
     if not digits.replace(".", "").isdecimal():
         raise Unreadable("a duration is written without an exponent", start, end)
     ms = Decimal(digits) * UNITS[unit]

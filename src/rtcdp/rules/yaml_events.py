@@ -74,6 +74,11 @@ def exact(text: str) -> Iterator[Event]:
             index = event.end_mark.index
             yield _alike(event)
     except MarkedYAMLError as error:
+        if error.context_mark is not None and "<stream end>" in str(error.problem):
+            bracket = text[error.context_mark.index]
+            raise NotYaml(f"this is not YAML: '{bracket}' is never closed {error.context}", error.context_mark.index) from None
+        if error.context_mark is not None and "end of stream" in str(error.problem):
+            raise NotYaml("this is not YAML: the quotes of a text are never closed", error.context_mark.index) from None
         mark = error.problem_mark or error.context_mark
         context = f" {error.context}" if error.context else ""
         message = f"this is not YAML: {error.problem or 'it cannot be read'}{context}"
