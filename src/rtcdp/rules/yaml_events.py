@@ -74,11 +74,8 @@ def exact(text: str) -> Iterator[Event]:
             index = event.end_mark.index
             yield _alike(event)
     except MarkedYAMLError as error:
-        if error.context_mark is not None and "<stream end>" in str(error.problem):
-            bracket = text[error.context_mark.index]
-            raise NotYaml(f"this is not YAML: '{bracket}' is never closed {error.context}", error.context_mark.index) from None
-        if error.context_mark is not None and "end of stream" in str(error.problem):
-            raise NotYaml("this is not YAML: the quotes of a text are never closed", error.context_mark.index) from None
+        if error.context_mark is not None and (fault := _never_closed(text, error)):
+            raise NotYaml(fault, error.context_mark.index) from None
         mark = error.problem_mark or error.context_mark
         context = f" {error.context}" if error.context else ""
         message = f"this is not YAML: {error.problem or 'it cannot be read'}{context}"
@@ -88,6 +85,16 @@ def exact(text: str) -> Iterator[Event]:
     except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError):
         # what ruamel lets through on some malformed texts, for example an escape beyond Unicode
         raise NotYaml("this is not YAML", index) from None
+
+
+def _never_closed(text: str, error: MarkedYAMLError) -> str:
+    """What is said of a bracket or quotes that the end of the text leaves open; empty where it is something else."""
+    begins = text[error.context_mark.index : error.context_mark.index + 1]
+    if begins in ("{", "[") and "<stream end>" in str(error.problem):
+        return f"this is not YAML: '{begins}' is never closed {error.context}"
+    if begins in ("'", '"') and "end of stream" in str(error.problem):
+        return "this is not YAML: the quotes of a text are never closed"
+    return ""
 
 
 def _alike(event: exact_events.Event) -> Event:
