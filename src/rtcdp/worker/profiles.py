@@ -7,7 +7,6 @@ rebalance only into the very next generation of the group: nobody else can have 
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 from collections.abc import AsyncIterable, Callable, Mapping, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +28,7 @@ from rtcdp.transport.transactions import TransactionalProducer
 from rtcdp.worker.border import Border, Stopping
 from rtcdp.worker.changelog import REBUILD, Changelog
 from rtcdp.worker.key_erasure import LOOK_S, KeyErasure
+from rtcdp.worker.memory import give_back
 from rtcdp.worker.partition import ProfilePartition
 from rtcdp.worker.sealed_store import SealedStore
 from rtcdp.worker.standby import Standby
@@ -134,8 +134,8 @@ class ProfileAgent:
             if not kept:
                 await self._drop(number)
                 dropped = True
-        if dropped:
-            gc.collect()  # runner, engine and profiles refer to each other, and a worker hardly ever looks for such by itself
+        if dropped:  # runner, engine and profiles refer to each other, and a worker hardly ever looks for such by itself
+            await asyncio.to_thread(give_back)
         opened = partitions - set(self._partitions)
         witnesses = await self._app.members.group_offsets(TP(self._topics.profile_events, number) for number in opened)
         loop = asyncio.get_running_loop()
@@ -150,6 +150,8 @@ class ProfileAgent:
         failure = next((result for result in results if isinstance(result, BaseException)), None)
         if failure is not None:
             raise failure
+        if opened:
+            await asyncio.to_thread(give_back)
         if self._standby is not None:
             self._standby.own(self._partitions)
         for partition in self._partitions.values():
