@@ -14,11 +14,9 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-import kubernetes_validate
 import psutil
 import pytest
-from compose_spec import PyCompose
-from ruamel.yaml import YAML
+import yaml
 from typer.main import get_command
 
 from rtcdp.cli import app
@@ -35,7 +33,8 @@ COMMANDS = set(get_command(app).commands)  # type: ignore[attr-defined]
 
 
 def documents(path: Path) -> list[Any]:
-    return list(YAML(typ="safe", pure=True).load_all(path.read_text()))
+    """As Kubernetes and Compose read YAML: the older one."""
+    return list(yaml.load_all(path.read_text(), yaml.CSafeLoader))
 
 
 def objects() -> list[Any]:
@@ -91,6 +90,8 @@ def test_compose_runs_commands_that_exist_with_settings_that_are_some() -> None:
 
 def test_compose_is_of_its_schema() -> None:
     """Where processes, health checks and volumes are misspelt, Compose says so only when somebody starts it."""
+    from compose_spec import PyCompose
+
     (compose,) = documents(ROOT / "docker-compose.yml")
     schema = PyCompose.from_json(_default(json.dumps(compose)))
     assert len(schema.service_names()) == len(compose["services"]) == 9
@@ -131,10 +132,14 @@ def test_prometheus_knows_the_names_of_compose() -> None:
 
 @pytest.mark.parametrize("thing", objects(), ids=lambda one: f"{one['kind']}-{one['metadata']['name']}")
 def test_objects_are_of_kubernetes_schemas(thing: Any) -> None:
+    import kubernetes_validate
+
     kubernetes_validate.validate(thing, VERSION, strict=True)
 
 
 def test_a_misspelt_field_is_found() -> None:
+    import kubernetes_validate
+
     wrong = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "x"}, "spec": {"selectr": {"a": "b"}}}
     with pytest.raises(kubernetes_validate.ValidationError):
         kubernetes_validate.validate(wrong, VERSION, strict=True)

@@ -17,8 +17,9 @@ from rtcdp.errors import ClusterError, SettingError
 from rtcdp.records import Correct, Erase
 from rtcdp.sealing.master import CommandMaster, FileMaster, make_key_file
 from rtcdp.sealing.opening import sealer_of
+from rtcdp.sealing.redis_keys import RedisKeys
 from rtcdp.sealing.sealer import ERASED, ID_BYTES, Sealer, open_root, rotate
-from rtcdp.sealing.stores import KeysAway, KeyStore, RedisKeys, SqliteKeys
+from rtcdp.sealing.stores import KeysAway, KeyStore, SqliteKeys
 from rtcdp.settings.config import Settings
 
 ANNA, BERTA = b"main/user_id:anna", "main/email:bärta@example.com".encode()

@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
+from ingesting import million_keys
 
 from rtcdp.rules.loading import load
 from rtcdp.settings.config import SourceSettings
@@ -45,7 +46,7 @@ def raw(number: int, price: bytes) -> bytes:
 # Each is an order of `u1`, which has orders before, between and behind them: whatever of them were folded would show there.
 HOPELESS: dict[str, tuple[bytes | None, str]] = {
     "ten megabytes": (orjson.dumps(order(100, properties={"price": 1, "note": "x" * 10_000_000})), "too_large"),
-    "a million keys": (orjson.dumps(order(101, properties={"price": {f"{n:x}": 0 for n in range(1_000_000)}})), "too_large"),
+    "a million keys": (raw(101, million_keys()), "too_large"),
     "null": (None, "null_value"),
     "nothing": (b"", "empty"),
     "half a character in UTF-8": (raw(102, b'"\xed\xa0\x80"'), "not_utf8"),

@@ -21,8 +21,9 @@ from rtcdp.delivery.inputs import check_cluster, inputs
 from rtcdp.delivery.loading import load
 from rtcdp.delivery.measures import Measures
 from rtcdp.delivery.membership import Membership
-from rtcdp.delivery.partition import Partition, Surroundings
+from rtcdp.delivery.partition import Partition
 from rtcdp.delivery.senders import Senders
+from rtcdp.delivery.surroundings import Surroundings
 from rtcdp.errors import SettingError
 from rtcdp.monitoring.health import Health, HealthServer, watch
 from rtcdp.monitoring.metrics import now_ms

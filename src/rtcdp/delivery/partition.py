@@ -11,8 +11,6 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Mapping
-from concurrent.futures import Executor
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -21,17 +19,15 @@ from confluent_kafka import Message
 from rtcdp.delivery import deliveries, making, outcomes
 from rtcdp.delivery.attempts import Attempt, Verdict
 from rtcdp.delivery.deliveries import DISABLED, ERASED, POSITION, DeadDelivery, Delivery, Enable, Outcome, Position, Retry
-from rtcdp.delivery.destinations import Outlets
-from rtcdp.delivery.lanes import Lane, Pending, wait_after
+from rtcdp.delivery.lanes import Pending, wait_after
 from rtcdp.delivery.making import Unmade
-from rtcdp.delivery.measures import Measures
+from rtcdp.delivery.surroundings import Surroundings
+from rtcdp.delivery.waiting import Waiting
 from rtcdp.delivery.work import Work, until_there
 from rtcdp.errors import ClusterError
 from rtcdp.monitoring.tracing import parent_of
 from rtcdp.outputs import Cancel
 from rtcdp.sealing.parcels import unpack
-from rtcdp.sealing.sealer import Sealer
-from rtcdp.settings.config import Settings
 from rtcdp.times.timestamps import rfc3339
 from rtcdp.transport.restore import restore
 from rtcdp.transport.transactions import Aborted, TransactionalProducer
@@ -46,28 +42,6 @@ RENEWED_MS = 8_000
 """After an erasure: by then everybody seals with a new key, and the old one is still there for some time."""
 
 
-@dataclass(frozen=True)
-class Surroundings:
-    """What all partitions of a process share.
-
-    topic_ids: topic name to id. tenants: the topic for events of a tenant.
-    threads:   where what blocks runs. clock: ms since 1970.
-    traced:    whether deliveries keep the trace context of their record.
-    sealer:    seals what waits and what was given up, where personal data is encrypted.
-    """
-
-    settings: Settings
-    outlets: Outlets
-    lanes: Mapping[str, Lane]
-    topic_ids: Mapping[str, str]
-    tenants: Mapping[str, str]
-    measures: Measures
-    threads: Executor
-    clock: Callable[[], int]
-    traced: bool = False
-    sealer: Sealer | None = None
-
-
 def _place(message: Message) -> dict[str, Any]:
     """Where a record lies, for the log."""
     return {"topic": message.topic(), "partition": message.partition(), "offset": message.offset()}
@@ -78,14 +52,13 @@ class Partition:
 
     def __init__(self, number: int, around: Surroundings, producer: TransactionalProducer) -> None:
         self.number = number
-        self.pending: dict[str, Pending] = {}
+        self.pending = Waiting(self)
         self.position: dict[str, int] = {}
         self.taken: dict[str, int] = {}
         self.wake = asyncio.Event()
         self.ending = False
         self._around = around
         self._producer = producer
-        self._by_profile: dict[str, set[str]] = {}
         self._off: set[str] = set()
         self._results: list[tuple[Pending, Attempt | None]] = []
         self._restored: dict[bytes, bytes] = {}
@@ -140,7 +113,7 @@ class Partition:
                 if name in self._around.lanes:
                     self._around.lanes[name].disabled = True
                 continue
-            pending = self._keep(deliveries.decode(value))
+            pending = self.pending.add(deliveries.decode(value))
             if pending.delivery.destination in self._around.lanes:
                 self._around.lanes[pending.delivery.destination].add(pending)
             else:
@@ -152,10 +125,7 @@ class Partition:
 
     def release(self) -> None:
         """Another process takes over: nothing of it is attempted here any more."""
-        for pending in self.pending.values():
-            pending.live = False
-        self.pending = {}
-        self._by_profile = {}
+        self.pending.release()
 
     def close(self) -> None:
         """Let the producer go. Blocks."""
@@ -164,7 +134,7 @@ class Partition:
     def look(self) -> None:
         """Now and then: give up what waits for destinations that are off, whichever partition learned of it."""
         for name, lane in self._around.lanes.items():
-            if lane.disabled and any(one.delivery.destination == name for one in self.pending.values()):
+            if lane.disabled and self.pending.for_destination(name):
                 self._off.add(name)
                 self.wake.set()
         if self._renewals and self._renewals[0][0] <= self._around.clock():
@@ -193,13 +163,13 @@ class Partition:
     def _renewed(self, work: Work) -> None:
         """Write down anew what waits for whoever came back right after an erasure: it may be sealed with the key that goes."""
         while self._renewals and self._renewals[0][0] <= self._around.clock():
-            for identity in self._by_profile.get(self._renewals.popleft()[1], ()):
-                work.keep(self.pending[identity].delivery)
+            for pending in self.pending.of_profile(self._renewals.popleft()[1]):
+                work.keep(pending.delivery)
 
     @property
     def attempting(self) -> bool:
         """Whether an attempt is under way."""
-        return any(pending.active for pending in self.pending.values())
+        return any(pending.active for pending in self.pending)
 
     async def turn(self, batches: Mapping[str, list[Message]]) -> None:
         """Fold records and results into one transaction, then set off what it allows.
@@ -326,14 +296,13 @@ class Partition:
             self._give_up(delivery, "overflow", work)
         else:
             work.keep(delivery)
-            work.begun.append(self._keep(delivery))
+            work.begun.append(self.pending.add(delivery))
             work.sizes[delivery.destination] += 1
 
     def _cancel(self, cancel: Cancel, work: Work) -> None:
         if cancel.data.reason == ERASED and self._around.sealer is not None:
             self._renewals.append((self._around.clock() + RENEWED_MS, cancel.data.profile))
-        for identity in list(self._by_profile.get(cancel.data.profile, ())):
-            pending = self.pending[identity]
+        for pending in self.pending.of_profile(cancel.data.profile):
             delivery = pending.delivery
             if cancel.data.reason == ERASED:
                 self._forget(pending, cancel, work)
@@ -400,7 +369,7 @@ class Partition:
         """410: the destination is off until it is enabled again, and what waits for it is given up."""
         logger.error("a destination answered 410 and is off: `rtcdp deliveries enable`", extra={"destination": name})
         work.state[DISABLED + name.encode()] = b'{"since":"%b"}' % rfc3339(self._around.clock()).encode()
-        for pending in [one for one in self.pending.values() if one.delivery.destination == name]:
+        for pending in self.pending.for_destination(name):
             self._give_up(pending.delivery, "gone", work)
 
     def _give_up(self, delivery: Delivery, reason: Any, work: Work) -> None:
@@ -418,21 +387,10 @@ class Partition:
         work.state[delivery.id.encode()] = None
         now = self._around.clock()
         self._around.measures.ended(delivery, outcome, now)
-        pending = self.pending.pop(delivery.id, None)
-        if pending is not None:
-            pending.live = False
-            of_profile = self._by_profile[delivery.profile]
-            of_profile.discard(delivery.id)
-            if not of_profile:
-                del self._by_profile[delivery.profile]
+        self.pending.remove(delivery)
         if not delivery.outcomes:
             return
         found = outcomes.of_delivery(delivery, outcome, now)
         topic = None if found is None else self._around.tenants.get(found[0])
         if found is not None and topic is not None:
             work.outcomes.setdefault(topic, []).append(found[1:])
-
-    def _keep(self, delivery: Delivery) -> Pending:
-        pending = self.pending[delivery.id] = Pending(delivery, self)
-        self._by_profile.setdefault(delivery.profile, set()).add(delivery.id)
-        return pending

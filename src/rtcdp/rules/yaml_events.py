@@ -14,16 +14,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml import events as exact_events
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from yaml import YAMLError as QuickError
-from yaml.events import (
-    AliasEvent,
-    DocumentStartEvent,
-    Event,
-    MappingEndEvent,
-    MappingStartEvent,
-    ScalarEvent,
-    SequenceEndEvent,
-    SequenceStartEvent,
-)
+from yaml import events
 
 try:
     from yaml.cyaml import CParser
@@ -54,7 +45,7 @@ def is_common(text: str) -> bool:
     return CParser is not None and _UNCOMMON.search(text) is None
 
 
-def quick(text: str) -> Iterator[Event]:
+def quick(text: str) -> Iterator[events.Event]:
     """Events of a common text. Raises NotYaml without a reason worth telling."""
     parser = CParser(text)
     try:
@@ -66,7 +57,7 @@ def quick(text: str) -> Iterator[Event]:
         parser.dispose()
 
 
-def exact(text: str) -> Iterator[Event]:
+def exact(text: str) -> Iterator[events.Event]:
     """Events of any text. Raises NotYaml."""
     index = 0
     try:
@@ -97,23 +88,23 @@ def _never_closed(text: str, error: MarkedYAMLError) -> str:
     return ""
 
 
-def _alike(event: exact_events.Event) -> Event:
+def _alike(event: exact_events.Event) -> events.Event:
     """An event of `exact` as `quick` has it."""
     marks = {"start_mark": event.start_mark, "end_mark": event.end_mark}
     tag = getattr(event, "tag", None) if getattr(event, "ctag", None) is not None else None
     match event:
         case exact_events.ScalarEvent():
-            return ScalarEvent(event.anchor, tag, event.implicit, event.value, style=event.style, **marks)
+            return events.ScalarEvent(event.anchor, tag, event.implicit, event.value, style=event.style, **marks)
         case exact_events.AliasEvent():
-            return AliasEvent(event.anchor, **marks)
+            return events.AliasEvent(event.anchor, **marks)
         case exact_events.MappingStartEvent():
-            return MappingStartEvent(event.anchor, tag, event.implicit, **marks)
+            return events.MappingStartEvent(event.anchor, tag, event.implicit, **marks)
         case exact_events.SequenceStartEvent():
-            return SequenceStartEvent(event.anchor, tag, event.implicit, **marks)
+            return events.SequenceStartEvent(event.anchor, tag, event.implicit, **marks)
         case exact_events.MappingEndEvent():
-            return MappingEndEvent(**marks)
+            return events.MappingEndEvent(**marks)
         case exact_events.SequenceEndEvent():
-            return SequenceEndEvent(**marks)
+            return events.SequenceEndEvent(**marks)
         case exact_events.DocumentStartEvent():
-            return DocumentStartEvent(**marks)
-    return Event(**marks)
+            return events.DocumentStartEvent(**marks)
+    return events.Event(**marks)

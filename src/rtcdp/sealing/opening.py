@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
-
-import redis
 
 from rtcdp.errors import ClusterError, SettingError
 from rtcdp.sealing.master import CommandMaster, FileMaster, Master
 from rtcdp.sealing.sealer import Sealer, open_root, rotate
-from rtcdp.sealing.stores import REDIS_WAIT_S, KeysAway, KeyStore, RedisKeys, SqliteKeys
+from rtcdp.sealing.stores import KeysAway, KeyStore, SqliteKeys
 from rtcdp.settings.config import Settings
 
 
@@ -39,18 +36,13 @@ def store_of(settings: Settings, *, create: bool = False) -> KeyStore:
         return SqliteKeys(path)
     if not settings.keys_redis:
         raise SettingError("keys_redis: encryption: redis needs the address of a Redis for keys (redis://host:port/0)")
-    options: dict[str, Any] = {"socket_timeout": REDIS_WAIT_S, "socket_connect_timeout": REDIS_WAIT_S}
-    if settings.keys_redis_password_file is not None:
-        options["password"] = settings.secret("keys_redis_password_file")
+    from rtcdp.sealing.redis_keys import open_keys
+
+    password = None if settings.keys_redis_password_file is None else settings.secret("keys_redis_password_file")
     try:
-        client = redis.Redis.from_url(settings.keys_redis, **options)
-        keys = RedisKeys(client, settings.app)
-        keys.check()
-    except ValueError as error:
-        raise SettingError(f"keys_redis: {error}") from None
+        return open_keys(settings.keys_redis, password, settings.app)
     except KeysAway as error:
         raise ClusterError(f"keys_redis: {error}") from None
-    return keys
 
 
 def master_of(settings: Settings) -> Master:

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit, urlunsplit
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from rtcdp.errors import SettingError
@@ -220,18 +220,13 @@ class Settings(CollectorSettings, DeliverySettings, ApiSettings, PrivacySettings
             raise ValueError("is no name for a Kafka topic")
         return value
 
-    @field_validator("agents")
+    @field_validator("agents", "sources")
     @classmethod
-    def _check_agents(cls, value: tuple[Agent, ...]) -> tuple[Agent, ...]:
+    def _check_named(cls, value: tuple[Any, ...], field: ValidationInfo) -> tuple[Any, ...]:
         if not value:
-            raise ValueError("must name ingest, profile or both")
-        return value
-
-    @field_validator("sources")
-    @classmethod
-    def _check_sources(cls, value: tuple[SourceSettings, ...]) -> tuple[SourceSettings, ...]:
-        if not value:
-            raise ValueError("must name at least one topic")
+            raise ValueError(
+                "must name ingest, profile or both" if field.field_name == "agents" else "must name at least one topic"
+            )
         return value
 
     @model_validator(mode="after")

@@ -20,12 +20,12 @@ import faust
 from rtcdp.control.audit import Actor, Trail
 from rtcdp.control.reviews import NotNow, insist
 from rtcdp.control.versions import CURRENT, DefinitionsTopic, Told, Versions, named, propose
-from rtcdp.errors import ClusterError, DefinitionErrors, RtcdpError, SettingError, Stalled
+from rtcdp.errors import SettingError, Stalled
 from rtcdp.monitoring.health import Health, HealthServer, watch
 from rtcdp.monitoring.metrics import Metrics
 from rtcdp.monitoring.tracing import spans_of
 from rtcdp.position import Position, SwitchPoint
-from rtcdp.processes.lifecycle import CANNOT_GO_ON, CANNOT_RUN, WELL, begin, say
+from rtcdp.processes.lifecycle import WELL, begin, guarded
 from rtcdp.records import SWITCH_KEY
 from rtcdp.rules.definitions import Definitions
 from rtcdp.rules.loading import load_marked
@@ -219,18 +219,12 @@ class _FaustWorker(faust.Worker):
 def run(settings: Settings) -> int:
     """Run a worker until SIGTERM or SIGINT; returns the exit code. What cannot run says why in one line on stderr."""
     begin(settings)
-    try:
-        assembly = assemble(settings)
-        assembly.start()
-    except DefinitionErrors as errors:
-        say(str(errors))
-        return CANNOT_RUN
-    except (SettingError, ClusterError) as error:
-        say(f"rtcdp: {error}")
-        return CANNOT_RUN
-    except RtcdpError as error:
-        say(f"rtcdp: {type(error).__name__}: {error}")
-        return CANNOT_GO_ON
+    return guarded(lambda: _work(settings))
+
+
+def _work(settings: Settings) -> int:
+    assembly = assemble(settings)
+    assembly.start()
     _settle_collector()
     try:
         return _run_until_stopped(assembly)
