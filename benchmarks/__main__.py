@@ -82,7 +82,9 @@ def main() -> None:
     if _WITH_KAFKA.keys() & set(options.only):
         with brokers.find(options.bootstrap) as broker, tempfile.TemporaryDirectory(prefix="rtcdp-bench-") as logs:
             console.print(f"Kafka: {broker.kind}, {broker.bootstrap}", style="dim")
-            stage = Stage(broker.bootstrap, getattr(broker, "pid", 0), Path(options.logs or logs))
+            kept = Path(options.logs or logs)
+            kept.mkdir(parents=True, exist_ok=True)
+            stage = Stage(broker.bootstrap, getattr(broker, "pid", 0), kept)
             for part, run in _WITH_KAFKA.items():
                 if part in options.only:
                     keep(part, run(options, stage))
@@ -112,6 +114,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--held", type=int, default=1_000_000, help="profiles to hold in memory")
     parser.add_argument("--projected", type=int, default=200_000, help="profiles to project into Redis")
     parser.add_argument("--delivered", type=int, default=40_000, help="triggers to deliver")
+    parser.add_argument("--sealed", type=int, default=200_000, help="events of a run with and without encryption")
     parser.add_argument("--bootstrap", default="", help="use this Kafka; default: one of our own")
     parser.add_argument("--logs", default="", help="keep the peers' logs in this folder")
     parser.add_argument("--results", type=Path, default=RESULTS, help="file to write")
@@ -121,7 +124,7 @@ def _options() -> argparse.Namespace:
     if options.quick:
         options.events, options.rounds, options.seconds, options.folded = 40_000, 1, 8, 20_000
         options.rules, options.profiles, options.held = 1_000, 20_000, 50_000
-        options.projected, options.delivered = 20_000, 5_000
+        options.projected, options.delivered, options.sealed = 20_000, 5_000, 20_000
         if options.results == RESULTS:
             options.results = Path(tempfile.gettempdir()) / "rtcdp-bench-quick.json"
     return options
@@ -180,15 +183,17 @@ def _throughput(options: argparse.Namespace, stage: Stage) -> tuple[dict[str, An
 
 
 def _encryption(options: argparse.Namespace, stage: Stage) -> tuple[dict[str, Any], list[Row]]:
-    """The same workers with and without encryption, in turn."""
-    expected = streaming.reference(clickstream.events(options.events), PROFILE.segments)
+    """The same workers with and without encryption, in turn, over the same input."""
+    events = list(clickstream.events(options.sealed))
+    expected = streaming.reference(events, PROFILE.segments)
     with tempfile.TemporaryDirectory(prefix="rtcdp-keys-") as folder:
         keys = Keys(Path(folder))
         pairs = [(PROFILE, keys.sealed(PROFILE)), (BOTH, keys.sealed(BOTH))]
         runs: dict[str, list[streaming.Throughput]] = {peer.name: [] for pair in pairs for peer in pair}
+        rows_of = {peer.name: [peer.encode(event) for event in events] for pair in pairs for peer in pair}
         for number in range(options.rounds):
             for peer in (peer for pair in pairs for peer in pair):
-                run = streaming.throughput(stage, peer, options.events, expected)
+                run = streaming.throughput(stage, peer, options.sealed, expected, rows=rows_of[peer.name])
                 runs[peer.name].append(run)
                 console.print(
                     f"  {number + 1}: {run.peer:26} {run.events_per_s:9,.0f} events/s {run.cpu_us:6.1f} us", style="dim"

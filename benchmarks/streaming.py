@@ -205,10 +205,20 @@ class Stage:
         return consumer
 
 
-def throughput(stage: Stage, peer: Peer, count: int, expected: set[Output], limit_s: float = 300) -> Throughput:
-    """Run a peer over `count` events; `expected`: the reference outputs for its segments. Raises Failed."""
+def throughput(
+    stage: Stage,
+    peer: Peer,
+    count: int,
+    expected: set[Output],
+    limit_s: float = 300,
+    rows: Iterable[clickstream.Row] | None = None,
+) -> Throughput:
+    """Run a peer over `count` events; `expected`: the reference outputs for its segments. Raises Failed.
+
+    rows: the events as the peer reads them; None: they are made.
+    """
     with stage.run() as run:
-        stage.feed(run.topic("in"), (peer.encode(event) for event in clickstream.events(count)))
+        stage.feed(run.topic("in"), (peer.encode(event) for event in clickstream.events(count)) if rows is None else rows)
         observer = stage.observer(run.topic("out"))
         began = time.time()
         try:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from rtcdp import profile as profiles
 from rtcdp import records
+from rtcdp.explanation.decisions import decisions
 from rtcdp.explanation.explaining import explain
 from rtcdp.folding.consents import Said, joined, take
 from rtcdp.folding.engine import Engine
@@ -99,6 +100,33 @@ def test_what_is_done_without_consent_is_not_kept_for_the_purpose(shop: Compiled
     assert values(shop, found) == {"orders": 2, "wanted": 1, "spend": 20, "recent": 1}, "from the yes on, not before it"
     assert said(log, "consent") == [("marketing", True, "", "")]
     assert {name for name, *_ in said(log, "entered")} == {"buyers", "targets", "loved"}
+
+
+def test_starts_without_consent_are_told_once_a_day(shop: Compiled) -> None:
+    log = Cluster(shop, cold=True)
+    day = 86_400_000
+    for number in range(10):
+        order(log, user("ann"), 1_000 + number)
+    order(log, user("bob"), 1_000)
+    log.settle()
+    told = [("later", None, "consent", "purpose marketing"), ("thanks", None, "consent", "purpose marketing")]
+    assert said(log, "not_sent") == told * 2, "once for each of them"
+    order(log, user("ann"), 1_000 + day - 1)
+    log.settle()
+    assert len(said(log, "not_sent")) == 4
+    order(log, user("ann"), 1_000 + day)
+    log.settle()
+    assert said(log, "not_sent")[4:] == told
+    order(log, user("ann"), 2_000 + day, **YES)
+    log.send([user("ann")], "Page Seen", 3_000 + day, context=NO)
+    log.settle()
+    assert said(log, "not_sent")[6:] == [("later", None, "consent", "purpose marketing")], "what waited is always told"
+    found = log.profile(user("ann"))
+    assert found is not None
+    thanks = next(trigger for trigger in shop.triggers if trigger.name == "thanks")
+    assert [one.gate for one in decisions(found, thanks)] == ["sent", *["consent (purpose marketing)"] * 2], (
+        "and `why` shows it"
+    )
 
 
 def test_with_consent_everything_goes_that_was_kept_for_it(shop: Compiled) -> None:

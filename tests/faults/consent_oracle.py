@@ -16,6 +16,7 @@ from faults.oracle import MAX_AGE, NOT_TRUE, Fact, main, read_all
 
 LATER = 900
 REMEMBERED = 4
+A_DAY = 86_400_000
 
 
 class Asked:
@@ -29,8 +30,8 @@ class Asked:
         self.answer: bool | None = None
         self.target = False
         self.later: tuple[int, str] | None = None
-        self.decisions: dict[str, list[str]] = {}
-        """By trigger the last ones, newest first: as many as a profile remembers."""
+        self.decisions: dict[str, list[tuple[str, int]]] = {}
+        """By trigger the last ones and when, newest first: as many as a profile remembers."""
         self.since = self.denied = -1
 
     def until(self, now: int) -> None:
@@ -59,13 +60,13 @@ class Asked:
         if self.later is not None:
             self.later = None
             self.fact("not_sent", "later", at, cause, identity, None, None, "consent")
-            self.decide("later", "consent")
+            self.decide("later", "consent", at)
         for name, last in self.decisions.items():
-            if name != "state" and ("sent" in last or len(last) == REMEMBERED):
+            if name != "state" and (any(what == "sent" for what, _ in last) or len(last) == REMEMBERED):
                 self.facts.append(("cancel", self.key, name, at, "consent"))
 
-    def decide(self, name: str, what: str) -> None:
-        self.decisions[name] = [what, *self.decisions.get(name, [])][:REMEMBERED]
+    def decide(self, name: str, what: str, at: int) -> None:
+        self.decisions[name] = [(what, at), *self.decisions.get(name, [])][:REMEMBERED]
 
     def receive(self, at: int, body: dict[str, Any]) -> None:
         """An event."""
@@ -90,7 +91,9 @@ class Asked:
             self.fire("state", at, at, identity, told)
         elif event in ("Order Completed", "Product Added") and not self.answer:
             name = "offer" if event == "Order Completed" else "later"
-            self.fact("not_sent", name, at, "event", identity, None, None, "consent")
+            if not any(what == "consent" and told > at - A_DAY for what, told in self.decisions.get(name, [])):  # once a day
+                self.fact("not_sent", name, at, "event", identity, None, None, "consent")
+                self.decide(name, "consent", at)
         elif event == "Order Completed":
             self.fire("offer", at, at, identity, {"wanted": self.wanted})
         elif event == "Product Added":
@@ -112,7 +115,7 @@ class Asked:
         self.facts.append((kind, self.key, name, at, cause, identity, old, new, reason))
 
     def fire(self, name: str, started: int, due: int, identity: str, payload: dict[str, Any]) -> None:
-        self.decide(name, "sent")
+        self.decide(name, "sent", due)
         told = json.dumps(payload, sort_keys=True)
         self.facts.append(("trigger", self.key, name, due, "event", identity, started, due + MAX_AGE, told))
 

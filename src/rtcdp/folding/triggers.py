@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 MAX_SAME = 64
 MAX_INSTANCES = 64
 MAX_DECISIONS = 4
+CONSENT_AGAIN_MS = 86_400_000
+"""So long after a record that a trigger lacks consent there is none for its further starts."""
 KEY = 6  # characters of a trigger's key
 _to_json = msgspec.json.Encoder(order="deterministic").encode
 
@@ -144,8 +146,7 @@ def start(
     instance = _text(trigger.per, event) or same
     key = trigger.key + _hash(instance) if instance else trigger.key
     if trigger.purpose is not None and not trigger.purpose.holds(profile):
-        # told, but not remembered: without consent nothing is kept of what would have started it
-        outbox.not_sent(profile, trigger.name, "consent", f"purpose {trigger.purpose.name}")
+        _without_consent(profile, trigger, f"purpose {trigger.purpose.name}", outbox)
         return
     reason = _refused(profile, trigger, key, same, occurred)
     if reason:
@@ -162,6 +163,14 @@ def start(
     profile.waiting[key] = Start(due, occurred, received, *cause, captured, same, first=first)
     if profile.now < due < profile.wake_at:
         profile.wake_at = due
+
+
+def _without_consent(profile: Profile, trigger: CompiledTrigger, by: str, outbox: Outbox) -> None:
+    """A start that the person has not agreed to: told once a day, since most people are never asked. Nothing else is kept of it."""
+    memory = profile.triggers.get(trigger.key)
+    since = profile.now - CONSENT_AGAIN_MS
+    if memory is None or not any(reason == "consent" and whose == by and at > since for at, reason, whose in memory.last):
+        not_sent(profile, trigger, outbox, "consent", by)
 
 
 def _refused(profile: Profile, trigger: CompiledTrigger, key: str, same: str, occurred: int) -> str:
