@@ -95,3 +95,20 @@ def test_partitions_must_be_equal(deliver: Deliver) -> None:
     ].result(20)
     with pytest.raises(ClusterError, match=r"has 2 partitions and .* has 3"):
         check_cluster(shop.settings)
+
+
+def test_how_long_things_are_kept_is_set_on_topics_that_are_there(deliver: Deliver) -> None:
+    from confluent_kafka.admin import ConfigResource, NewTopic
+
+    shop = deliver(YAML.format(url="https://crm.example.com"), keep_letters_hours=48, keep_commands_hours=0)
+    names = (shop.settings.deliveries, shop.settings.deliveries_dlq, shop.settings.delivery_commands)
+    for name, cleanup in zip(names, ("compact", "delete", "delete"), strict=True):
+        shop.admin.create_topics([NewTopic(name, 2, 1, config={"cleanup.policy": cleanup})])[name].result(20)
+    for _ in range(2):
+        check_cluster(shop.settings)
+        asked = shop.admin.describe_configs([ConfigResource(ConfigResource.Type.TOPIC, name) for name in names])
+        found = {one.name: {key: entry.value for key, entry in future.result(20).items()} for one, future in asked.items()}
+        deliveries, letters, commands = (found[name] for name in names)
+        assert (deliveries["max.compaction.lag.ms"], deliveries["segment.ms"]) == ("3600000", "600000")
+        assert (letters["retention.ms"], letters["segment.ms"]) == (f"{48 * 3_600_000}", f"{12 * 3_600_000}")
+        assert commands["retention.ms"] == f"{7 * 86_400_000}", "nothing is said of it: as the broker has it"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rtcdp.errors import ClusterError
 from rtcdp.servers.cluster import Cluster
-from rtcdp.servers.preflight import COMPACT, DAY, DELETE, Wanted, examine, wanted_topics
+from rtcdp.servers.preflight import COMPACT, DELETE, Wanted, examine, kept_for, wanted_topics
 from rtcdp.settings.config import Settings
 
 # Written and removed all the time, and read whole at every takeover: compacted often, which needs closed segments. What was
@@ -16,6 +16,17 @@ _STATE = {
     "max.compaction.lag.ms": "3600000",
     "delete.retention.ms": "3600000",
 }
+
+
+_GONE = ("segment.ms", "max.compaction.lag.ms", "delete.retention.ms")
+"""Of these, what tells how long something is there that was delivered or withdrawn."""
+
+
+def retention(settings: Settings) -> dict[str, dict[str, str]]:
+    """Options of a deliverer's topics that tell how long they keep their records, by name."""
+    kept = {settings.delivery_commands: settings.keep_commands_hours, settings.deliveries_dlq: settings.keep_letters_hours}
+    found = {name: kept_for(hours) for name, hours in kept.items() if hours}
+    return {settings.deliveries: {name: _STATE[name] for name in _GONE}, **found}
 
 
 def inputs(settings: Settings) -> tuple[str, str, str]:
@@ -33,14 +44,14 @@ def check_cluster(settings: Settings) -> Cluster:
     number = examine(settings, read).partitions[settings.triggers]
     own = {
         settings.deliveries: Wanted("deliveries", number, COMPACT, _STATE, ("READ", "WRITE")),
-        settings.delivery_commands: Wanted("delivery-commands", number, DELETE, {"retention.ms": f"{7 * DAY}"}, ("READ",)),
-        settings.deliveries_dlq: Wanted("deliveries-dlq", None, DELETE, {"retention.ms": f"{14 * DAY}"}, ("WRITE",)),
+        settings.delivery_commands: Wanted("delivery-commands", number, DELETE, kept_for(7 * 24), ("READ",)),
+        settings.deliveries_dlq: Wanted("deliveries-dlq", None, DELETE, kept_for(14 * 24), ("WRITE",)),
     }
     sources = {
         source.topic: Wanted("source", None, worker[source.topic].required, worker[source.topic].created, ("WRITE",))
         for source in settings.sources
     }
-    cluster = examine(settings, {**read, **own, **sources})
+    cluster = examine(settings, {**read, **own, **sources}, keep=retention(settings))
     for name in (settings.profile_changes, settings.deliveries, settings.delivery_commands):
         if cluster.partitions[name] != number:
             raise ClusterError(

@@ -166,7 +166,7 @@ def start(
 
 
 def _without_consent(profile: Profile, trigger: CompiledTrigger, by: str, outbox: Outbox) -> None:
-    """A start that the person has not agreed to: told once a day, since most people are never asked. Nothing else is kept of it."""
+    """A start that the person has not agreed to: told once a day, since most people are never asked, and not kept."""
     memory = profile.triggers.get(trigger.key)
     since = profile.now - CONSENT_AGAIN_MS
     if memory is None or not any(reason == "consent" and whose == by and at > since for at, reason, whose in memory.last):

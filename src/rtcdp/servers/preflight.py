@@ -65,19 +65,17 @@ def wanted_topics(settings: Settings) -> dict[str, Wanted]:
     both = read + write
     found = {
         source.topic: Wanted(
-            "source", None, LOG_APPEND if source.time == "arrival" else {}, {**DELETE, "retention.ms": f"{3 * DAY}"}, read
+            "source", None, LOG_APPEND if source.time == "arrival" else {}, {**DELETE, **kept_for(3 * 24)}, read
         )
         for source in settings.sources
     }
-    week = {"retention.ms": f"{7 * DAY}"}
+    week = kept_for(7 * 24)
     large = {"max.message.bytes": "8388608"}  # a profile or a merge record is larger than an event
     # Written several times a second and read whole at every start: compacted often, which needs closed segments.
     small_segments = {"segment.ms": "600000", "segment.bytes": "16777216", "min.cleanable.dirty.ratio": "0.1"}
     found |= {
         settings.commands: Wanted("commands", None, {**DELETE, **LOG_APPEND}, week, read),
-        settings.events_dlq: Wanted(
-            "events-dlq", None, DELETE, {"retention.ms": f"{14 * DAY}", "max.message.bytes": "4194304"}, write
-        ),
+        settings.events_dlq: Wanted("events-dlq", None, DELETE, {**kept_for(14 * 24), "max.message.bytes": "4194304"}, write),
         # The log that everything can be rebuilt from: kept for ever unless the operator says otherwise.
         settings.profile_events: Wanted("profile-events", None, DELETE, {"retention.ms": "-1", **large}, both),
         settings.profile_changes: Wanted("profile-changes", None, DELETE, week, write),
@@ -103,11 +101,12 @@ def retention(settings: Settings) -> dict[str, dict[str, str]]:
         settings.triggers: settings.keep_outputs_hours,
         settings.profile_events: settings.keep_log_days * 24,
     }
-    return {
-        name: {"retention.ms": f"{kept * HOUR}", "segment.ms": f"{min(DAY, max(SHORTEST_SEGMENT, kept * HOUR // 4))}"}
-        for name, kept in hours.items()
-        if kept
-    }
+    return {name: kept_for(kept) for name, kept in hours.items() if kept}
+
+
+def kept_for(hours: int) -> dict[str, str]:
+    """Options of a topic that keeps its records so long."""
+    return {"retention.ms": f"{hours * HOUR}", "segment.ms": f"{min(DAY, max(SHORTEST_SEGMENT, hours * HOUR // 4))}"}
 
 
 def preflight(settings: Settings) -> Cluster:
@@ -116,14 +115,21 @@ def preflight(settings: Settings) -> Cluster:
     Blocks, for seconds at most. Raises ClusterError, one sentence, where the cluster cannot be used as it is, and
     SettingError where it cannot even be addressed.
     """
-    return examine(settings, wanted_topics(settings), worker=True)
+    return examine(settings, wanted_topics(settings), worker=True, keep=retention(settings))
 
 
-def examine(settings: Settings, wanted: Mapping[str, Wanted], *, worker: bool = False) -> Cluster:
+def examine(
+    settings: Settings,
+    wanted: Mapping[str, Wanted],
+    *,
+    worker: bool = False,
+    keep: Mapping[str, Mapping[str, str]] | None = None,
+) -> Cluster:
     """The same for a process that only needs some topics.
 
     wanted: of `wanted_topics`, those that it needs, with the operations that it needs.
     worker: whether it also needs a group, transactions, and a changelog beside its log.
+    keep:   by topic the options that tell how long records are kept: set where the topic has others.
     """
     errors: list[KafkaError] = []
     quiet = {"log_level": 0, "error_cb": errors.append, "socket.connection.setup.timeout.ms": 5_000}
@@ -147,8 +153,7 @@ def examine(settings: Settings, wanted: Mapping[str, Wanted], *, worker: bool = 
     topic_ids = _check_access(admin, wanted)
     if worker:
         _check_group(admin, settings)
-    if worker:
-        _keep(admin, settings)
+    _keep(admin, keep or {})
     largest = _check_options(admin, settings, wanted, metadata)
     return Cluster(topic_ids, partitions, largest, len(metadata.brokers))
 
@@ -299,9 +304,8 @@ def _check_options(admin: AdminClient, settings: Settings, wanted: Mapping[str, 
     return largest
 
 
-def _keep(admin: AdminClient, settings: Settings) -> None:
-    """Set the retention that the settings tell, where topics have another one."""
-    told = retention(settings)
+def _keep(admin: AdminClient, told: Mapping[str, Mapping[str, str]]) -> None:
+    """Set what tells how long records are kept, where topics have it otherwise."""
     if not told:
         return
     resources = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in told]

@@ -18,8 +18,9 @@ class PrivacySettings(BaseSettings):
     keys_redis_password_file: its password, read from a file.
     master_key_file:    the master key, which wraps the store's own: readable by its owner alone; `rtcdp privacy keygen`.
     keep_events_hours, keep_commands_hours, keep_letters_hours, keep_outputs_hours, keep_log_days: how long the sources,
-                        `commands`, `events-dlq`, `profile-changes` and `triggers`, and `profile-events` keep what is in them: a
-                        worker's start sets it on the topics, with segments short enough for it; 0: as the topics have it.
+                        `commands` and `delivery-commands`, `events-dlq` and `deliveries-dlq`, `profile-changes` and `triggers`,
+                        and `profile-events` keep what is in them: the start of a worker, of a deliverer for its own, sets it on
+                        the topics, with segments short enough for it; 0: as the topics have it.
     delete_taken:       whether what the sources hold is deleted soon after it is in the log: nobody else may read them then.
     master_key_command: in its place a program that asks a key management service: `COMMAND wrap|unwrap`, base64 in and out.
     """
