@@ -6,33 +6,21 @@ import io
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import orjson
 import pytest
+import typer
+from typer.core import TyperGroup
 from typer.testing import CliRunner
 
 from rtcdp.cli import app, main
 from rtcdp.queries.inspection import full_key, partition_of
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-COMMANDS = (
-    "demo",
-    "worker",
-    "check",
-    "test",
-    "apply",
-    "backtest",
-    "cuts",
-    "replay",
-    "profile",
-    "why",
-    "tick",
-    "dlq",
-    "collector",
-)
-COLLECTOR_KEYS = (("collector", "keys", "add"), ("collector", "keys", "list"), ("collector", "keys", "revoke"))
 NOBODY = "127.0.0.1:1"
 
 
@@ -70,13 +58,30 @@ def rtcdp(monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[b
     return run
 
 
-@pytest.mark.parametrize("command", [(), *((name,) for name in COMMANDS), ("dlq", "list"), ("dlq", "replay"), *COLLECTOR_KEYS])
+def _everything(command: Any, name: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """A command and all below it, by their words."""
+    yield name
+    for word, below in getattr(command, "commands", {}).items():
+        yield from _everything(below, (*name, word))
+
+
+@pytest.mark.parametrize("command", [*_everything(typer.main.get_command(app))])
 def test_every_command_explains_itself_with_an_example(command: tuple[str, ...]) -> None:
     result = CliRunner().invoke(app, [*command, "--help"])
     assert result.exit_code == 0
     assert "Usage" in result.output
-    if command not in {(), ("dlq",)}:
-        assert "Example" in result.output
+    assert "Example" in result.output or "Commands" in result.output or not command
+
+
+def test_every_command_is_listed_under_a_heading() -> None:
+    everything = typer.main.get_command(app)
+    assert isinstance(everything, TyperGroup)
+    listed = everything.list_commands(typer.Context(everything))
+    assert sorted(listed) == sorted(everything.commands)
+
+
+def test_the_version_is_that_of_the_package(rtcdp: Rtcdp) -> None:
+    assert rtcdp("--version") == Done(0, f"rtcdp {version('rtcdp')}\n".encode(), b"")
 
 
 def test_help_does_not_load_what_it_does_not_need() -> None:

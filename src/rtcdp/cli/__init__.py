@@ -10,8 +10,11 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from importlib.metadata import version
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from rtcdp.cli import (
     auditing,
@@ -30,15 +33,31 @@ from rtcdp.cli import (
 from rtcdp.cli.options import CANNOT_RUN, WRONG
 from rtcdp.errors import DefinitionErrors, RtcdpError
 
+_PANELS = {
+    "Start": ("demo", "up"),
+    "Processes": ("worker", "collector", "project", "serve", "deliver"),
+    "Definitions": ("check", "test", "replay", "backtest", "cuts", "apply", "drafts"),
+    "Profiles and people": ("profile", "why", "identity", "consent", "privacy"),
+    "Operation": ("tick", "dlq", "deliveries", "tokens", "audit", "backup", "restore", "rebuild"),
+}
+"""Under which heading, and in which order, `rtcdp --help` lists the commands."""
 _UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EPIPE}
+
+
+class _Commands(TyperGroup):
+    """The commands in the order of `_PANELS`."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Names of all commands."""
+        return [name for names in _PANELS.values() for name in names]
 
 
 app = typer.Typer(
     name="rtcdp",
+    cls=_Commands,
     help="A real-time customer data platform: events in Kafka become profiles, segments and triggers in milliseconds.",
     epilog="Start here: rtcdp demo",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -58,6 +77,24 @@ for group in (
     auditing,
 ):
     app.add_typer(group.commands)
+    for command in (*group.commands.registered_commands, *group.commands.registered_groups):
+        name = command.name or getattr(command.callback, "__name__", "")
+        command.rich_help_panel = next(panel for panel, names in _PANELS.items() if name in names)
+
+
+def _show_version(asked: bool) -> None:  # noqa: FBT001  typer calls it with the option's value
+    if asked:
+        print(f"rtcdp {version('rtcdp')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    *,
+    _version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None: ...
 
 
 def main() -> None:

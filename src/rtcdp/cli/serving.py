@@ -148,7 +148,7 @@ def tokens_revoke(
     print(f"revoked: a token of {TokenFile(settings.api_tokens).revoke(token_id).name}")
 
 
-@tokens_app.command("scopes")
+@tokens_app.command("scopes", epilog=examples("rtcdp tokens scopes"))
 def tokens_scopes() -> None:
     """List what a token may be for."""
     from rtcdp.serving.api.tokens import SCOPES
@@ -157,7 +157,7 @@ def tokens_scopes() -> None:
         print(f"{name}\t{text}")
 
 
-@tokens_app.command("roles")
+@tokens_app.command("roles", epilog=examples("rtcdp tokens roles"))
 def tokens_roles() -> None:
     """List roles, and the scopes that each has."""
     from rtcdp.serving.api.tokens import COLLECT, ROLES

@@ -13,7 +13,7 @@ from typing import Any
 
 from xxhash import xxh3_64_digest
 
-from rtcdp.aggregates import LATEST, ONE, SCALE, Count, ExtremeTime, MostFrequent, Sum, WindowAtLeast, scaled
+from rtcdp.aggregates import LATEST, MAX_VALUES, ONE, SCALE, Count, ExtremeTime, MostFrequent, Sum, WindowAtLeast, scaled
 from rtcdp.profile import SEEN_LOOK, Profile, slot_key
 from rtcdp.rules.compiled import Compiled, Plan, Rule
 from rtcdp.rules.compiled_triggers import CompiledTrigger
@@ -205,14 +205,16 @@ def _sum(writer: Writer, depth: int, leaf: Leaf) -> None:
 
 
 def _most_frequent(writer: Writer, depth: int, leaf: Leaf) -> None:
-    """`MostFrequent.update` for a text, with what is usual written out: a value seen before, in order."""
+    """`MostFrequent.update` for a text, with what is usual written out: neither the first value nor one too many."""
     key, update = repr(leaf.key), writer.object(leaf.aggregate.update, "update")
     moved = f"touched += {writer.object(leaf.moved, 'moved')}" if leaf.readers or leaf.named else ""
     writer.add(depth, f"v = {_value(writer, leaf)}")
     writer.add(depth, "if type(v) is str:")
     writer.add(depth + 1, f"s = slots.get({key})")
-    writer.add(depth + 1, "if s is not None and at > 0 and (b := (r := s[1]).get(v)) is not None:")
-    writer.add(depth + 2, f"g = {LATEST} - at; x = b & {LATEST}; r[v] = b = b + {ONE} + g - x if g < x else b + {ONE}")
+    writer.add(depth + 1, f"if s is not None and at > 0 and ((b := (r := s[1]).get(v)) is not None or len(r) < {MAX_VALUES}):")
+    writer.add(depth + 2, f"if b is None: r[v] = b = {ONE + LATEST} - at")
+    writer.add(depth + 2, "else:")  # of two ranks of one count the smaller is of the later event
+    writer.add(depth + 3, f"b += {ONE}; g = (b | {LATEST}) - at; r[v] = b = g if g < b else b")
     writer.add(depth + 2, "if v != (x := s[0]) and (b > (g := r[x]) or (b == g and v < x)):")
     writer.add(depth + 3, f"s[0] = v; {moved + '(x, v)' if moved else ''}")
     writer.add(depth + 1, "else:")
