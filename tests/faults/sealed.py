@@ -15,7 +15,7 @@ from rtcdp.sealing.master import make_key_file
 def sealing(stage: Stage, name: str) -> dict[str, Any]:
     """Settings of a deployment whose data keys lie in SQLite, in a folder of its own."""
     folder = stage.folder / f"keys-{name}"
-    folder.mkdir()
+    folder.mkdir(parents=True)
     make_key_file(folder / "master.key")
     return {
         "encryption": "sqlite",
