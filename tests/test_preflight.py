@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import (
     AclBinding,
     AclOperation,
@@ -97,6 +98,20 @@ def test_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     sentence = refusal(Settings(bootstrap="127.0.0.1:1"))
     assert "127.0.0.1:1" in sentence
     assert "refused" in sentence
+
+
+class Slow(AdminClient):
+    """Of a cluster that takes two seconds for an answer."""
+
+    def list_topics(self, *args: Any, timeout: float, **options: Any) -> Any:
+        if timeout < 2.0:
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+        return super().list_topics(*args, timeout=timeout, **options)
+
+
+def test_a_slow_answer_is_one_too(new: New, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "AdminClient", Slow)
+    preflight(new())
 
 
 def test_creating_is_off(new: New) -> None:

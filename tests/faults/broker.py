@@ -65,9 +65,7 @@ def row6(stage: Stage) -> Result:
                 for _ in range(stage.count(10, 1)):
                     broker.proxy.delay = (0.25, 1.0)
                     rig.fault("slow", group=True)
-                    slow = rig.start(point=rig.random.choice(OPEN), after=2)
-                    rig.await_end(slow, 90)
-                    rig.fault("crash")
+                    crash(rig, rig.random.choice(OPEN), 2, 90.0)
                     kill(rig, 2.0, 10.0)
                 broker.proxy.heal()
                 rig.start()

@@ -13,12 +13,22 @@ if TYPE_CHECKING:
     from faults.rig import Rig
 
 
+AT_ONE_INSTANT = 128
+"""Views of one user that may wait for the broker, which gives all of them its time of that moment: a window keeps the newest
+256 entries exactly, and the rest in buckets, which an oracle with plain loops does not round to."""
+VIEWS = 0.6
+
+
 class Load:
-    """Sends events until told to stop: `hot` of them for one user, `poison` of them useless, 3 % sent twice."""
+    """Sends events until told to stop: `hot` of them for one user, `poison` of them useless, 3 % sent twice.
+
+    While the broker is away, it goes on until so many wait as a window can hold exactly.
+    """
 
     def __init__(self, rig: Rig, rate: float, users: int, hot: float = 0.0, poison: float = 0.0, first: int = 0) -> None:
         self._rig = rig
         self._rate, self._users, self._hot, self._poison = rate, users, hot, poison
+        self._waiting = AT_ONE_INSTANT / VIEWS / max(hot, 1 / users)
         self._random = random.Random(rig.seed)
         self._stop = threading.Event()
         self.sent = first
@@ -34,7 +44,8 @@ class Load:
     def _run(self) -> None:
         while not self._stop.wait(0.02):
             for _ in range(self._chance(self._rate * 0.02)):
-                self._event()
+                if len(self._rig.sender.producer) < self._waiting:
+                    self._event()
             self._rig.sender.producer.poll(0)
 
     def _chance(self, expected: float) -> int:

@@ -24,6 +24,8 @@ from rtcdp.settings.config import Settings
 T = TypeVar("T")
 
 CONNECT_S = 6.0
+SLOW_S = 20.0
+"""How long is waited for the first answer of a cluster, where nobody listens and where it is only slow."""
 
 # A batch of the producers may reach librdkafka's `batch.size` (1,000,000 bytes), and one that the broker finds too
 # large is fatal to them: so no topic that they write to may allow less than Kafka's own default.
@@ -159,13 +161,16 @@ def examine(
 
 
 def _connect(admin: AdminClient, settings: Settings, errors: list[KafkaError]) -> Any:
-    deadline = time.monotonic() + CONNECT_S
+    """What the cluster is made of. Each attempt waits longer than the one before: a slow answer is one too."""
+    began, wait, patience = time.monotonic(), 1.0, CONNECT_S
     failure = "no broker known"
-    while time.monotonic() < deadline:
+    while (left := began + patience - time.monotonic()) > 0:
         try:
-            metadata = admin.list_topics(timeout=1.0)
+            metadata = admin.list_topics(timeout=min(wait, left))
         except KafkaException as error:
             failure = cause(error).str()
+            patience = SLOW_S if cause(error).code() == KafkaError._TIMED_OUT else CONNECT_S
+            wait *= 2
         else:
             if metadata.brokers:
                 return metadata
