@@ -3,68 +3,44 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from time import monotonic, sleep
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
-from confluent_kafka import Consumer, KafkaException, TopicPartition
 from rich.console import Console
 
 from rtcdp import profile as profiles
 from rtcdp.control import commands
 from rtcdp.control.audit import note
-from rtcdp.errors import ClusterError, SettingError
+from rtcdp.errors import SettingError
 from rtcdp.folding.contributions import without
-from rtcdp.folding.correction import OUTDATED
 from rtcdp.folding.parting import digest
 from rtcdp.ingestion.cleaning import MAX_KEY_LENGTH
-from rtcdp.outputs import Change
-from rtcdp.privacy.person_log import ANSWER_S, LOOK_S, MOST, PATIENCE_S, read_log
+from rtcdp.privacy.person_log import PersonLog
+from rtcdp.privacy.refolding import Refolded, put_into_force, since
 from rtcdp.queries.answering import LONGEST_REASON
-from rtcdp.queries.inspection import Stored, partition_of, partitions_of, stored_at, versions_of
+from rtcdp.queries.inspection import Stored, stored_at, versions_of
 from rtcdp.queries.keys import in_force, normal_key
-from rtcdp.records import Correct, encode
-from rtcdp.servers.cluster import cause
+from rtcdp.records import Correct
 from rtcdp.settings.config import Settings
-from rtcdp.times import timestamps
-from rtcdp.transport.bounds import partition_bounds
-from rtcdp.transport.settings import restore_conf
 
 MOST_TRAITS = 64
 MOST_EVENTS = 64
-_change = msgspec.json.Decoder(Change).decode
 _NAME = re.compile(rf"[^\x00-\x1f\x7f]{{1,{MAX_KEY_LENGTH}}}")
 
 
-class Corrected(msgspec.Struct, frozen=True):
-    """What was put right.
+class Corrected(Refolded, frozen=True, kw_only=True):
+    """What was put right. traits: names of those that were set or removed. without: events that were left out."""
 
-    request:     id of the command. traits: names of those that were set or removed. without: events that were left out.
-    approximate: features that are not exact, since the log no longer holds all that they are made of.
-    since:       from when on (RFC 3339) the log is there; empty where it is whole, or no event was left out.
-    """
-
-    person: str
-    request: str
     traits: list[str]
     without: list[str]
-    approximate: list[str]
-    since: str = ""
-
-    def as_json(self) -> dict[str, Any]:
-        """For machines."""
-        return msgspec.structs.asdict(self)
 
 
 def show(found: Corrected) -> None:
     """Print for people."""
     out = Console(highlight=False, markup=False)
     out.print(f"{found.person}: {', '.join([*found.traits, *(f'without {one}' for one in found.without)])}")
-    out.print(f"request {found.request}")
-    if found.approximate:
-        out.print(f"approximate, since the log begins at {found.since}: {', '.join(found.approximate)}")
+    found.show_rest(out)
 
 
 def traits_of(given: Sequence[str], removed: Sequence[str]) -> dict[str, Any]:
@@ -117,74 +93,31 @@ def correct(
         return None
     if not events:
         commands.send(settings, whose, command)
-        return Corrected(whose.decode(), command.id, sorted(traits), [], [])
+        return Corrected(person=whose.decode(), request=command.id, traits=sorted(traits), without=[])
     return leave_out(settings, whose.decode(), command, sorted(events))
 
 
 def leave_out(settings: Settings, key: str, asked: Correct, events: list[str]) -> Corrected | None:
-    """Leave events out: the state is made from the log, and put into force by the command; again, where it came too late.
+    """Leave events out: the state is made from the log, and put into force by the command.
 
     key: of the person, as the log has it. asked: the command, with the traits to be set beside it. Blocks. Raises as `correct`.
     """
-    deadline = monotonic() + PATIENCE_S
-    while monotonic() < deadline:
-        stored = stored_at(settings, key)
-        if stored is None:
-            return None
-        made = _made(settings, stored, asked, events)
-        if made is None:
-            sleep(LOOK_S)
-            continue
-        told, command = made
-        with _listening(settings, stored.profile.key) as consumer:
-            commands.send(settings, stored.profile.key.encode(), command)
-            if _taken(consumer, command.id, min(deadline, monotonic() + ANSWER_S)):
-                return told
-    raise ClusterError(f"nothing was put right within {PATIENCE_S:.0f} s: does a worker run? is {key} very busy?")
 
+    def make(stored: Stored, log: PersonLog) -> tuple[Corrected, Correct]:
+        person, switch = stored.profile, stored.position.switches[-1]
+        made = without(person, events, log.records, versions_of(settings)[switch.version], switch.number, log.cut)
+        if made.missing:
+            gone = f" (the log begins at {since(log)})" if log.cut else ""
+            raise SettingError(f"without: {', '.join(made.missing)}: no event of theirs{gone}")
+        state = profiles.encode(made.state)
+        told = Corrected(
+            person=person.key,
+            request=asked.id,
+            traits=sorted(asked.traits),
+            without=events,
+            approximate=list(made.approximate),
+            since=since(log),
+        )
+        return told, msgspec.structs.replace(asked, without=events, state=state, expected=digest(person))
 
-@contextmanager
-def _listening(settings: Settings, key: str) -> Iterator[Consumer]:
-    """Read what is put out about a profile from now on."""
-    consumer = Consumer(restore_conf(settings.kafka(), f"{settings.app}-correct"))
-    try:
-        number = partition_of(key.encode(), partitions_of(settings))
-        _, end = partition_bounds(consumer, settings.profile_changes, number)
-        consumer.assign([TopicPartition(settings.profile_changes, number, end)])
-        yield consumer
-    except KafkaException as failure:
-        raise ClusterError(f"{settings.profile_changes} cannot be read: {cause(failure).str()}") from failure
-    finally:
-        consumer.close()
-
-
-def _taken(consumer: Consumer, request: str, until: float) -> bool:
-    """Wait for the record that says what became of a request: whether it is in force; False where it came too late."""
-    while monotonic() < until:
-        message = consumer.poll(LOOK_S)
-        if message is None or message.error() is not None:
-            continue
-        with suppress(msgspec.MsgspecError):
-            change = _change(message.value() or b"")
-            if change.kind == "corrected" and change.message_id == request:
-                return change.reason != OUTDATED
-    return False
-
-
-def _made(settings: Settings, stored: Stored, asked: Correct, events: list[str]) -> tuple[Corrected, Correct] | None:
-    """The command, made from the log; None where some of it has still to be folded."""
-    person, switch = stored.profile, stored.position.switches[-1]
-    log = read_log(settings, [person.key, *person.links])
-    if not log.folded:
-        return None
-    made = without(person, events, log.records, versions_of(settings)[switch.version], switch.number, log.cut)
-    since = timestamps.render(log.cut) if log.cut else ""
-    if made.missing:
-        gone = f" (the log begins at {since})" if since else ""
-        raise SettingError(f"without: {', '.join(made.missing)}: no event of {person.key}{gone}")
-    state = profiles.encode(made.state)
-    command = msgspec.structs.replace(asked, without=events, state=state, expected=digest(person))
-    if len(encode(command)) > MOST:
-        raise ClusterError(f"{person.key} is too large to be corrected: {len(encode(command))} bytes, {MOST} fit a command")
-    told = Corrected(person.key, asked.id, sorted(asked.traits), events, list(made.approximate), since)
-    return told, command
+    return put_into_force(settings, key, make)

@@ -1,4 +1,4 @@
-"""What the log holds of one person, for commands that are made from it; and how long such a command is waited for."""
+"""What the log holds of one person, for commands that are made from it."""
 
 from __future__ import annotations
 
@@ -19,11 +19,6 @@ from rtcdp.transport.bounds import partition_bounds
 from rtcdp.transport.restore import restore
 from rtcdp.transport.settings import restore_conf
 
-PATIENCE_S = 60.0
-ANSWER_S = 10.0
-LOOK_S = 0.3
-MOST = 900_000
-"""Bytes of a command: as a record of the log, in base64, it has to fit Kafka's usual 1 MiB."""
 _CHUNK = 5_000
 
 

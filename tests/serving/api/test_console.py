@@ -242,7 +242,7 @@ def test_an_identifier_that_is_not_theirs_is_split_off(page: Page, shop: Served,
 
     def split(_settings: Any, key: str, identifier: str, **_: str) -> Apart:
         said.append((key, identifier))
-        return Apart(key, identifier, identifier, [], [3, 1], [])
+        return Apart(person=key, request="r", identifier=identifier, other=identifier, events=[3, 1])
 
     monkeypatch.setattr(splitting, "split", split)
     page.goto(f"{shop.address}/#/profile/user_id/u3")

@@ -99,7 +99,10 @@ def test_an_identifier_is_split_off(served: Served, monkeypatch: pytest.MonkeyPa
             raise SettingError("name the identifier that is not theirs")
         if "away" in identifier:
             raise ClusterError("does a worker run?")
-        return None if "stranger" in identifier else Apart(key, identifier, identifier, [key], [3, 1], ["orders"], "2025")
+        return None if "stranger" in identifier else Apart(
+            person=key, request="r", identifier=identifier, other=identifier, along=[key], events=[3, 1],
+            approximate=["orders"], since="2025",
+        )  # fmt: skip
 
     monkeypatch.setattr(splitting, "split", split)
     path = "/v1/profiles/user_id/bob/split"
@@ -117,6 +120,25 @@ def test_an_identifier_is_split_off(served: Served, monkeypatch: pytest.MonkeyPa
     assert served.client("profiles", name="reader")(path, {"identifier": "email:ann@example.com"}).status == 403
     told = served.ask("/v1/audit?what=split").json["entries"]
     assert told[-1]["about"] == {"reason": "mistyped"}
+
+
+def test_who_may_not_see_an_identifier_splits_it_off_by_its_pseudonym(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[tuple[str, str]] = []
+
+    def split(_settings: Any, key: str, identifier: str, **_: str) -> Apart:
+        said.append((key, identifier))
+        return Apart(person=key, request="r", identifier=identifier, other=identifier, events=[3, 1])
+
+    monkeypatch.setattr(splitting, "split", split)
+    clerk = served.client("privacy", "profiles", name="clerk")
+    (shown,) = clerk("/v1/profiles/user_id/ann").json["identifiers"]
+    assert shown.startswith("email:~")
+    answer = clerk("/v1/profiles/user_id/ann/split", {"identifier": shown})
+    assert said == [("main/user_id:ann", "main/email:ann@example.com")]
+    assert answer.json["other"] == f"main/{shown}"
+    assert b"ann@" not in answer.body
+    assert clerk("/v1/profiles/user_id/bob/split", {"identifier": shown}).status == 400, "it is nothing of theirs"
+    assert len(said) == 1
 
 
 def test_an_erasure_is_asked_for_and_what_is_held_is_told(served: Served) -> None:

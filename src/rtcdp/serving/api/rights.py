@@ -16,9 +16,10 @@ from rtcdp.privacy.erasure import Receipt, receipt
 from rtcdp.privacy.export import export
 from rtcdp.privacy.splitting import Apart
 from rtcdp.queries.answering import LONGEST_REASON, MOST_ANSWERS, Standing, command_of
-from rtcdp.queries.inspection import AnswerView
+from rtcdp.queries.inspection import AnswerView, stored_at
 from rtcdp.queries.keys import normal_key
 from rtcdp.records import Erase, PersonalCommand
+from rtcdp.sealing.pseudonyms import MARK
 from rtcdp.serving.api.app import as_json
 from rtcdp.serving.api.auditing import Auditor
 from rtcdp.serving.api.catalogue import Catalogue
@@ -58,7 +59,10 @@ class Correction(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Parting(msgspec.Struct, forbid_unknown_fields=True):
-    """An identifier that is not theirs, as NAMESPACE:VALUE. reason: why, for the record."""
+    """An identifier that is not theirs, as NAMESPACE:VALUE; with the pseudonym that stands for it without the scope `personal`.
+
+    reason: why, for the record.
+    """
 
     identifier: Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_REASON)]
     reason: Annotated[str, msgspec.Meta(max_length=LONGEST_REASON)] = ""
@@ -195,17 +199,28 @@ class Rights:
     async def split(self, call: Call) -> Answer:
         """`POST .../split`. It answers once both are two."""
         asked, key = call.body, self._key(call)
-        definitions = await run_in_threadpool(self._catalogue.definitions)
-        try:
-            leaving = normal_key(f"{call.tenant}/{asked.identifier}", definitions).decode()
-        except SettingError as error:
-            raise Problem(400, str(error)) from None
+        leaving = await self._leaving(call.tenant, key, asked.identifier)
         call.about["reason"] = asked.reason
         await self._audit.done("split", call, [key, leaving])
         found = await self._asked(lambda: splitting.split(self._settings, key, leaving, by=_by(call), reason=asked.reason))
         if found is None:
             raise Problem(404, "the identifier is not this person's")
         return as_json(found if call.personal else self._hidden(found))
+
+    async def _leaving(self, tenant: str, key: str, identifier: str) -> str:
+        """The profile key of an identifier of a person (`key`), who may see no identifiers names it by its pseudonym."""
+        asked = f"{tenant}/{identifier}"
+        if identifier.partition(":")[2].startswith(MARK):
+            stored = await self._read(lambda: stored_at(self._settings, key))
+            mine = () if stored is None else (stored.profile.key, *stored.profile.links)
+            named = next((one for one in mine if self._masker.key(one) == asked), None)
+            if named is not None:
+                return named
+        definitions = await run_in_threadpool(self._catalogue.definitions)
+        try:
+            return normal_key(asked, definitions).decode()
+        except SettingError as error:
+            raise Problem(400, str(error)) from None
 
     def _hidden(self, found: Apart) -> Apart:
         """The same without saying who it is about."""

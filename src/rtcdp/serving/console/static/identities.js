@@ -39,8 +39,8 @@ export function identities(person, identifiers, split) {
     table([t("namespace"), t("since"), t("byEvent"), ""], found.map((one) => [one.name, when(one.since), h("code", {}, one.event), leave(one, name, split)])));
 }
 
-/** The button that takes an identifier out of a person; a token that is not told who it is cannot name it. */
-const leave = (one, person, split) => !one.name.includes(":~") && h("button", {type: "button", "aria-label": `${t("split")}: ${one.name}`,
+/** The button that takes an identifier out of a person; a token that is not told who it is names it by its pseudonym. */
+const leave = (one, person, split) => h("button", {type: "button", "aria-label": `${t("split")}: ${one.name}`,
   onclick: (event) => confirm(t("splitAsk").replace("{one}", one.name).replace("{person}", person)) && split(one.key, event.target)}, t("split"));
 
 function drawing(person, found) {
