@@ -63,6 +63,42 @@ def test_a_switch_keeps_what_did_not_change_and_tells_only_real_differences() ->
     assert partition.runner.position.cursor is None
 
 
+class Counting(dict[bytes, bytes]):
+    """A state that counts how often all of it is looked at."""
+
+    looks = 0
+
+    def items(self) -> Any:
+        self.looks += 1
+        return super().items()
+
+
+@pytest.mark.parametrize("ahead", [True, False])
+def test_who_has_to_pass_a_switch_is_listed_ahead_or_by_the_fold_with_the_same_result(*, ahead: bool) -> None:
+    old = compiled(BUYERS)
+    new = compiled(changed(segments={"many": "orders >= 2"}))
+    partition = Partition(old, new)
+    partition.feed([order(str(name), 1000 + name) for name in range(10)])
+    runner = partition.runner
+    state = runner.state = Counting(runner.state)
+    assert runner.ahead([(9, b"main/user_id:1", b"{}")]) is None, "nothing is visited"
+    batch = [(20, *switch(2, new.version, 2000)), (21, TICK_KEY, records.encode(Tick(time=2000, wake=4)))]
+    look = runner.ahead(batch)
+    assert look is not None
+    if ahead:
+        look()
+        assert state.looks == 1
+        assert runner.ahead(batch) is None, "once is enough"
+        state.looks = 0
+    partition.feed_records(batch)
+    assert state.looks == (0 if ahead else 1)
+    visit(partition, 2000, 21)
+    assert state.looks == (0 if ahead else 1)
+    assert {profiles.switch(value) for value in state.values()} == {2}
+    assert runner.ahead([]) is None
+    assert runner.ahead([(30, SWITCH_KEY, b"no switch")]) is None
+
+
 def test_a_switch_visits_all_profiles_in_slices_and_each_is_advanced_under_the_old_version_first() -> None:
     old = compiled(BUYERS)
     new = compiled(changed(segments={"loyal": "orders >= 1", "lapsed": "since(last) > 2d"}))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -103,6 +104,24 @@ class TickingRunner(ToyRunner):
         self.discarded.append(fold)
 
 
+class LookingRunner(ToyRunner):
+    """Has something to do before it folds, and notes on which thread."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.steps: list[tuple[str, bool]] = []
+
+    def _note(self, step: str) -> None:
+        self.steps.append((step, threading.current_thread() is threading.main_thread()))
+
+    def ahead(self, records: Any) -> Any:
+        return lambda: self._note("ahead")
+
+    def fold(self, records: Any) -> ToyFold:
+        self._note("fold")
+        return super().fold(records)
+
+
 class Given:
     """A partition with everything around it."""
 
@@ -154,6 +173,13 @@ def test_a_rebuild_folds_as_a_worker_does_and_writes_nothing() -> None:
         assert asyncio.run(given.partition.exactly_once(records, [], None))
     assert [(one.topic, one.key, one.value) for one in recorder.kept] == [("changes", b"a", b"3"), ("changes", b"a", b"4")]
     assert given.runner.state == {b"a": b"4"}
+
+
+def test_what_takes_long_is_done_in_a_thread_before_folding(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PAUSE", 0)
+    given = Given(Aborted("x"), runner=LookingRunner)
+    given.process(FakeBatch(0, [b"a"]))
+    assert given.runner.steps == [("ahead", False), ("fold", True)] * 2  # type: ignore[attr-defined] # LookingRunner
 
 
 def test_nothing_to_do_is_no_transaction() -> None:

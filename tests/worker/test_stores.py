@@ -143,6 +143,7 @@ def test_a_sealed_store_has_nothing_in_the_clear_and_loses_who_is_erased(tmp_pat
     store = opened()
     assert store.behind == 7
     assert dict(store.entries) == {bob: b"canary of bob", b"~erased/00": b"a mark"}
+    assert store.entries.whose([name, sealer.name(bob).name, b"nobody"]) == [bob]
     assert anna not in store.entries
     store.entries[anna] = b"another life"
     assert store.entries[anna] == b"another life"

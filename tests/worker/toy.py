@@ -58,6 +58,9 @@ class ToyRunner:
         )
         return fold
 
+    def ahead(self, records: Sequence[tuple[int, bytes | None, bytes | None]]) -> None:
+        """Nothing takes long."""
+
     def adopt(self, fold: ToyFold) -> None:
         self.state.update({key: value for key, value in fold.state.items() if value is not None})
         self.position.offset = fold.offset

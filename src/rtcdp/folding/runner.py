@@ -7,7 +7,9 @@ written in a transaction, and taken over only once that has been committed.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from contextlib import suppress
+from functools import partial
 from itertools import islice
 from typing import Protocol
 
@@ -24,7 +26,7 @@ from rtcdp.folding.timers import Timers
 from rtcdp.outputs import Origin
 from rtcdp.position import Position, SwitchPoint
 from rtcdp.profile import Profile
-from rtcdp.records import Tick, encode
+from rtcdp.records import SWITCH_KEY, Switch, Tick, decode, encode
 from rtcdp.rules.compiled import Compiled
 
 TICK_WAKES = 1000
@@ -105,11 +107,34 @@ class PartitionRunner:
 
     def behind(self, number: int, after: bytes) -> Iterator[bytes]:
         """Keys above `after`, in order, of the profiles that had not passed the switch `number` when it was first asked for."""
+        keys = self._list_behind(number)
+        return islice(keys, bisect_right(keys, after), None)
+
+    def ahead(self, records: Sequence[LogRecord]) -> Callable[[], object] | None:
+        """What takes long and is to be done before these are folded, in a thread: None, or listing who has to pass a switch.
+
+        The state must not be changed meanwhile. Where it has not been done, `fold` does it.
+        """
+        numbers = [self._number_of(value) for _, key, value in records if key == SWITCH_KEY and value is not None]
+        if self.position.cursor is not None and self.position.switches:
+            numbers.append(self.current.number)
+        number = max(numbers, default=0)
+        if not number or (self._behind is not None and self._behind[0] == number):
+            return None
+        return partial(self._list_behind, number)
+
+    @staticmethod
+    def _number_of(switch: bytes) -> int:
+        with suppress(msgspec.MsgspecError):
+            record = decode(switch)
+            return record.number if isinstance(record, Switch) else 0
+        return 0  # no record of ours: the fold refuses it
+
+    def _list_behind(self, number: int) -> list[bytes]:
         if self._behind is None or self._behind[0] != number:
             keys = sorted(key for key, value in self.state.items() if profiles.switch(value) != number and key[:1] != RESERVED)
             self._behind = (number, keys)
-        keys = self._behind[1]
-        return islice(keys, bisect_right(keys, after), None)
+        return self._behind[1]
 
     def forget_behind(self) -> None:
         """Every profile has passed the switch."""
@@ -170,6 +195,8 @@ class PartitionRunner:
                 timers.add(wake_at(value), key)
         self.marked = self.marked or fold.counts["marks"] > 0
         self.position = fold.next_position
+        if self.position.cursor is None:
+            self._behind = None
         if fold.counts["ticks"]:
             self._tick_asked = False
         cache = self.cache

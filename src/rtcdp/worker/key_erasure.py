@@ -78,12 +78,15 @@ class KeyErasure:
         self._marks: dict[int, tuple[dict[bytes, int], list[bytes]]] = {}
         self._waiting: dict[int, list[_Waiting]] = {}
 
-    def found(self, number: int, state: Mapping[bytes, bytes]) -> None:
-        """A partition was taken over: there may be marks in its state of people whose keys are still there."""
-        marks = {key: value for key, value in state.items() if key.startswith(MARK)}
+    def found(self, number: int, kept: Mapping[bytes, bytes], whose: Callable[[list[bytes]], list[bytes]]) -> None:
+        """A partition was taken over: there may be marks in its state of people whose keys are still there.
+
+        kept: the state as it is kept: marks are never sealed. whose: the profile keys that may be those of some names.
+        """
+        marks = [(key, value) for key, value in kept.items() if key.startswith(MARK)]
         if marks:
-            names = {bytes.fromhex(key[len(MARK) :].decode()): profiles.decode("", one).now for key, one in marks.items()}
-            self._marks[number] = names, [key for key in state if key not in marks]
+            names = {bytes.fromhex(key[len(MARK) :].decode()): profiles.decode("", one).now for key, one in marks}
+            self._marks[number] = names, whose(list(names))
 
     def erased(self, number: int, keys: Iterable[bytes]) -> None:
         """These profile keys were erased, and that is committed."""

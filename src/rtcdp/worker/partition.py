@@ -241,9 +241,14 @@ class ProfilePartition:
             return True
 
     async def _folded(self, records: Sequence[Record]) -> Folded | None:
-        """Fold; again where a profile is sealed on disk and the key store is away. None where the partition is let go."""
+        """Fold; again where a profile is sealed on disk and the key store is away. None where the partition is let go.
+
+        What looks at every profile is done in a thread before: the event loop goes on, with the other partitions.
+        """
         while True:
             try:
+                if (ahead := self.runner.ahead(records)) is not None:
+                    await self._blocking(ahead)
                 return self.runner.fold(records)
             except KeysAway as away:
                 if self._work.border is None or self._stopping:
@@ -305,7 +310,7 @@ class ProfilePartition:
         self._work.rest.committed(self.number, now)
         self._pace.took(now - folded)
 
-    async def _blocking(self, call: Callable[[], None]) -> None:
+    async def _blocking(self, call: Callable[[], object]) -> None:
         await asyncio.get_running_loop().run_in_executor(self._work.executor, call)
 
     def _adopted(self, records: Sequence[Record], proposals: Sequence[Entry], batch: Batch | None) -> None:

@@ -30,7 +30,7 @@ from rtcdp.worker.changelog import REBUILD, Changelog
 from rtcdp.worker.key_erasure import LOOK_S, KeyErasure
 from rtcdp.worker.memory import give_back
 from rtcdp.worker.partition import ProfilePartition
-from rtcdp.worker.sealed_store import SealedStore
+from rtcdp.worker.sealed_store import SealedEntries, SealedStore
 from rtcdp.worker.standby import Standby
 from rtcdp.worker.stores import MemoryStore, Store
 from rtcdp.worker.work import NewRunner, Topics, Work
@@ -222,7 +222,8 @@ class ProfileAgent:
             runner = self._new_runner(number, state, position)
             self._waiting(runner.rebuild_timers)
             if (erasure := self._key_erasure) is not None:
-                self._waiting(lambda: erasure.found(number, state))
+                whose = state.whose if isinstance(state, SealedEntries) else lambda _names: list(state)
+                self._waiting(lambda: erasure.found(number, kept.entries, whose))
         except BaseException as error:
             producer.close()
             if store is not None:

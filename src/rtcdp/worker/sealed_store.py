@@ -5,7 +5,7 @@ What is kept is sealed, what the fold sees is not. So an erasure reaches the dis
 
 from __future__ import annotations
 
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterable, Iterator, MutableMapping
 from itertools import islice
 from typing import Any
 
@@ -63,6 +63,11 @@ class SealedEntries(MutableMapping[bytes, bytes]):
     def items(self) -> Any:
         """Keys and profiles, in one pass."""
         return self._pairs()
+
+    def whose(self, names: Iterable[bytes]) -> list[bytes]:
+        """The true keys of those of these names that are there."""
+        found = [(name, value) for name in names if (value := self._kept.get(name)) is not None]
+        return [one[0] for one in self._sealer.open_all(found) if one is not None]
 
     def _pairs(self) -> Iterator[tuple[bytes, bytes]]:
         rest = iter(self._kept.items())

@@ -44,6 +44,9 @@ class Runner(Protocol):
     def fold(self, records: Sequence[Record]) -> Folded:
         """Fold records into a `Folded`; nothing is adopted."""
 
+    def ahead(self, records: Sequence[Record]) -> Callable[[], object] | None:
+        """What takes long and is to be done before these are folded, in a thread; None: nothing."""
+
     def adopt(self, fold: Folded) -> None:
         """The fold is committed."""
 
