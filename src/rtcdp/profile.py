@@ -357,7 +357,8 @@ def decode(key: str, data: bytes) -> Profile:
 
     Raises RtcdpError where the bytes are not a profile of a known format: a newer release wrote it, or it is damaged.
     """
-    profile = Profile(key)
+    profile = Profile.__new__(Profile)  # every field is set below, none twice
+    profile.key = key
     try:
         version, profile.now, profile.wake_at, profile.seq, profile.switch = _PREFIX.unpack_from(data)
         if version != FORMAT:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -68,9 +69,9 @@ class Counting(dict[bytes, bytes]):
 
     looks = 0
 
-    def items(self) -> Any:
+    def __iter__(self) -> Iterator[bytes]:
         self.looks += 1
-        return super().items()
+        return super().__iter__()
 
 
 @pytest.mark.parametrize("ahead", [True, False])

@@ -79,3 +79,46 @@ def test_a_tick_never_goes_back() -> None:
     partition.feed([order("1", 1000 + 20 * MINUTE, "second")])
     partition.feed([Ticked(1000)])
     assert partition.runner.position.tick == 1000 + 20 * MINUTE
+
+
+def test_a_tick_that_could_not_wake_all_is_gone_on_with_in_the_same_transaction() -> None:
+    partition = Partition(compiled(BUYERS))
+    runner = partition.runner
+    partition.feed([order(str(name), 1000) for name in range(5)])
+    due = 1000 + 10 * MINUTE
+    tick = runner.next_tick(due, wakes=2)
+    woken = []
+    for offset in range(10, 14):
+        if tick is None:
+            break
+        fold = runner.fold([(offset, TICK_KEY, tick)])
+        tick = runner.tick_after(fold, due + offset, wakes=2)
+        runner.adopt(fold)
+        woken.append(fold.counts["wakes"])
+        assert runner.next_tick(due) is None, "one is outstanding, or nobody is due"
+        assert tick is None or records.decode(tick) == Tick(time=due + offset, wake=2)
+    assert woken == [2, 2, 1]
+
+
+def test_an_aborted_transaction_takes_the_tick_that_goes_on_with_it() -> None:
+    partition = Partition(compiled(BUYERS))
+    runner = partition.runner
+    partition.feed([order(str(name), 1000) for name in range(3)])
+    due = 1000 + 10 * MINUTE
+    fold = runner.fold([(10, TICK_KEY, records.encode(Tick(time=due, wake=1)))])
+    assert runner.tick_after(fold, due, wakes=1) is not None
+    runner.discard(fold)
+    fold = runner.fold([(10, TICK_KEY, records.encode(Tick(time=due, wake=1)))])
+    runner.adopt(fold)
+    assert runner.next_tick(due) is not None, "nothing went on with those left"
+
+
+def test_simulated_time_stays_where_it_is_until_all_are_woken() -> None:
+    partition = Partition(compiled(BUYERS))
+    partition.feed([order(str(name), 1000) for name in range(3)])
+    until = 1000 + 3 * DAY
+    tick = records.encode(Tick(time=until, wake=2, simulated=True, source="c/0", offset=0))
+    fold = partition.runner.fold([(9, TICK_KEY, tick)])
+    following = partition.runner.tick_after(fold, until + 10 * DAY, wakes=2)
+    assert following is not None
+    assert records.decode(following) == Tick(time=until, wake=2, simulated=True)

@@ -1,6 +1,6 @@
 """How much one transaction takes."""
 
-from rtcdp.worker.pace import MOST_S, SETTLE_S, SHARE_S, Pace, Rest
+from rtcdp.worker.pace import FEWEST, MOST_S, MOST_WAKES, SETTLE_S, SHARE_S, Pace, Rest, Slices
 
 
 def test_transactions_grow_while_commits_are_short_and_shrink_where_they_are_long() -> None:
@@ -31,3 +31,27 @@ def test_partitions_rest_the_longer_the_more_of_them_commit() -> None:
     for partition in range(64):
         rest.committed(partition, 100.3)
     assert rest.least(100.3) == MOST_S
+
+
+def test_a_tick_wakes_as_many_as_the_event_loop_has_time_for() -> None:
+    slices = Slices()
+    alone = slices.wakes(0.0)
+    assert FEWEST < alone < MOST_WAKES
+    for _ in range(50):
+        slices.took(0, alone, alone * 0.00001, 0.0)
+    cheap = slices.wakes(0.0)
+    assert cheap > 3 * alone
+    for partition in range(4):
+        slices.took(partition, 1_000, 0.01, 0.0)
+    assert cheap / 5 < slices.wakes(0.0) < cheap / 3, "they share the time"
+    assert slices.wakes(10.0) >= cheap, "those that have nobody to wake take none of it"
+    for _ in range(50):
+        slices.took(0, 1_000, 1.0, 20.0)
+    assert slices.wakes(20.0) == FEWEST
+
+
+def test_a_few_that_were_woken_among_many_events_tell_nothing_of_what_waking_costs() -> None:
+    slices = Slices()
+    before = slices.wakes(0.0)
+    slices.took(0, 1, 0.5, 0.0)
+    assert slices.wakes(0.0) == before

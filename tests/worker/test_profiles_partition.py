@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -96,8 +96,8 @@ class TickingRunner(ToyRunner):
         self.asked: list[int] = []
         self.discarded: list[ToyFold] = []
 
-    def next_tick(self, watermark_ms: int) -> bytes | None:
-        self.asked.append(watermark_ms)
+    def next_tick(self, watermark: int, wakes: int) -> bytes | None:
+        self.asked.append(watermark)
         return b"tick"
 
     def discard(self, fold: ToyFold) -> None:
@@ -244,6 +244,50 @@ def test_switch_is_appended_once_where_the_version_is_not_current() -> None:
     given.version = "one"
     given.process(None)
     assert len(given.written("log")) == 2
+
+
+class OrderingRunner(ToyRunner):
+    """Needs some steps before a switch, and goes on with every tick."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.steps = 0
+
+    def order(self) -> Iterator[None]:
+        while self.steps < 3:
+            self.steps += 1
+            yield
+
+    def tick_after(self, fold: ToyFold, watermark: int, wakes: int) -> bytes | None:
+        return b"on %d" % watermark if fold.offset == 1 else None
+
+
+def test_a_switch_waits_until_everybody_can_be_visited_in_order() -> None:
+    given = Given(runner=OrderingRunner)
+    given.version, given.watermark = "two", 5_000
+
+    async def check() -> None:
+        task = asyncio.create_task(given.partition.run())  # nobody pokes it but the order that is ready
+        for _ in range(1_000):
+            if given.written("log"):
+                break
+            await asyncio.sleep(0.005)
+        given.partition.stop()
+        await asyncio.wait_for(task, 5)
+
+    asyncio.run(check())
+    assert [key for _, key, _ in given.written("log")] == [SWITCH_KEY]
+    assert given.runner.steps == 3  # type: ignore[attr-defined] # OrderingRunner
+
+
+def test_a_tick_is_gone_on_with_in_the_transaction_of_its_fold() -> None:
+    given = Given(runner=OrderingRunner)
+    given.watermark = 1_000
+    given.process(FakeBatch(1, [TICK_KEY]))
+    [transaction] = given.producer.committed
+    assert ("log", 7, TICK_KEY, b"on 1000") in transaction
+    given.process(FakeBatch(2, [TICK_KEY]))
+    assert len(given.written("log")) == 1
 
 
 def test_run_works_through_turns_until_told_to_stop() -> None:

@@ -9,7 +9,7 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Iterator, MutableMapping, Sequence
 from dataclasses import dataclass, field
 
 from rtcdp import position as positions
@@ -68,8 +68,14 @@ class ToyRunner:
     def discard(self, fold: ToyFold) -> None:
         pass
 
-    def next_tick(self, watermark_ms: int) -> bytes | None:
+    def next_tick(self, watermark: int, wakes: int) -> bytes | None:
         return None
+
+    def tick_after(self, fold: ToyFold, watermark: int, wakes: int) -> bytes | None:
+        return None
+
+    def order(self) -> Iterator[None]:
+        return iter(())
 
     def rebuild_timers(self) -> None:
         pass

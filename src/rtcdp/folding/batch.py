@@ -42,6 +42,7 @@ class Batch:
         self._fold = Fold()
         self._cache = runner.cache
         self._touched: dict[bytes, Profile] = {}
+        self._stored: bytes | None = None  # bytes of the profile loaded last, where they are what it is
         position = runner.position
         self._position = Position(
             format=position.format,
@@ -140,30 +141,36 @@ class Batch:
         origins[record.source] = record.offset
         return False
 
-    def _load(self, key: bytes) -> Profile:
-        """Take the profile of a key into the overlay, past every switch that it had still to pass."""
+    def _load(self, key: bytes, *, keep: bool = True) -> Profile:
+        """Take the profile of a key into the overlay, past every switch that it had still to pass.
+
+        keep: for the next batches too. Who is only woken, or visited, is not likely to come again soon.
+        """
         profile = self._cache.get(key)
+        self._stored = None
         if profile is None:
-            stored = self._runner.state.get(key)
+            stored = self._stored = self._runner.state.get(key)
             name = key.decode("utf-8", "replace")
             if stored is None:
                 profile = Profile(name, self._switch)
                 self._erasing.recall(profile)
             else:
                 profile = profiles.decode(name, stored)
-            self._cache[key] = profile
+            if keep:
+                self._cache[key] = profile
         self._touched[key] = profile
         if profile.fresh:
             profile.switch = profile.born = self._switch
             if self._shadow is not None:
                 self._shadow.begin(profile)
         elif profile.switch != self._switch:
-            profile = self._pass_safely(profile, key)
+            snapshot, self._stored = self._stored or profiles.encode(profile), None
+            profile = self._pass_safely(profile, key, snapshot)
         return profile
 
-    def _pass_safely(self, profile: Profile, key: bytes) -> Profile:
+    def _pass_safely(self, profile: Profile, key: bytes, snapshot: bytes) -> Profile:
         """Pass the switches; what raises leaves the profile as it was, to be looked at again under the new version."""
-        snapshot, kept, ended = profiles.encode(profile), len(self._outbox.items), len(self._outbox.ended)
+        kept, ended = len(self._outbox.items), len(self._outbox.ended)
         try:
             self._pass_switches(profile)
         except RtcdpError:
@@ -346,20 +353,27 @@ class Batch:
         position.simulated = tick.simulated
         self._fold.counts["ticks"] += 1
         for key in self._due(tick):
-            self._wake(self._touched.get(key) or self._load(key), key, tick)
+            profile = self._touched.get(key)
+            if profile is None:
+                profile = self._load(key, keep=False)
+                self._wake(profile, key, tick, self._stored)
+            else:
+                self._wake(profile, key, tick)
         if position.cursor is not None:
             self._visit(tick)
 
     def _due(self, tick: Tick) -> list[bytes]:
         """Keys due at the tick: of the stored profiles, and of those touched in this batch."""
         touched = self._touched
-        stored = self._runner.timers.due(tick.time, tick.wake + len(touched))
+        stored = self._runner.timers.due(tick.time, tick.wake + len(touched) + 1)
         wakes = {key: self._runner.stored_wake(key) for key in stored if key not in touched}
         wakes |= {key: due for key, profile in touched.items() if (due := profiles.wakes(profile)) <= tick.time}
-        return sorted(wakes, key=lambda key: (wakes[key], key))[: tick.wake]
+        found = sorted(wakes, key=lambda key: (wakes[key], key))
+        self._fold.left = len(found) > tick.wake
+        return found[: tick.wake]
 
-    def _wake(self, profile: Profile, key: bytes, tick: Tick) -> None:
-        snapshot = profiles.encode(profile)
+    def _wake(self, profile: Profile, key: bytes, tick: Tick, stored: bytes | None = None) -> None:
+        snapshot = stored or profiles.encode(profile)
         kept, ended = len(self._outbox.items), len(self._outbox.ended)
         try:
             self._engine.advance(profile, tick.time, self._outbox, simulated=tick.simulated)
@@ -385,7 +399,7 @@ class Batch:
         """Take the next profiles, in key order, past the switches."""
         position, touched = self._position, self._touched
         found: list[bytes] = []
-        for key in self._runner.behind(self._switch, position.cursor or b""):
+        for key in self._runner.in_order(position.cursor or b""):
             profile, stored = touched.get(key), self._runner.state.get(key)
             number = profile.switch if profile is not None else self._switch if stored is None else profiles.switch(stored)
             if number != self._switch:
@@ -394,11 +408,11 @@ class Batch:
                     break
         for key in found[: tick.wake]:
             if key not in touched:
-                self._load(key)
+                self._load(key, keep=False)
+        self._fold.counts["visits"] += min(len(found), tick.wake)
         position.cursor = found[tick.wake - 1] if len(found) > tick.wake else None
         if position.cursor is None:
             del position.switches[:-1]
-            self._runner.forget_behind()
 
     def _change_version(self, record: Switch) -> None:
         position = self._position
@@ -418,10 +432,11 @@ class Batch:
                 position.shadowed = (record.number, record.time)
         position.switches.append(point)
         position.cursor = b""
+        self._runner.begin_visit()
         self._begin()
         for key, profile in list(self._touched.items()):
             if not profile.fresh:
-                self._pass_safely(profile, key)
+                self._pass_safely(profile, key, profiles.encode(profile))
 
     # ---- the end -----------------------------------------------------------------------------------------------
 

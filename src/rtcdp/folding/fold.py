@@ -22,6 +22,8 @@ class Fold:
     position: changelog entry of the position, under `POSITION_KEY`.
     counts:   how many of what happened, for metrics.
     appended: append times (ms) of the raw records folded.
+    left:     the last tick has left profiles that are due: it had no more to wake.
+    continued: a tick that goes on with them is in the same transaction.
     """
 
     changes: list[tuple[bytes, bytes]] = field(default_factory=list)
@@ -34,3 +36,5 @@ class Fold:
     counts: Counter[str] = field(default_factory=Counter)
     appended: list[int] = field(default_factory=list)
     next_position: Position = field(default_factory=Position)
+    left: bool = False
+    continued: bool = False

@@ -6,10 +6,9 @@ written in a transaction, and taken over only once that has been committed.
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import suppress
-from functools import partial
 from itertools import islice
 from typing import Protocol
 
@@ -23,6 +22,7 @@ from rtcdp.folding.engine import Engine
 from rtcdp.folding.erasing import MARK, Marking, marking
 from rtcdp.folding.fold import Fold, LogRecord
 from rtcdp.folding.timers import Timers
+from rtcdp.folding.visiting import Order
 from rtcdp.outputs import Origin
 from rtcdp.position import Position, SwitchPoint
 from rtcdp.profile import Profile
@@ -31,6 +31,8 @@ from rtcdp.rules.compiled import Compiled
 
 TICK_WAKES = 1000
 CACHE = 100_000
+DROPPED = 2_000
+"""Profiles that leave the cache together: a few milliseconds."""
 RESERVED = b"~"
 """How the keys of what is no profile begin: marks of erasures."""
 
@@ -77,7 +79,7 @@ class PartitionRunner:
         self.cache: dict[bytes, Profile] = {}
         self.timers = Timers(self.stored_wake)
         self._tick_asked = False
-        self._behind: tuple[int, list[bytes]] | None = None
+        self._order: Order | None = None
 
     # ---- state -------------------------------------------------------------------------------------------------
 
@@ -94,7 +96,10 @@ class PartitionRunner:
         self.timers.fill(due)
 
     def rebuild_timers(self) -> None:
-        """Index the wake times of the state as it stands, and see whether there are marks of erasures."""
+        """Index the wake times of the state as it stands, and see whether there are marks of erasures.
+
+        Where a visit of all profiles is under way, its order is made too.
+        """
 
         def entries() -> Iterator[tuple[int, bytes]]:
             for key, value in self.state.items():
@@ -104,41 +109,46 @@ class PartitionRunner:
                     yield profiles.wake_at(value), key
 
         self.timers.fill(entries())
+        if self.position.cursor is not None:
+            deque(self._ordered().steps(), 0)
 
-    def behind(self, number: int, after: bytes) -> Iterator[bytes]:
-        """Keys above `after`, in order, of the profiles that had not passed the switch `number` when it was first asked for."""
-        keys = self._list_behind(number)
-        return islice(keys, bisect_right(keys, after), None)
+    def order(self) -> Iterator[None]:
+        """Make ready, step by step, what a switch needs: the order in which profiles are visited.
+
+        Not where the keys are on disk: reading them is one long step, for a thread (`ahead`).
+        """
+        if isinstance(self.state, dict):
+            yield from self._ordered().steps()
 
     def ahead(self, records: Sequence[LogRecord]) -> Callable[[], object] | None:
-        """What takes long and is to be done before these are folded, in a thread: None, or listing who has to pass a switch.
+        """What takes long and is to be done before these are folded, in a thread: None, or the order of a visit.
 
         The state must not be changed meanwhile. Where it has not been done, `fold` does it.
         """
-        numbers = [self._number_of(value) for _, key, value in records if key == SWITCH_KEY and value is not None]
-        if self.position.cursor is not None and self.position.switches:
-            numbers.append(self.current.number)
-        number = max(numbers, default=0)
-        if not number or (self._behind is not None and self._behind[0] == number):
+        begins = any(key == SWITCH_KEY and value is not None and self._is_new(value) for _, key, value in records)
+        if not (begins or self.position.cursor is not None) or (self._order is not None and self._order.ready):
             return None
-        return partial(self._list_behind, number)
+        return lambda: deque(self._ordered().steps(), 0)
 
-    @staticmethod
-    def _number_of(switch: bytes) -> int:
+    def _is_new(self, switch: bytes) -> bool:
         with suppress(msgspec.MsgspecError):
             record = decode(switch)
-            return record.number if isinstance(record, Switch) else 0
-        return 0  # no record of ours: the fold refuses it
+            passed = self.position.switches
+            return isinstance(record, Switch) and record.number > (passed[-1].number if passed else 0)
+        return False  # no record of ours: the fold refuses it
 
-    def _list_behind(self, number: int) -> list[bytes]:
-        if self._behind is None or self._behind[0] != number:
-            keys = sorted(key for key, value in self.state.items() if profiles.switch(value) != number and key[:1] != RESERVED)
-            self._behind = (number, keys)
-        return self._behind[1]
+    def _ordered(self) -> Order:
+        if self._order is None:
+            self._order = Order(self.state, RESERVED)
+        return self._order
 
-    def forget_behind(self) -> None:
-        """Every profile has passed the switch."""
-        self._behind = None
+    def in_order(self, after: bytes) -> Iterator[bytes]:
+        """Keys above `after`, in order: of all profiles that may not have passed the last switch."""
+        return self._ordered().after(after)
+
+    def begin_visit(self) -> None:
+        """A switch is folded, and everybody is to be visited."""
+        self._ordered().begin_again()
 
     def stored_wake(self, key: bytes) -> int:
         """When a profile of the state wakes (ms), or NEVER."""
@@ -184,6 +194,7 @@ class PartitionRunner:
     def adopt(self, fold: Fold) -> None:
         """Take over what has been committed."""
         state, timers, wake_at = self.state, self.timers, profiles.wake_at
+        order = self._order
         for key, value in fold.state.items():
             if value is None:
                 state.pop(key, None)
@@ -191,32 +202,38 @@ class PartitionRunner:
                 continue
             before = state.get(key)
             state[key] = value
-            if before is None or before[9:17] != value[9:17]:
+            if before is None and order is not None and key[:1] != RESERVED:
+                order.add(key)
+            if before is None or value[9:17] < before[9:17]:  # one that wakes later is found at its time before
                 timers.add(wake_at(value), key)
         self.marked = self.marked or fold.counts["marks"] > 0
-        self.position = fold.next_position
-        if self.position.cursor is None:
-            self._behind = None
+        before_it, self.position = self.position, fold.next_position
+        visiting = before_it.cursor is not None or before_it.switches[-1:] != self.position.switches[-1:]
+        if visiting and self.position.cursor is None:
+            self._order = None
         if fold.counts["ticks"]:
-            self._tick_asked = False
+            self._tick_asked = fold.continued
         cache = self.cache
         if len(cache) > CACHE:
-            for key in list(cache)[: len(cache) - CACHE // 2]:
+            for key in list(islice(cache, max(DROPPED, len(cache) - CACHE))):
                 del cache[key]
 
     def discard(self, fold: Fold) -> None:
         """Forget a batch that was not committed, and a tick that was to go with it."""
         self._tick_asked = False
+        if self._order is not None:
+            self._order.begin_again()
         for key in fold.state:
             self.cache.pop(key, None)
 
     # ---- time --------------------------------------------------------------------------------------------------
 
-    def next_tick(self, watermark: int) -> bytes | None:
+    def next_tick(self, watermark: int, wakes: int = TICK_WAKES) -> bytes | None:
         """Make the tick to append to this partition, or None.
 
         watermark: low watermark (ms). A tick is asked for where something is due at or before it, or where an earlier
         tick, or a switch, has still profiles to visit; one is outstanding at a time.
+        wakes: how many profiles it is to wake.
         """
         position = self.position
         if self._tick_asked:
@@ -226,8 +243,23 @@ class PartitionRunner:
         if not simulated and due > max(watermark, position.tick) and position.cursor is None:
             return None
         self._tick_asked = True
-        time = position.tick if simulated else max(watermark, position.tick)
-        return encode(Tick(time=time, wake=TICK_WAKES, simulated=simulated))
+        return _tick(position, watermark, wakes, simulated=simulated)
+
+    def tick_after(self, fold: Fold, watermark: int, wakes: int) -> bytes | None:
+        """The tick that goes on where the one in this fold had to leave off, for the same transaction; or None.
+
+        watermark, wakes: as for `next_tick`.
+        """
+        position = fold.next_position
+        if not (fold.left or (fold.counts["ticks"] and position.cursor is not None)):
+            return None
+        fold.continued = True
+        return _tick(position, watermark, wakes, simulated=position.simulated and fold.left)
+
+
+def _tick(position: Position, watermark: int, wakes: int, *, simulated: bool) -> bytes:
+    time = position.tick if simulated else max(watermark, position.tick)
+    return encode(Tick(time=time, wake=wakes, simulated=simulated))
 
 
 def _plain_letter(reason: str, detail: str, origin: Origin, key: bytes | None, value: bytes | None) -> tuple[bytes, bytes]:

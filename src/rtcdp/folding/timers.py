@@ -1,7 +1,8 @@
 """When profiles are due: a partition's index of wake times, rebuilt from the state at recovery.
 
 A heap with lazy deletion: an entry is stale where the profile's own `wake_at` says otherwise. The state is the truth,
-the index only finds candidates.
+the index only finds candidates. A profile that wakes later than it was to needs no new entry: the old one comes up first,
+and is put where it belongs.
 """
 
 from __future__ import annotations
@@ -36,30 +37,44 @@ class Timers:
         self._live = len(self._heap)
 
     def add(self, wake_at: int, key: bytes) -> None:
-        """A profile wakes at `wake_at` from now on."""
+        """A profile wakes at `wake_at` from now on, earlier than before or for the first time."""
         if wake_at < NEVER:
             heapq.heappush(self._heap, (wake_at, key))
             if len(self._heap) > 64 + 4 * self._live:
                 self._compact()
 
     def _compact(self) -> None:
-        self.fill({entry for entry in self._heap if self._wake_at(entry[1]) == entry[0]})
+        self.fill((self._wake_at(key), key) for key in {key for _, key in self._heap})
 
     def next(self) -> int:
         """The earliest wake time, or NEVER."""
         heap = self._heap
-        while heap and self._wake_at(heap[0][1]) != heap[0][0]:
-            heapq.heappop(heap)
-        return heap[0][0] if heap else NEVER
+        while heap:
+            wake, key = heap[0]
+            true = self._wake_at(key)
+            if true == wake:
+                return wake
+            self._put_right(wake, true, key)
+        return NEVER
 
     def due(self, until: int, most: int) -> list[bytes]:
         """Keys of up to `most` profiles that wake at or before `until` (ms), by (wake time, key). Nothing is taken out."""
-        found: dict[bytes, int] = {}
+        found: dict[bytes, tuple[int, bytes]] = {}
         heap = self._heap
         while heap and heap[0][0] <= until and len(found) < most:
-            wake, key = heapq.heappop(heap)
-            if self._wake_at(key) == wake:
-                found[key] = wake
-        for key, wake in found.items():
-            heapq.heappush(heap, (wake, key))
+            wake, key = heap[0]
+            true = self._wake_at(key)
+            if true == wake:
+                found[key] = heapq.heappop(heap)
+            else:
+                self._put_right(wake, true, key)
+        for entry in found.values():
+            heapq.heappush(heap, entry)
         return list(found)
+
+    def _put_right(self, wake: int, true: int, key: bytes) -> None:
+        """The first entry is stale: it goes to the key's true time, unless there must be another one for that."""
+        if wake < true < NEVER:
+            heapq.heapreplace(self._heap, (true, key))
+        else:
+            heapq.heappop(self._heap)

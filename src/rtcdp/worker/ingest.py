@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import AsyncIterable, Callable, Mapping, Sequence
+from contextlib import suppress
 from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -55,7 +56,8 @@ CHUNK_BYTES = 4 << 20
 IN_FLIGHT = 100_000
 """Records that may wait for their acknowledgement; beyond it nothing is taken."""
 SERVE_S = 0.05
-REPORT_S = 0.2
+REPORT_S = 0.3
+"""Longest between two reports; each answer about the ends is one, so that no watermark is old before it is told."""
 LEAVE_S = 5.0
 
 
@@ -100,7 +102,9 @@ class Ingest:
         self._log = LogWriter(settings, cluster, self._producer, metrics, border)
         self._writer = ProgressWriter(app.kafka, settings.ingest_progress)
         self._reports = Reports(self._writer, metrics, health, settings.tick_grace_ms)
-        self._ends = Ends(app.kafka, settings.app)
+        self._ends = Ends(app.kafka, settings.app, told=self._answered)
+        self._answer = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._lanes: dict[TP, Lane] = {}
         self._generations: dict[str, int] = {}
         self._commands: dict[TP, CommandQueue] = {}
@@ -130,6 +134,7 @@ class Ingest:
                 self._forget(tp)
         opened = [TP(topic, number) for number in sorted(partitions) if TP(topic, number) not in self._lanes]
         starts = await self._open(opened)
+        self._loop = asyncio.get_running_loop()
         self._ends.watch((tp.topic, tp.partition) for tp in self._lanes)
         if self._serving is None:
             self._serving = asyncio.create_task(self._serve_forever(), name="ingest")
@@ -365,17 +370,24 @@ class Ingest:
         reported = monotonic()
         try:
             while True:
-                await asyncio.sleep(SERVE_S)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._answer.wait(), SERVE_S)
                 self._producer.poll(0)
                 self._writer.poll()
                 for commands in self._commands.values():
                     commands.carry_out(self._table.done)
-                if monotonic() - reported >= REPORT_S:
+                if self._answer.is_set() or monotonic() - reported >= REPORT_S:
+                    self._answer.clear()
                     reported = monotonic()
                     done = sum(lane.done for lane in self._lanes.values())
                     self._reports.tell(self._advance(), done, self._producer.in_flight)
         except Exception as error:  # noqa: BLE001 # without this task nothing is ever done again
             self._app.fatal(error)
+
+    def _answered(self) -> None:
+        """There is an answer about the ends of the sources. Called in the thread that asks."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._answer.set)
 
     def _advance(self) -> list[Lane]:
         """Bring every lane up to date; those that moved."""

@@ -113,6 +113,8 @@ class Assembly:
             # The embedded broker does not end a long poll when records come: there every fetch would wait in full.
             fetch_wait_ms=EMBEDDED_POLL_MS if cluster.embedded else LONG_POLL_MS,
         )
+        if self.worker.profiles is not None:
+            self.table.told = self.worker.profiles.look_soon
         monitor = Monitor(self.worker, settings.profile_events, self.metrics, self.health, self.watermark, self._ends)
         self.worker.app.task(monitor.run)
 
@@ -236,7 +238,7 @@ def _settle_collector() -> None:
     """Profiles in memory are no garbage: going through them all again and again costs throughput and long pauses."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 50, 1_000)
+    gc.set_threshold(10_000, 4, 50_000)  # what has come since the last time is gone through in some milliseconds
 
 
 def _run_until_stopped(assembly: Assembly) -> int:

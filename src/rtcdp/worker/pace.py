@@ -1,4 +1,4 @@
-"""How much one transaction takes, as much as commits quickly; and when the next one may begin.
+"""How much one transaction takes, as much as commits quickly; when the next one may begin; how many a tick wakes.
 
 The broker ends a transaction that stays open for `transaction.timeout.ms`. A batch that takes longer than that would never
 come through, however often it is done again, also by the process that is started next.
@@ -73,3 +73,36 @@ class Rest:
         """How long to rest after a commit (s). now: monotonic time (s)."""
         busy = sum(now - at < BUSY_S for at in self._committed.values())
         return min(MOST_S, max(SETTLE_S, SHARE_S * busy))
+
+
+ROUND_S = 0.030
+"""How long the slices of all partitions together may keep the event loop from live events (s), where each has one to wake."""
+FEWEST, MOST_WAKES = 100, 5_000
+WAKE_S = 0.00004
+"""What waking a profile costs before any has been woken (s)."""
+WEIGHT = 0.2
+"""Of the last slice, in the average of what waking costs."""
+WAKING_S = 0.2
+"""A partition that has woken somebody within this time does so again (s)."""
+
+
+class Slices:
+    """How many profiles a tick wakes: as many as leave live events their turn, by what waking them has cost so far.
+
+    A tick says the number, so what is woken when is in the log, whatever this process was busy with.
+    """
+
+    def __init__(self) -> None:
+        self._cost = WAKE_S
+        self._woken: dict[int, float] = {}
+
+    def wakes(self, now: float) -> int:
+        """How many the next tick is to wake. now: monotonic time (s)."""
+        busy = sum(now - at < WAKING_S for at in self._woken.values())
+        return max(FEWEST, min(MOST_WAKES, int(ROUND_S / max(1, busy) / self._cost)))
+
+    def took(self, partition: int, profiles: int, seconds: float, now: float) -> None:
+        """A partition has woken so many. seconds: what that has taken. now: monotonic time (s)."""
+        self._woken[partition] = now
+        if profiles >= FEWEST // 2:  # of few the rest of the batch is the most
+            self._cost += WEIGHT * (seconds / profiles - self._cost)

@@ -98,6 +98,7 @@ class ProfileAgent:
         self._asker: Consumer | None = None
         self._looking: asyncio.Task[None] | None = None
         self._hurry = False
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._work = Work(
             topics=topics,
             executor=self._executor,
@@ -160,6 +161,7 @@ class ProfileAgent:
             raise Stopped("a rebalance began during the takeover")
         for number, partition in self._partitions.items():
             self._tasks[number] = asyncio.create_task(self._run(partition), name=f"partition-{number}")
+        self._loop = loop
         if self._looking is None:
             self._looking = asyncio.create_task(self._look(), name="ticks")
             if self._key_erasure is not None:
@@ -301,8 +303,16 @@ class ProfileAgent:
     async def _look(self) -> None:
         while True:
             await asyncio.sleep(LOOK)
-            for number in self._tasks:
-                self._partitions[number].poke()
+            self._poke()
+
+    def _poke(self) -> None:
+        for number in self._tasks:
+            self._partitions[number].poke()
+
+    def look_soon(self) -> None:
+        """The watermark has moved: look what is due. From any thread."""
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._poke)
 
     async def _erase(self, erasure: KeyErasure) -> None:
         """Destroy the keys of who was erased, when it is time."""

@@ -121,9 +121,10 @@ class ProgressTable:
     topic:      `ingest-progress`.
     partitions: how many it has.
     group:      name in the client's logs; no group is joined.
-    wait_ms:    how long the broker gathers before it answers: bounds both delay and wake-ups.
+    wait_ms:    how long a broker may hold an empty fetch; a real one answers as soon as there is something.
 
-    `entries` may be read from any thread; `revision` grows whenever something changed.
+    `entries` may be read from any thread; `revision` grows whenever something changed, and `told` is called after that, in
+    the thread that follows.
     """
 
     def __init__(self, kafka: Mapping[str, Any], topic: str, partitions: int, group: str, wait_ms: int = 100) -> None:
@@ -134,9 +135,8 @@ class ProgressTable:
             "enable.auto.offset.store": False,
             "auto.offset.reset": "earliest",
             "enable.partition.eof": True,
-            # A record per source partition arrives several times a second: gather them, ten answers a second will do.
             "fetch.wait.max.ms": wait_ms,
-            "fetch.min.bytes": 1 << 20,
+            "fetch.min.bytes": 1,  # whatever falls due waits for it
             "log_level": 0,
         }
         self._topic = topic
@@ -146,6 +146,7 @@ class ProgressTable:
         self._thread: threading.Thread | None = None
         self.entries: dict[str, Progress] = {}
         self.revision = 0
+        self.told: Callable[[], None] = lambda: None
         self.moved = monotonic()
         """When the thread last heard from the broker (monotonic s)."""
 
@@ -173,7 +174,7 @@ class ProgressTable:
         """Everything there is now, through a client of its own. Blocks. Raises ClusterError."""
         found: dict[str, Progress] = {}
         # The end of a partition is only told when the broker stops waiting for more.
-        consumer = Consumer({**self._conf, "fetch.min.bytes": 1, "fetch.wait.max.ms": 10})
+        consumer = Consumer({**self._conf, "fetch.wait.max.ms": 10})
         try:
             waiting = set(self._assign(consumer))
             deadline = monotonic() + READ_S
@@ -224,6 +225,7 @@ class ProgressTable:
                 if changed:
                     self.revision += 1
                     self.moved = monotonic()
+                    self.told()
                 if not waiting:
                     self._loaded.set()
         finally:

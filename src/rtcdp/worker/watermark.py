@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from time import monotonic
 from typing import Any
 
@@ -84,13 +84,17 @@ class Ends:
 
     kafka: librdkafka's options for reaching the cluster.
     group: name in the client's logs; no group is joined.
+    told:  called in that thread after each answer.
 
     A source with transactional producers ends in markers that no reader ever gets: `look_closer` has a partition read from
     an offset to see whether anything is left in it at all.
     """
 
-    def __init__(self, kafka: Mapping[str, Any], group: str, interval: float = ASK_S) -> None:
+    def __init__(
+        self, kafka: Mapping[str, Any], group: str, interval: float = ASK_S, told: Callable[[], None] = lambda: None
+    ) -> None:
         self._kafka = dict(kafka)
+        self._told = told
         self._group = group
         self._interval = interval
         self._watched: frozenset[Partition] = frozenset()
@@ -123,6 +127,7 @@ class Ends:
         while not self._stopping.wait(self._interval):
             try:
                 self._ask(admin)
+                self._told()
             except KafkaException as failure:  # the watermark stands still meanwhile, as it must
                 logger.warning("the ends of the sources cannot be asked: %s", cause(failure).str())
                 self._stopping.wait(1.0)

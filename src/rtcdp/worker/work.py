@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from rtcdp.monitoring.metrics import Metrics
 from rtcdp.position import Position
 from rtcdp.transport.transactions import HeadersOf
 from rtcdp.transport.transactions import Record as Written
 from rtcdp.worker.border import Border
-from rtcdp.worker.pace import Rest
+from rtcdp.worker.pace import Rest, Slices
 
 if TYPE_CHECKING:
     from rtcdp.monitoring.spans import Spans
@@ -53,8 +53,14 @@ class Runner(Protocol):
     def discard(self, fold: Folded) -> None:
         """The fold was aborted."""
 
-    def next_tick(self, watermark_ms: int) -> bytes | None:
-        """The tick to append, if something is due and none is outstanding."""
+    def next_tick(self, watermark: int, wakes: int) -> bytes | None:
+        """The tick to append, if something is due and none is outstanding; it wakes so many profiles."""
+
+    def tick_after(self, fold: Any, watermark: int, wakes: int) -> bytes | None:
+        """The tick that goes on where one in the fold had to leave off."""
+
+    def order(self) -> Iterator[None]:
+        """Make ready, step by step, what folding a switch needs."""
 
     def rebuild_timers(self) -> None:
         """Index the wake times of the state as it stands."""
@@ -106,6 +112,7 @@ class Work:
     shadow:        the version that is evaluated beside it; empty: none.
     border:        seals and opens, where personal data is encrypted.
     rest:          how long partitions rest between two small transactions.
+    slices:        how many profiles a tick wakes.
     spans:         where batches with traced records are reported; None: nowhere.
     erased:        told which profile keys of a partition were erased, once that is committed.
     changelog_end: asks where a changelog partition ends, blocking; None where stores need not know.
@@ -126,4 +133,5 @@ class Work:
     erased: Callable[[int, list[bytes]], None] | None = None
     border: Border | None = None
     rest: Rest = field(default_factory=Rest)
+    slices: Slices = field(default_factory=Slices)
     spans: Spans | None = None
