@@ -25,8 +25,11 @@ from rtcdp.aggregates.resets import RESET, Reset
 from rtcdp.aggregates.sequences import Sequenced, Steps
 from rtcdp.aggregates.sessions import TOUCH, Gaps, PerSession, SessionStatistics
 from rtcdp.aggregates.times import packed_at, packed_up_to
+from rtcdp.aggregates.window_counts import WindowAtLeast, WindowCount
+from rtcdp.aggregates.window_edges import WindowBuckets, WindowNewest
+from rtcdp.aggregates.window_numbers import WindowNumbers
 from rtcdp.aggregates.window_values import OffsetUnique, WindowMostFrequent, WindowUnique
-from rtcdp.aggregates.windows import Window, WindowAtLeast, WindowBuckets, WindowCount, WindowNewest, WindowNumbers
+from rtcdp.aggregates.windows import Window
 
 __all__ = [
     "LATEST",

@@ -26,6 +26,7 @@ class Keyed:
         """Inner: over the lifetime or a window. top: how many keys are kept."""
         self.inner = inner
         self.top = top
+        self._fold = inner.update
         self.zero: Any = {}
         self.timed = inner.timed
         self.within = inner.within
@@ -41,16 +42,17 @@ class Keyed:
         part = parts.get(key)
         age = LATEST - at if at > 0 else LATEST
         if part is None:
-            held = self.inner.update(None, at, tie, item, now)
+            held = self._fold(None, at, tie, item, now)
             if held is None:
                 return slot
             parts[key] = [ONE + age, held]
             if len(parts) > self.top:
                 self._make_room(slot, key)
             return slot
-        before = part[0] & LATEST
-        part[0] += ONE + (age if age < before else before) - before
-        part[1] = self.inner.update(part[1], at, tie, item, now)
+        rank, held = part
+        before = rank & LATEST
+        part[0] = rank + ONE + (age - before if age < before else 0)
+        part[1] = self._fold(held, at, tie, item, now)
         return slot
 
     def _make_room(self, slot: Slot, new: str) -> None:

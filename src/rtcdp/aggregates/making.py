@@ -15,8 +15,10 @@ from rtcdp.aggregates.lifetime import Average, Count, Edge, Extreme, ExtremeTime
 from rtcdp.aggregates.resets import Reset
 from rtcdp.aggregates.sequences import Sequenced, Steps
 from rtcdp.aggregates.sessions import Gaps, PerSession, SessionStatistics
+from rtcdp.aggregates.window_counts import WindowAtLeast, WindowCount
+from rtcdp.aggregates.window_edges import WindowBuckets, WindowNewest
+from rtcdp.aggregates.window_numbers import WindowNumbers
 from rtcdp.aggregates.window_values import OffsetUnique, WindowMostFrequent, WindowUnique
-from rtcdp.aggregates.windows import WindowAtLeast, WindowBuckets, WindowCount, WindowNewest, WindowNumbers
 from rtcdp.times.zones import Calendar
 
 LIFETIME: dict[str, Callable[[], Aggregate]] = {

@@ -62,6 +62,7 @@ class SessionStatistics:
         self.timed = within > 0 or kind == "bounces"
         self.rises = kind == "bounces" and not within
         self._most = MAX_ENTRIES if within else KEPT
+        self._gap = gaps.of("")
 
     def update(self, slot: Slot, at: int, tie: str, value: Any, now: int) -> Slot:
         """Fold one event in. value: its channel, empty where channels are not told apart."""
@@ -71,7 +72,7 @@ class SessionStatistics:
         held = slot.get(value)
         if held is None:
             held = slot[value] = [[], [0, 0, 0], False, [0, 0]]
-        gap, runs, sums = self.gaps.of(value), held[0], held[3]
+        gap, runs, sums = self.gaps.of(value) if value else self._gap, held[0], held[3]
         last = runs[-1] if runs else None
         if last is not None and last[_FIRST] <= at < last[_LAST] + gap:  # in order: the session goes on
             if last[_MANY] == 1:
@@ -85,8 +86,22 @@ class SessionStatistics:
         else:
             self._join(held, [at, at, 1], gap)
             held[3] = self._sums(runs)
-        self._bound(held, now, gap)
+        if self.within or len(runs) > KEPT:
+            self._bound(held, now, gap)
         return slot
+
+    def unmoved(self, slot: Slot, at: int, value: Any, now: int) -> bool:
+        """A session that has just begun or goes on is no bounce, and took none from those that are over."""
+        if not self.rises:
+            return False
+        held = slot.get(value) if slot else None
+        gap = self.gaps.of(value) if value else self._gap
+        if at + gap <= now:
+            return False
+        if held is None or not held[0]:
+            return True
+        last = held[0][-1][_LAST]
+        return bool(at >= last + gap or (at >= last and last + gap > now))
 
     @staticmethod
     def _sums(runs: list[list[int]]) -> list[int]:
@@ -129,11 +144,14 @@ class SessionStatistics:
             return 0
         if len(slot) == 1:
             ((channel, held),) = slot.items()
-            return self._number(held, now, self.gaps.of(channel))
+            return self._number(held, now, self.gaps.of(channel) if channel else self._gap)
         return sum(self._number(held, now, self.gaps.of(channel)) for channel, held in slot.items())
 
     def _number(self, held: list[Any], now: int, gap: int) -> int:
         runs, totals, _, (single, lasted) = held
+        if self.rises:
+            last = runs[-1]
+            return int(single + totals[1] - (last[_MANY] == 1 and last[_LAST] + gap > now))
         first = 0
         if self.within:
             gone = now - self.within

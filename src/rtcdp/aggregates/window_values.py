@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from xxhash import xxh3_64_intdigest
@@ -51,8 +52,9 @@ class WindowUnique(Window):
         if slot is None:
             return 0
         times, limit, latest = slot
-        gone = now - self.within
-        kept = sum(1 for at in times.values() if at > gone)
+        gone, kept = now - self.within, len(times)
+        if kept and min(times.values()) <= gone:
+            kept = sum([at > gone for at in times.values()])
         return round(kept * 2.0**64 / (int(limit, 16) + 1)) if limit and latest > gone else kept
 
     def next_change(self, slot: Slot, now: int) -> int:
@@ -60,7 +62,9 @@ class WindowUnique(Window):
             return NEVER
         times, limit, latest = slot
         gone = now - self.within
-        oldest = min((at for at in times.values() if at > gone), default=NEVER)
+        oldest = min(times.values(), default=NEVER)
+        if oldest <= gone:
+            oldest = min([at for at in times.values() if at > gone], default=NEVER)
         if limit and gone < latest < oldest:
             oldest = latest
         return oldest + self.within if oldest < NEVER else NEVER
@@ -92,26 +96,34 @@ class WindowMostFrequent(Window):
 
     def update(self, slot: Slot, at: int, tie: str, value: Any, now: int) -> Slot:
         gone = now - self.within
-        if at <= gone:
-            return slot
-        text = hashable(value)
-        slot = {} if slot is None else slot
-        slot[text] = packed_insert(slot.get(text, b""), at)
-        return self._bounded(slot, gone)
+        return slot if at <= gone else self._bounded(self._with({} if slot is None else slot, at, hashable(value)), gone)
+
+    def add(self, slot: Slot, at: int, text: str, now: int) -> tuple[Slot, str | None, int, int]:
+        """As `update` of a value by its text that lies in the window, with `standing` after it."""
+        slot = self._bounded(self._with({} if slot is None else slot, at, text), now - self.within)
+        return slot, *self._standing(slot.items(), now)
+
+    @staticmethod
+    def _with(slot: dict[str, bytes], at: int, text: str) -> dict[str, bytes]:
+        times, packed = slot.get(text, b""), pack(at)
+        slot[text] = times + packed if times[-6:] <= packed else packed_insert(times, at)
+        return slot
 
     def _bounded(self, slot: dict[str, bytes], gone: int) -> dict[str, bytes]:
         """Without what has left, and without the oldest where there are too many."""
         edge = pack(gone)
-        for text in [text for text, times in slot.items() if times[:6] <= edge]:
-            slot[text] = slot[text][packed_up_to(slot[text], gone) * 6 :]
-            if not slot[text]:
-                del slot[text]
+        if min(slot.values())[:6] <= edge:
+            for text in [text for text, times in slot.items() if times[:6] <= edge]:
+                self._drop(slot, text, packed_up_to(slot[text], gone))
         if sum(map(len, slot.values())) > (self._most + 1) * 6:
-            text = min(slot, key=lambda text: (slot[text][:6], text))
-            slot[text] = slot[text][6:]
-            if not slot[text]:
-                del slot[text]
+            self._drop(slot, min(slot, key=lambda text: (slot[text][:6], text)), 1)
         return slot
+
+    @staticmethod
+    def _drop(slot: dict[str, bytes], text: str, count: int) -> None:
+        slot[text] = slot[text][count * 6 :]
+        if not slot[text]:
+            del slot[text]
 
     def _inside(self, times: bytes, now: int) -> bytes:
         """The times that lie in the window."""
@@ -125,19 +137,23 @@ class WindowMostFrequent(Window):
         """
         if not slot:
             return None, NEVER, 0
-        edge = pack(now - self.within)
-        top, most, second = "", b"", 0
-        for text, times in slot.items():
-            inside = times if times[:6] > edge else self._inside(times, now)
-            size = len(inside)
-            if size > len(most) or (size and size == len(most) and (inside[-6:], text) < (most[-6:], top)):
-                top, most, second = text, inside, len(most)
+        if min(slot.values())[:6] > pack(now - self.within):
+            return self._standing(slot.items(), now)
+        return self._standing([(text, self._inside(times, now)) for text, times in slot.items()], now)
+
+    def _standing(self, inside: Iterable[tuple[str, bytes]], now: int) -> tuple[str | None, int, int]:
+        """The same of texts and their times, which all lie in the window."""
+        top, best, most, second = "", b"", 0, 0
+        for text, times in inside:
+            size = len(times)
+            if size > most or (size and size == most and (times[-6:], text) < (best[-6:], top)):
+                top, best, most, second = text, times, size, most
             elif size > second:
                 second = size
         if not most:
             return None, NEVER, 0
-        lead = (len(most) - second) // 6
-        return top, packed_at(most, max(lead, 1) - 1) + self.within, lead
+        lead = (most - second) // 6
+        return top, packed_at(best, max(lead, 1) - 1) + self.within, lead
 
     def full(self, slot: dict[str, bytes]) -> bool:
         """Whether each event more takes the place of the oldest."""
@@ -177,7 +193,7 @@ class WindowMostFrequent(Window):
         )
         for time, text in newest[-self._most - 1 :]:
             merged[text] = merged.get(text, b"") + time
-        return self._bounded(merged, now - self.within) or None
+        return self._bounded(merged, now - self.within) or None if merged else None
 
     def exact(self, slot: Slot) -> bool:
         return sum(map(len, (slot or {}).values())) <= self._most * 6

@@ -9,10 +9,11 @@ from typing import Any, Literal
 from rtcdp.rules.compiled_triggers import CompiledTrigger
 from rtcdp.rules.definitions import Definitions
 from rtcdp.rules.expressions import Node
-from rtcdp.rules.features import Leaf, Update
+from rtcdp.rules.features import Leaf
 from rtcdp.rules.gates import Rules
 from rtcdp.rules.interpreter import Closure
 from rtcdp.rules.purposes import CompiledConsent, CompiledPurpose
+from rtcdp.rules.updates import Update
 
 RuleKind = Literal["tag", "segment", "stage", "schedule", "guard", "ending", "consent"]
 

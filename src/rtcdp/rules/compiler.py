@@ -15,7 +15,7 @@ from rtcdp.rules.compiled import Compiled, Ending, Plan, Rule, as_it_is
 from rtcdp.rules.compiled_triggers import CompiledTrigger, compile_trigger
 from rtcdp.rules.definitions import ANY_EVENT, Definitions, Feature, Segment, Tag
 from rtcdp.rules.expressions import Compare, Literal, Logical, Name, Node, Path, Type, walk
-from rtcdp.rules.features import Leaf, Readers, Update
+from rtcdp.rules.features import Leaf, Readers
 from rtcdp.rules.gates import Rules
 from rtcdp.rules.interpreter import Closure, closure, condition
 from rtcdp.rules.ordering import Lifecycle, Ruled, Watch, identity, reads_of, rule_order
@@ -26,6 +26,7 @@ from rtcdp.rules.reads import Reads, collect
 from rtcdp.rules.roles import reading
 from rtcdp.rules.sending import Trigger, fired, looked_at
 from rtcdp.rules.undisturbed import undisturbed
+from rtcdp.rules.updates import Update
 from rtcdp.times.timestamps import render
 
 # Features that rules may compare with constants without being looked at for every change.

@@ -14,6 +14,7 @@ from fractions import Fraction
 from itertools import chain
 
 Rules = tuple[int, ...]
+NOTHING: Rules = ()
 
 
 def points(operator: str, constant: float, scale: int = 1) -> tuple[int, ...]:

@@ -21,7 +21,8 @@ from rtcdp.rules.interpreter import COMPUTE, Closure
 NUMBER = "(type({0}) is float or type({0}) is int)"
 _ORDER = ("<", "<=", ">", ">=")
 _NUMBERS = (Count, Sum, Average, ExtremeTime, Unique, WindowAtLeast, WindowCount)  # their values are numbers or missing
-_NEVER_MISSING = (Count, Sum, Unique, WindowAtLeast, WindowCount)
+_COUNTS = (Count, Unique, WindowAtLeast, WindowCount)
+_NEVER_MISSING = (Sum, *_COUNTS)
 
 
 class Writer:
@@ -49,11 +50,15 @@ class Writer:
 
 
 class Text(NamedTuple):
-    """The text of a value; whether that is surely a number where it is not missing; whether it is never missing."""
+    """The text of a value; whether that is surely a number where it is not missing; whether it is never missing.
+
+    counts: it is a whole number that no profile brings beyond what a float holds exactly.
+    """
 
     text: str
     number: bool = False
     never_missing: bool = False
+    counts: bool = False
 
 
 class Leaves(Protocol):
@@ -104,7 +109,8 @@ class ProfileLeaves:
             text = f"{writer.object(unscaled, 'unscaled')}(slots.get({key!r}, 0))"
         else:
             text = f"{writer.object(aggregate.value, 'value')}(slots.get({key!r}), now)"
-        return Text(text, isinstance(aggregate, _NUMBERS), isinstance(aggregate, _NEVER_MISSING))
+        counts = isinstance(aggregate, _COUNTS)
+        return Text(text, isinstance(aggregate, _NUMBERS), isinstance(aggregate, _NEVER_MISSING), counts)
 
     def compared(self, writer: Writer, node: Node, operator: str, constant: Any) -> str | None:
         """See `Leaves`."""
@@ -146,6 +152,8 @@ def value(writer: Writer, node: Node, leaves: Leaves) -> Text:
             return Text(repr(constant), type(constant) in (int, float), never_missing=True)
         case Arithmetic(operator=operator, left=left, right=right):
             one, other = value(writer, left, leaves), value(writer, right, leaves)
+            if one.counts and isinstance(right, Literal) and type(right.value) in (int, float) and right.value:
+                return Text(f"({one.text} {operator} {other.text})", number=True, never_missing=True)  # neither overflows
             # only texts are joined into something else than a number, and what is surely a number is none
             number = operator != "+" or one.number or other.number
             return Text(f"{writer.object(COMPUTE[operator], 'compute')}({one.text}, {other.text})", number)

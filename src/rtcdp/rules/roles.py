@@ -98,6 +98,8 @@ def _item(feature: Feature, reader: Reader) -> Closure | None:
 
     def pairs(profile: Any, event: Any) -> Any:
         keys = key(None, event)
+        if value is None and type(keys) is str:
+            return [(keys, True)]
         if value is None:  # an event counts once for each key, however often it names it
             names = [] if keys is None else keys if type(keys) is list else (keys,)
             return [(text, True) for text in dict.fromkeys(map(hashable, names))]

@@ -45,21 +45,25 @@ def gated(leaf: Leaf) -> bool:
     return bool(leaf.gates.points) and not (leaf.readers or leaf.since.points or leaf.keyed or leaf.named)
 
 
-def falling(leaf: Leaf, slot: Any) -> bool:
-    """Whether time alone can only make the value less, and every event only makes it more, now and at any later time.
+def falling_of(leaf: Leaf) -> Callable[[Any], bool] | None:
+    """Make `falling(slot)`: whether time alone can only make the value less, and every event only makes it more, now and later.
 
-    Then what was found before an event stays early enough, unless the event itself takes the value past a constant.
+    Then what was found before an event stays early enough, unless the event itself takes the value past a constant. None
+    where rules do more with the value than compare it with constants, or it is never so.
     """
     aggregate = leaf.aggregate
+    if not gated(leaf):
+        return None
     if isinstance(aggregate, WindowCount):
-        return not aggregate.offset
+        return None if aggregate.offset else lambda slot: True
     if isinstance(aggregate, WindowUnique):
-        return not slot[1]
+        return lambda slot: not slot[1]
     if isinstance(aggregate, WindowNumbers):
-        return aggregate.falls(slot)
+        return aggregate.falls
     if isinstance(aggregate, Sequenced):
-        return aggregate.grows
-    return isinstance(aggregate, PerSession) and isinstance(aggregate.inner, Count) and not aggregate.gaps.apart
+        return (lambda slot: True) if aggregate.grows else None
+    counted = isinstance(aggregate, PerSession) and isinstance(aggregate.inner, Count) and not aggregate.gaps.apart
+    return (lambda slot: True) if counted else None
 
 
 def next_of(leaf: Leaf) -> Next:
@@ -146,6 +150,8 @@ def _next_rise(leaf: Leaf) -> Next:
 
     def next_rise(slot: Any, now: int) -> int:
         held = value(slot, now)
+        if len(slot) == 1:
+            return next_change(slot, now) if held + 1 in flips else NEVER
         return next_change(slot, now) if any(held + more in flips for more in range(1, len(slot) + 1)) else NEVER
 
     return next_rise
