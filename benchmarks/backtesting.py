@@ -10,7 +10,7 @@ from benchmarks import clickstream, folding
 from benchmarks.peers import DEFINITIONS
 from rtcdp.rules.compiler import compile_definitions
 from rtcdp.rules.loading import load
-from rtcdp.simulate.backtest import measure
+from rtcdp.simulate.measuring import measure
 
 
 def backtest(count: int, rounds: int) -> dict[str, Any]:

@@ -19,10 +19,12 @@ from rtcdp.ingestion.ingestor import Accepted, Ingestor, Source
 from rtcdp.rules.compiler import compile_definitions
 from rtcdp.rules.loading import load
 from rtcdp.settings.config import Settings
-from rtcdp.simulate.backtest import Side, compare, history, measure, run
+from rtcdp.simulate.backtest import history, run
 from rtcdp.simulate.backtest_view import show
+from rtcdp.simulate.comparing import compare
 from rtcdp.simulate.demo import shop_definitions
 from rtcdp.simulate.history import History, Row
+from rtcdp.simulate.measuring import Side, measure
 from rtcdp.simulate.oracle import memberships
 from rtcdp.simulate.replay import replay
 from rtcdp.simulate.shop import Shop

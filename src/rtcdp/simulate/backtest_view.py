@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from rtcdp.simulate.backtest import Backtest, Cost, Fires
+from rtcdp.simulate.comparing import Backtest, Cost, Fires
 
 MOST_BARS = 60
 _BLOCKS = " ▁▂▃▄▅▆▇█"

@@ -21,8 +21,9 @@ from rtcdp.rules.compiler import compile_definitions
 from rtcdp.rules.loading import definitions_from_normal
 from rtcdp.servers.cluster import cause
 from rtcdp.settings.config import Settings
-from rtcdp.simulate.backtest import Backtest, compare, measure
+from rtcdp.simulate.comparing import Backtest, compare
 from rtcdp.simulate.history import METADATA_S, TOPIC, History
+from rtcdp.simulate.measuring import measure
 
 NICENESS = 10
 STEPS = 12

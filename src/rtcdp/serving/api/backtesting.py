@@ -21,7 +21,7 @@ from rtcdp.serving.api.groups import Groups
 from rtcdp.serving.api.operations import JSON, Answer, Call, Operation, TenantQuery
 from rtcdp.serving.api.problems import Problem
 from rtcdp.settings.config import Settings
-from rtcdp.simulate.backtest import Backtest, Cost, Fires, Segment
+from rtcdp.simulate.comparing import Backtest, Cost, Fires, Segment
 from rtcdp.simulate.recent import Backtests, Busy, Job, Past, TooLong
 from rtcdp.times.timestamps import rfc3339
 
