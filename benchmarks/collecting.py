@@ -204,8 +204,8 @@ def measure(bootstrap: str, rounds: int, seconds: float) -> dict[str, Any]:
             one = {}
             for target in (echo, collector):
                 one[target.name] = uvloop.run(throughput(target, seconds))
-                one[f"{target.name}_batch"] = uvloop.run(throughput(target, seconds, BATCH))
                 one[f"{target.name}_rate"] = uvloop.run(latency(target, seconds))
+            one["collector_batch"] = uvloop.run(throughput(collector, seconds, BATCH))
             runs.append(one)
     acknowledged = sum(one[name]["answered"] for one in runs for name in one if name.startswith("collector"))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -159,6 +160,32 @@ def test_user_agents_are_dropped_with_their_hints() -> None:
     event = {"type": "page", "context": {"userAgent": "X", "userAgentData": {"mobile": True}, "locale": "zh-CN"}}
     assert prepared(event, Stamp(NOW, agent="Phone/1", agents=False))["context"] == {"locale": "zh-CN"}
     assert prepared({"type": "page"}, Stamp(NOW, agent="x" * 9_999))["context"]["userAgent"] == "x" * 512
+
+
+@pytest.mark.parametrize(
+    ("answers", "kept"),
+    [
+        ({"analytics": False, "Advertising": True}, False),
+        ({"Analytics": True, "Advertising": False}, True),
+        ({"Analytics": "no"}, True),
+        ({}, True),
+        ([], True),
+        (None, True),
+    ],
+)
+def test_neither_address_nor_agent_is_kept_where_consent_says_no(answers: Any, *, kept: bool) -> None:
+    stamp = Stamp(NOW, ip="203.0.113.77", agent="Phone/1", consent=frozenset({"analytics"}))
+    own = {"ip": "198.51.100.9", "userAgentData": {"mobile": True}, "consent": {"categoryPreferences": answers}}
+    found = prepared({"type": "page", "context": own}, stamp)["context"]
+    assert found["consent"] == own["consent"]
+    assert ("ip" in found, "userAgent" in found, "userAgentData" in found) == (kept, kept, kept)
+    of_the_batch = Stamp(
+        NOW, ip="1.2.3.4", consent=stamp.consent, context={"consent": msgspec.Raw(msgspec.json.encode(own["consent"]))}
+    )
+    assert ("ip" in prepared({"type": "page"}, of_the_batch)["context"]) is kept
+    assert "ip" in prepared({"type": "page", "context": own}, Stamp(NOW))["context"], "nobody asked to look"
+    by_name = {"ip": "198.51.100.9", "consent": {"analytics": False}}
+    assert "ip" not in prepared({"type": "page", "context": by_name}, stamp)["context"]
 
 
 def test_a_visitors_events_share_a_key_before_and_after_the_login() -> None:

@@ -6,8 +6,6 @@ import asyncio
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 import urllib.error
@@ -22,6 +20,7 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
+from forked import Forked
 from prometheus_client import generate_latest
 
 from rtcdp.delivery.inputs import check_cluster
@@ -205,7 +204,7 @@ class Delivering:
         for future in self.admin.create_topics(wanted).values():
             future.result(30)
         self.producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 1, "partitioner": "murmur2_random"})
-        self.processes: list[subprocess.Popen[bytes]] = []
+        self.processes: list[Forked] = []
         self.log = folder / "deliver.log"
         self.inside: Inside | None = None
 
@@ -215,18 +214,13 @@ class Delivering:
         wait_for(self.inside.ready, 40.0, "readiness")
         return self
 
-    def start(self, **flags: Any) -> subprocess.Popen[bytes]:
+    def start(self, **flags: Any) -> Forked:
         config = self.folder / f"settings-{len(self.processes)}.json"
         values = {**self._values, **flags}
         self.port = values["metrics_port"]
         config.write_text(json.dumps(values), "utf-8")
-        program = (
-            "import json, sys; from rtcdp.settings.config import Settings; from rtcdp.delivery.main import run; "
-            "sys.exit(run(Settings.load(json.load(open(sys.argv[1])))))"
-        )
         environment = {name: value for name, value in os.environ.items() if not name.startswith("RTCDP_")}
-        with self.log.open("ab") as log:
-            process = subprocess.Popen([sys.executable, "-c", program, str(config)], stdout=log, stderr=log, env=environment)
+        process = Forked("rtcdp.delivery.main", config, self.log, environment)
         self.processes.append(process)
         self.ready()
         return process

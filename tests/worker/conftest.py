@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -18,11 +16,12 @@ from typing import Any
 import pytest
 from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
+from forked import Forked
 
 from rtcdp.servers.local_process import free_port
 from rtcdp.settings.config import Settings
+from worker.protections import switch_off
 
-TESTS = Path(__file__).parents[1]
 DEFINITIONS = """
 features:
   orders: {count: Order Completed}
@@ -53,24 +52,16 @@ class WorkerProcess:
         self.settings = settings
         self._folder = folder
         self._without = without
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: Forked | None = None
 
     def start(self) -> WorkerProcess:
         config = self.log.with_suffix(".json")
         values = self.settings.model_dump(mode="json", exclude_none=True)
         values |= {"metrics_port": self.port, "definitions": str(self._folder)}
         config.write_text(json.dumps(values), "utf-8")
-        program = (
-            "import json, sys; from rtcdp.settings.config import Settings; from rtcdp.worker.main import run; "
-            "sys.exit(run(Settings.load(json.load(open(sys.argv[1])))))"
-        )
-        environment = dict(os.environ)
-        if self._without:
-            program = "from worker.protections import switch_off; switch_off(); " + program
-            environment |= {"PYTHONPATH": str(TESTS), "WORKER_WITHOUT": self._without}
-        with self.log.open("ab") as log:
-            command = [sys.executable, "-c", program, str(config)]
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+        environment = {**os.environ, "WORKER_WITHOUT": self._without}
+        before = switch_off if self._without else None
+        self.process = Forked("rtcdp.worker.main", config, self.log, environment, before)
         return self
 
     def get(self, path: str) -> tuple[int, str]:

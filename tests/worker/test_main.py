@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import time
 from typing import Any
 
@@ -45,6 +46,8 @@ def test_events_become_changes_and_dead_letters(deploy: Deploy) -> None:
     started = time.monotonic()
     assert worker.end() == 0
     assert time.monotonic() - started < 10
+    odd = [line for line in worker.log.read_text("utf-8").splitlines() if not re.match(r"[0-9]{4}-[0-9]{2}-[0-9]{2} ", line)]
+    assert odd == [], "only the log writes to the log"
 
 
 def ingested_over_a_restart(shop: Deployment, without: str = "") -> list[str]:

@@ -68,7 +68,6 @@ def worker(  # noqa: PLR0913 - one parameter an option
     partitions: Annotated[int | None, typer.Option(help="Partitions of topics that are created.")] = None,
     instance: Annotated[str | None, typer.Option(help="Stable name of this replica.", metavar="NAME")] = None,
     metrics_port: Annotated[int | None, typer.Option(help="Port of /metrics, /healthz, /readyz; -1 for none.")] = None,
-    redis: Annotated[str | None, typer.Option(help="Serving view, redis://...", metavar="URL")] = None,
     store: Annotated[str | None, typer.Option(help="Where profiles are kept: memory or rocksdb.", metavar="STORE")] = None,
     standby: Annotated[bool | None, typer.Option("--standby", help="Keep a copy of what other workers own.")] = None,
     config: ConfigOption = None,
@@ -87,7 +86,6 @@ def worker(  # noqa: PLR0913 - one parameter an option
             partitions=partitions,
             instance=instance,
             metrics_port=metrics_port,
-            redis=redis,
             store=store,
             standby=standby,
         )

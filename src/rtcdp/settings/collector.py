@@ -27,6 +27,8 @@ class CollectorSettings(BaseSettings):
     collector_proxies: addresses or networks of proxies whose X-Forwarded-For is believed.
     collector_ip:     what becomes of IP addresses: `keep`, `cut` (without the last 8 bits of IPv4, 80 of IPv6), `drop`.
     collector_user_agent: whether user agents are kept.
+    collector_consent: categories of consent; of an event whose consent object says no to one of them neither IP address
+                      nor user agent are kept.
     collector_rate:   events per second that a write key may send, for as long as it likes (ten seconds' worth at once); 0: any.
     collector_body_bytes: largest body as it comes (bytes). collector_unpacked_bytes: once unpacked from gzip.
     collector_batch_events: most events in one body.
@@ -44,6 +46,7 @@ class CollectorSettings(BaseSettings):
     collector_proxies: Texts = ()
     collector_ip: Literal["keep", "cut", "drop"] = "keep"
     collector_user_agent: bool = True
+    collector_consent: Texts = ()
     collector_rate: int = Field(5_000, ge=0, le=10_000_000)
     collector_body_bytes: int = Field(1 << 20, ge=1 << 10, le=1 << 28)
     collector_unpacked_bytes: int = Field(4 << 20, ge=1 << 10, le=1 << 28)
@@ -53,7 +56,7 @@ class CollectorSettings(BaseSettings):
     collector_patience_s: int = Field(15, ge=1, le=600)
     collector_ack_s: int = Field(5, ge=1, le=300)
 
-    @field_validator("collector_origins", "collector_proxies", mode="before")
+    @field_validator("collector_origins", "collector_proxies", "collector_consent", mode="before")
     @classmethod
     def _read_list(cls, value: Any) -> Any:
         if isinstance(value, str):

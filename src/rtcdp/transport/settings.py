@@ -136,6 +136,7 @@ def gapless_conf(kafka: Mapping[str, Any]) -> Options:
         **idempotent_conf(kafka),
         "message.timeout.ms": 0,  # never given up: giving one record up would leave a hole in the order
         "enable.gapless.guarantee": True,  # a record that fails for good is fatal instead of skipped
+        "log_level": 3,  # errors: with every start librdkafka warns that the guarantee is experimental
         "linger.ms": 1,
         "queue.buffering.max.messages": 500_000,
     }

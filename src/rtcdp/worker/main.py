@@ -206,6 +206,7 @@ class _FaustWorker(faust.Worker):
 
     def __init__(self, app: App, stop_s: float, **options: Any) -> None:
         super().__init__(app, **options)
+        self.spinner = None  # it writes control characters, whatever `quiet` says
         self._stop_s = stop_s
 
     def _schedule_shutdown(self, signal: signal.Signals) -> None:
@@ -247,7 +248,7 @@ def _run_until_stopped(assembly: Assembly) -> int:
         assembly.settings.stop_s,
         loglevel=assembly.settings.log_level.upper(),
         logfile=None,
-        quiet=True,  # else a spinner on standard output
+        quiet=True,  # else a banner on standard output
         override_logging=False,
         redirect_stdouts=False,
         loop=asyncio.new_event_loop(),

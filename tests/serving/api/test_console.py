@@ -17,6 +17,7 @@ import msgspec
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from rtcdp import outputs
 from rtcdp.delivery.attempts import Attempt, Verdict
 from rtcdp.delivery.deliveries import DeadDelivery, Delivery, Enable, Outcome, Retry, decode_command, encode
 from rtcdp.dlq import messages
@@ -136,6 +137,7 @@ def page(tab: tuple[Page, list[str]], shop: Served) -> Iterator[Page]:
 def picture(page: Page, name: str) -> None:
     folder = os.environ.get("RTCDP_SCREENSHOTS")
     if folder:
+        page.evaluate("document.getElementById('said').textContent = ''")
         page.wait_for_timeout(300)  # charts are drawn a moment after their place is there
         page.screenshot(path=f"{folder}/{name}.png", full_page=True)
 
@@ -208,6 +210,19 @@ def test_in_chinese(page: Page, shop: Served) -> None:
     assert sorted(keys["en"]) == sorted(keys["zh"])
 
 
+def test_why_triggers_were_not_sent_is_said_in_words(page: Page, shop: Served) -> None:
+    page.goto(f"{shop.address}/#/triggers/thanks")
+    expect(page.get_by_text("− over its cap")).to_be_visible()
+    listed = re.search(r"for decisions: ([a-z_,\s]+)\.", outputs.Change.__doc__ or "")
+    assert listed is not None
+    reasons = re.split(r",\s+", listed[1])
+    assert len(reasons) == 14
+    page.evaluate("import('/text.js').then((text) => text.setLanguage('zh'))")
+    words = page.evaluate("reasons => import('/text.js').then((text) => reasons.map(text.notSentFor))", reasons)
+    assert not set(words) & set(reasons), "each has a word"
+    assert page.evaluate("import('/text.js').then((text) => text.notSentFor('of tomorrow'))") == "of tomorrow"
+
+
 def test_why_a_membership_holds(page: Page, shop: Served) -> None:
     page.goto(f"{shop.address}/#/profile/user_id/u3")
     expect(page.get_by_text("by default").first).to_be_visible()
@@ -262,8 +277,12 @@ def test_what_happens_is_seen_live(page: Page, shop: Served) -> None:
     page.reload()
     expect(page.get_by_text("Waiting for something to happen…")).to_be_visible()
     wait_for(lambda: set(shop.server.live._streams) - before, what="the stream")
+    order = {"type": "track", "event": "Order Completed", "timestamp": timestamps.render(now_ms())}
+    shop.log.send(*({**order, "userId": f"u{number}"} for number in (61, 12, 62, 33, 63)))
+    expect(page.locator(".live").get_by_text("→ buyers")).to_have_count(3)
+    picture(page, "console-overview")
     shop.log.orders("<img src=x>")
-    expect(page.locator(".live").get_by_text("→ buyers")).to_be_visible()
+    expect(page.locator(".live").get_by_text("→ buyers")).to_have_count(4)
     expect(page.locator(".live").get_by_text("user_id:<img src=x>").first).to_be_visible()
     shop.log.commit([], gone=("main/user_id:<img src=x>",))
 

@@ -204,6 +204,7 @@ class Collector:
             agent="" if key.server else head.agent,
             addresses=settings.collector_ip,
             agents=settings.collector_user_agent,
+            consent=frozenset(name.lower() for name in settings.collector_consent),
             sent_at=envelope.sent_at,
             context=envelope.context,
         )

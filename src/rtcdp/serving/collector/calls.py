@@ -9,13 +9,14 @@ from __future__ import annotations
 import ipaddress
 from collections import Counter
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
 from rtcdp.errors import Unfit
 from rtcdp.ingestion.events import MAX_RAW_BYTES, TYPES, RawEvent, Scalar, decode, repair
 from rtcdp.ingestion.ingestor import event_type
+from rtcdp.rules.purposes import CATEGORIES
 
 SINGLE = {
     "track": "track",
@@ -46,6 +47,9 @@ _items = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _text = msgspec.json.Decoder(str).decode
 _encode = msgspec.json.Encoder().encode
 _TRUE = msgspec.Raw(b"true")
+_OF_THE_CONNECTION = ("ip", "userAgent", "userAgentData")
+
+_tree = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 class Envelope(msgspec.Struct, frozen=True):
@@ -71,6 +75,7 @@ class Stamp(msgspec.Struct, frozen=True):
     historical: imported history.
     ip, agent:  of the connection; "" where they are not to be taken.
     addresses:  what becomes of IP addresses. agents: whether user agents are kept.
+    consent:    categories of consent, in lower case: neither is kept of an event that says no to one of them.
     sent_at, context: of the batch.
     """
 
@@ -81,6 +86,7 @@ class Stamp(msgspec.Struct, frozen=True):
     agent: str = ""
     addresses: Addresses = "keep"
     agents: bool = True
+    consent: frozenset[str] = frozenset()
     sent_at: msgspec.Raw | None = None
     context: Fields = {}
 
@@ -167,6 +173,10 @@ def _context(raw: RawEvent, own: msgspec.Raw | None, stamp: Stamp) -> Fields:
         context |= _object(bytes(own))
     if stamp.historical:
         context["import"] = _TRUE
+    if stamp.consent and _denied(context.get("consent"), stamp.consent):
+        for name in _OF_THE_CONNECTION:
+            context.pop(name, None)
+        return context
     if stamp.addresses == "drop":
         context.pop("ip", None)
     else:
@@ -180,6 +190,16 @@ def _context(raw: RawEvent, own: msgspec.Raw | None, stamp: Stamp) -> Fields:
     elif stamp.agent and "userAgent" not in context:
         context["userAgent"] = _json(stamp.agent[:LONGEST_AGENT])
     return context
+
+
+def _denied(consent: msgspec.Raw | None, categories: frozenset[str]) -> bool:
+    """Whether an event's answers, in Segment's consent object or by their names alone, say no to one of these."""
+    try:
+        found = _tree(b"{}" if consent is None else consent)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return False
+    answers = found.get(CATEGORIES, found)
+    return isinstance(answers, dict) and any(no is False and name.lower() in categories for name, no in answers.items())
 
 
 def _object(text: bytes) -> Fields:

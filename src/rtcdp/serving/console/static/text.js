@@ -6,17 +6,17 @@ const WORDS = {
     definitions: "Definitions", letters: "Dead letters", theme: "Dark or light", language: "中文", token: "Token", open: "Open",
     tokenHelp: "Paste a token of `rtcdp tokens add`, or open the link that `rtcdp serve --link` prints.",
     fresh: "Behind by", complete: "Every profile is there", filling: "Being filled", lag: "Records not shown yet",
-    perDay: "in 24 hours", perSecond: "a second", entries: "Entries", exits: "Exits", sent: "Sent", notSent: "Not sent", flow: "What happened, 24 hours",
+    perDay: "in 24 hours", allTriggers: "All triggers, 24 hours", allSegments: "All segments", funnel: "What became of it, 24 hours", perSecond: "a second", entries: "Entries", exits: "Exits", sent: "Sent", notSent: "Not sent", flow: "What happened, 24 hours",
     live: "Live", waiting: "Waiting for something to happen…", name: "Name", size: "Members", description: "Description",
     condition: "Condition", stages: "Stages", trend: "Size, 24 hours", members: "Members", entered: "Entered", csv: "Export CSV",
     more: "More", overlap: "Shared with", estimated: "estimated from a sample of", namespace: "Identifier", value: "Value", find: "Find",
     consent: "Consent", granted: "yes", denied: "no", byDefault: "by default", identity: "Identity", traits: "Traits", tags: "Tags", features: "Features", timeline: "Timeline", stage: "Stage", since: "since",
-    why: "Why?", asOf: "As of", wakes: "May change by time alone at", never: "never", until: "until", considered: "Decided",
+    why: "Why?", asOf: "As of", wakes: "Next change by time", never: "none", until: "until", considered: "Decided",
     rate: "Sent of decided", reasons: "Why not", channel: "Channel", current: "In force", draft: "Draft", check: "Check",
     apply: "Put in force", applyAsk: "Put this draft in force for every profile?", applied: "In force now", ok: "No errors",
     warnings: "warnings", errors: "errors", reason: "Reason", origin: "Origin", detail: "Detail", time: "Time", replay: "Send again",
     replayAsk: "Send these through ingest again?", replayed: "Sent again", none: "Nothing here.", neededFor: "To change it",
-    decisions: "Decided last", holds: "holds", holdsNot: "does not hold", loading: "Loading…", waits: "Waiting triggers", offers: "Open offers", count: "Count", field: "Field", edit: "Edit these",
+    holds: "holds", holdsNot: "does not hold", loading: "Loading…", waits: "Waiting triggers", offers: "Open offers", count: "Count", field: "Field", edit: "Edit these",
     drafts: "Drafts", version: "Version", state: "State", author: "By", note: "Note", reviews: "Reviews", show: "Show", approve: "Approve",
     reject: "Reject", withdraw: "Withdraw", propose: "Propose", proposed: "Proposed", state_draft: "draft", state_reviewed: "reviewed",
     state_rejected: "rejected", state_published: "published", review_none: "no review needed", review_one: "one review needed",
@@ -33,6 +33,9 @@ const WORDS = {
     deliveries: "Deliveries", destination: "Destination", delivered: "Delivered", failed: "Failed", late: "Too late", withdrawn: "Withdrawn", attempts: "Attempts",
     queued: "Waiting", on: "on", held: "left alone for now", off: "off (410)", enable: "Turn on", enabled: "Turned on", dead: "Given up", lastError: "Last error",
     latency: "Mean time", resendAsk: "Deliver these again?", resent: "Delivered again soon", sinceStart: "since the deliverers started",
+    not_again: "not again yet", not_cancelled: "called off", not_cap: "over its cap", not_consent: "no consent", not_cooldown: "too soon after the last",
+    not_expired: "expired", not_holdout: "control group", not_max_age: "too old", not_priority: "another came first", not_quiet: "quiet hours",
+    not_running: "still under way", not_superseded: "replaced by a later one", not_too_many: "too many waiting", not_withdrawn: "withdrawn",
     unwatched: "The server does not know where deliverers tell their figures: set deliver_metrics.", unanswered: "No answer from",
   },
   zh: {
@@ -40,17 +43,17 @@ const WORDS = {
     definitions: "定义", letters: "死信", theme: "深色或浅色", language: "English", token: "令牌", open: "进入",
     tokenHelp: "粘贴由 `rtcdp tokens add` 生成的令牌，或打开 `rtcdp serve --link` 打印的链接。",
     fresh: "延迟", complete: "全部画像就绪", filling: "正在填充", lag: "尚未显示的记录",
-    perDay: "24 小时内", perSecond: "每秒", entries: "进入", exits: "离开", sent: "已发送", notSent: "未发送", flow: "过去 24 小时",
+    perDay: "24 小时内", allTriggers: "全部触发器，24 小时", allSegments: "全部人群", funnel: "决策结果，24 小时", perSecond: "每秒", entries: "进入", exits: "离开", sent: "已发送", notSent: "未发送", flow: "过去 24 小时",
     live: "实时", waiting: "等待事件发生……", name: "名称", size: "人数", description: "说明",
     condition: "条件", stages: "生命周期阶段", trend: "人数，24 小时", members: "成员", entered: "进入时间", csv: "导出 CSV",
     more: "更多", overlap: "重叠", estimated: "由样本估计，样本数", namespace: "标识", value: "值", find: "查找",
     consent: "授权同意", granted: "同意", denied: "拒绝", byDefault: "默认", identity: "身份", traits: "属性", tags: "标签", features: "特征", timeline: "时间线", stage: "阶段", since: "自",
-    why: "为什么？", asOf: "截至", wakes: "仅凭时间可能变化于", never: "不会", until: "直到", considered: "决策",
+    why: "为什么？", asOf: "截至", wakes: "下次随时间变化", never: "无", until: "直到", considered: "决策",
     rate: "发送占比", reasons: "未发送原因", channel: "渠道", current: "生效中", draft: "草稿", check: "检查",
     apply: "生效", applyAsk: "让此草稿对所有画像生效？", applied: "已生效", ok: "没有错误",
     warnings: "个警告", errors: "个错误", reason: "原因", origin: "来源", detail: "详情", time: "时间", replay: "重新发送",
     replayAsk: "重新送入处理？", replayed: "已重新发送", none: "这里还没有内容。", neededFor: "如何改变",
-    decisions: "最近决策", holds: "成立", holdsNot: "不成立", loading: "加载中……", waits: "等待中的触发器", offers: "有效的推荐", count: "数量", field: "字段", edit: "编辑这些",
+    holds: "成立", holdsNot: "不成立", loading: "加载中……", waits: "等待中的触发器", offers: "有效的推荐", count: "数量", field: "字段", edit: "编辑这些",
     drafts: "草稿列表", version: "版本", state: "状态", author: "提交人", note: "备注", reviews: "评审", show: "查看", approve: "批准",
     reject: "驳回", withdraw: "撤回", propose: "提交评审", proposed: "已提交", state_draft: "待评审", state_reviewed: "已评审",
     state_rejected: "已驳回", state_published: "已发布", review_none: "无需评审", review_one: "需一人评审",
@@ -67,6 +70,9 @@ const WORDS = {
     deliveries: "投递", destination: "目的地", delivered: "已送达", failed: "失败", late: "已过期", withdrawn: "已撤回", attempts: "尝试次数",
     queued: "等待中", on: "启用", held: "暂停投递", off: "已停用 (410)", enable: "启用", enabled: "已启用", dead: "已放弃", lastError: "最后的错误",
     latency: "平均用时", resendAsk: "重新投递这些？", resent: "即将重新投递", sinceStart: "自投递进程启动以来",
+    not_again: "尚不可再次发送", not_cancelled: "已取消", not_cap: "超过频次上限", not_consent: "未获同意", not_cooldown: "距上次过近",
+    not_expired: "已过期", not_holdout: "对照组", not_max_age: "时间过久", not_priority: "已优先其他触发器", not_quiet: "免打扰时段",
+    not_running: "仍在进行中", not_superseded: "被较新的取代", not_too_many: "等待过多", not_withdrawn: "已撤回",
     unwatched: "服务器不知道投递进程的指标地址：请设置 deliver_metrics。", unanswered: "没有应答",
   },
 };
@@ -75,6 +81,8 @@ export const language = () => localStorage.getItem("language") || (navigator.lan
 export const setLanguage = (name) => localStorage.setItem("language", name);
 /** The word in the language of this browser. */
 export const t = (key) => WORDS[language()][key] ?? key;
+/** Why a trigger was not sent, in words; a reason without any as it is. */
+export const notSentFor = (reason) => WORDS[language()][`not_${reason}`] ?? reason;
 export const number = (value) => value === null ? "–" : new Intl.NumberFormat(language()).format(value);
 /** So many days, in words. */
 export const days = (count) => new Intl.NumberFormat(language(), {style: "unit", unit: "day", unitDisplay: "long"}).format(count);

@@ -4,7 +4,7 @@ import {follow, get, part} from "../api.js";
 import {grouped, lines} from "../charts.js";
 import {bar, card, h, table} from "../dom.js";
 import {profileLink} from "./segments.js";
-import {clock, number, summed, t, when} from "../text.js";
+import {clock, notSentFor, number, summed, t, when} from "../text.js";
 
 const KINDS = {entered: "entries", exited: "exits", sent: "sent", not_sent: "notSent"};
 const MOST = 40;
@@ -84,7 +84,7 @@ export function entry(kind, record, whose = true) {
   const key = record.profile || record.subject;
   const name = record.name || record.data.trigger;
   const what = {entered: "→", exited: "←", trigger: "★", not_sent: "✕", tag: "#", stage: "◆", cancel: "↩", consent: "§"}[kind] || "·";
-  const detail = record.reason || (kind === "cancel" && record.data.reason) || (kind === "tag" || kind === "stage" || kind === "consent" ? `${record.old ?? "–"} → ${record.new ?? "–"}` : "");
+  const detail = (record.reason && notSentFor(record.reason)) || (kind === "cancel" && record.data.reason) || (kind === "tag" || kind === "stage" || kind === "consent" ? `${record.old ?? "–"} → ${record.new ?? "–"}` : "");
   const at = record.at || record.time;
   return h("li", {}, h("time", {datetime: at}, whose ? clock(at) : when(at)), h("span", {class: kind === "trigger" ? "good" : ""}, `${what} ${name}`),
     detail && h("span", {class: "dim"}, detail),

@@ -30,8 +30,8 @@ async function one(path) {
   return [h("div", {class: "grid"},
     card(t("identity"), "third", h("dl", {}, h("dt", {}, t("profile")), h("dd", {}, view.key), h("dt", {}, t("asOf")), h("dd", {}, when(view.now)),
       h("dt", {}, t("wakes")), h("dd", {}, view.wakes ? when(view.wakes) : t("never")), view.stage && [h("dt", {}, t("stage")), h("dd", {}, h("span", {class: "chip"}, view.stage))])),
-    card(t("traits"), "third", shown(view.traits)),
-    card(t("tags"), "third", h("p", {}, Object.entries(view.tags).map(([name, held]) => h("span", {class: "chip"}, `${name}: ${held}`))),
+    card(t("traits"), "third", Object.keys(view.traits).length ? shown(view.traits) : h("p", {class: "dim"}, t("none"))),
+    card(t("tags"), "third", h("p", {class: "dim"}, Object.keys(view.tags).length ? "" : t("none"), Object.entries(view.tags).map(([name, held]) => h("span", {class: "chip"}, `${name}: ${held}`))),
       view.waiting.length > 0 && [h("h2", {}, t("waits")), h("p", {}, view.waiting.map((name) => h("span", {class: "chip"}, name)))],
       now.offers.length > 0 && [h("h2", {}, t("offers")), h("p", {}, now.offers.map((offer) => h("span", {class: "chip"}, `${offer.trigger} · ${offer.channel}`)))],
       Object.keys(view.consent || {}).length > 0 && [h("h2", {}, t("consent")), h("dl", {}, Object.entries(view.consent).map(([name, answer]) =>

@@ -15,7 +15,7 @@ export async function show([chosen]) {
     h("a", {href: `#/segments/${part(one.name)}`, "aria-current": one.name === chosen ? "true" : null}, one.name),
     number(one.size), bar(one.size / most), one.description || h("code", {}, one.condition)]);
   const staged = Math.max(1, ...found.stages.map((one) => one.size));
-  const list = card("", "", rows.length > MANY && search(() => list), table([t("name"), t("size"), "", t("description")], rows, [1]));
+  const list = card(t("allSegments"), "", rows.length > MANY && search(() => list), table([t("name"), t("size"), "", t("description")], rows, [1]));
   const stages = found.stages.length > 0 && card(t("stages"), "",
     table([t("name"), t("size"), ""], found.stages.map((one) => [one.name, number(one.size), bar(one.size / staged, true)]), [1]));
   const detail = chosen ? await one(found.segments.find((segment) => segment.name === chosen), chosen) : [];
@@ -57,7 +57,7 @@ async function one(segment, name) {
         [h("a", {href: `#/segments/${part(other)}`}, other), number(count), bar(count / Math.max(1, overlap.size))]), [1]),
         overlap.sampled < overlap.size && h("p", {class: "dim"}, `${t("estimated")} ${number(overlap.sampled)}`)),
       card(t("members"), "", h("p", {}, h("button", {type: "button", onclick: exported}, t("csv"))),
-        h("div", {class: "scroll"}, h("table", {}, h("thead", {}, h("tr", {}, h("th", {scope: "col"}, t("profile")), h("th", {scope: "col"}, t("entered")))), body)), more)),
+        h("div", {class: "scroll"}, h("table", {}, h("thead", {}, h("tr", {}, h("th", {scope: "col"}, t("profile")), h("th", {scope: "col"}, t("entered")))), body)), h("p", {}, more))),
   ];
 }
 
