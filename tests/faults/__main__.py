@@ -78,6 +78,7 @@ def main() -> int:
     arguments = parser.parse_args()
     wanted = [int(number) for number in arguments.rows.split(",") if number] or list(ROWS)
     folder = arguments.folder or Path(tempfile.mkdtemp(prefix="rtcdp-faults-"))
+    folder.mkdir(parents=True, exist_ok=True)
     print(f"histories: {folder}", flush=True)
     results: list[Result] = []
     path = arguments.json or (REPORT if not arguments.rows and arguments.share >= 1 else None)
