@@ -203,7 +203,7 @@ def sleep_through(rig: Rig, point: str, *, other: str, seconds: float, off: tupl
     first = rig.start("one", point, action="stop", after=3, off=off)
     if point == "step3.letters":
         rig.sender.damage(6)
-    rig.stopped(first, 60)
+    rig.stopped(first, 180)  # some come only with time, and after what has come up meanwhile
     rig.fault("stop", group=True, point=point)
     began = time.monotonic()
     second = rig.start(other, off=off)
