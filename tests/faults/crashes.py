@@ -200,7 +200,8 @@ def row3(stage: Stage) -> Result:
 
 def sleep_through(rig: Rig, point: str, *, other: str, seconds: float, off: tuple[str, ...] | None = None) -> None:
     """A worker sleeps while another one takes its partitions over, and wakes up."""
-    first = rig.start("one", point, action="stop", after=3, off=off)
+    often = 1 if point == "step3.letters" else 3  # what is damaged may all come in one batch
+    first = rig.start("one", point, action="stop", after=often, off=off)
     if point == "step3.letters":
         rig.sender.damage(6)
     rig.stopped(first, 180)  # some come only with time, and after what has come up meanwhile
