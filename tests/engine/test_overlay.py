@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import msgspec
 import pytest
 from engine.buyers import BUYERS, DAY, HOUR, MINUTE, order
@@ -10,6 +12,7 @@ from engine.oracle import Happened, Ticked
 
 from rtcdp import position as positions
 from rtcdp import profile as profiles
+from rtcdp.folding.batch import Batch
 from rtcdp.folding.engine import Engine
 from rtcdp.folding.runner import PartitionRunner
 from rtcdp.position import Position, SwitchPoint
@@ -30,6 +33,18 @@ def test_nothing_of_a_fold_counts_before_it_is_adopted() -> None:
         second.state,
         second.position,
     )
+
+
+def test_a_batch_is_gone_with_its_end() -> None:
+    """The collector of a worker hardly ever looks: what referred to itself would stay, with all outputs in it."""
+    partition = Partition(compiled(BUYERS))
+    gc.collect()
+    gc.disable()
+    try:
+        partition.feed([order("1", 1000), order("2", 2000), Ticked(10**9)])
+        assert not [one for one in gc.get_objects() if isinstance(one, Batch)]
+    finally:
+        gc.enable()
 
 
 def test_a_discarded_batch_need_not_come_again() -> None:

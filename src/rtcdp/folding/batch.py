@@ -130,7 +130,9 @@ class Batch:
             position.offset = records[-1][0]
         fold.counts["records"] = len(records)
         fold.counts["repeats"] = repeats
-        return self._close()
+        self._close()
+        del self._actors, self._rights  # they refer to this batch, which would keep all that it wrote until the next collection
+        return fold
 
     def _is_repeat(self, record: Any, origins: dict[str, int]) -> bool:
         """Whether an explicit tick, or a command, came before."""
@@ -451,7 +453,8 @@ class Batch:
                 fold.triggers.append((item.subject.encode(), dump(item)))  # type: ignore[union-attr] # the other kind
         self._outbox.items = []
 
-    def _close(self) -> Fold:
+    def _close(self) -> None:
+        """Encode what was touched, and the position."""
         fold = self._fold
         self._flush()
         dump = profiles.encode
@@ -472,4 +475,3 @@ class Batch:
         fold.next_position = self._position
         fold.counts["changes"] = len(fold.changes)
         fold.counts["triggers"] = len(fold.triggers)
-        return fold
