@@ -30,6 +30,7 @@ from benchmarks import (
     clickstream,
     collecting,
     delivering,
+    erasing,
     folding,
     identifying,
     projecting,
@@ -48,7 +49,7 @@ RATE = 500
 ASKED = 1_000
 PARTS = (
     "throughput", "latency", "engine", "aggregates", "rules", "identity", "state", "backtest", "restore", "memory", "timing",
-    "projection", "api", "delivery", "collector", "encryption",
+    "projection", "api", "delivery", "collector", "encryption", "erasure",
 )  # fmt: skip
 Row = tuple[str, str, str]  # what, figure, wanted
 
@@ -114,7 +115,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--held", type=int, default=1_000_000, help="profiles to hold in memory")
     parser.add_argument("--projected", type=int, default=200_000, help="profiles to project into Redis")
     parser.add_argument("--delivered", type=int, default=40_000, help="triggers to deliver")
-    parser.add_argument("--sealed", type=int, default=200_000, help="events of a run with and without encryption")
+    parser.add_argument("--sealed", type=int, default=400_000, help="events of a run with and without encryption")
     parser.add_argument("--bootstrap", default="", help="use this Kafka; default: one of our own")
     parser.add_argument("--logs", default="", help="keep the peers' logs in this folder")
     parser.add_argument("--results", type=Path, default=RESULTS, help="file to write")
@@ -214,6 +215,12 @@ def _encryption(options: argparse.Namespace, stage: Stage) -> tuple[dict[str, An
         )
     rows.append(("encryption: missing, extra and repeated outputs", f"{result['wrong_outputs']}", "0"))
     return result, rows
+
+
+def _erasure(options: argparse.Namespace, stage: Stage) -> tuple[dict[str, Any], list[Row]]:
+    found = erasing.erasing(stage, options.sealed // 10, options.rounds)
+    told = f"{found['complete_s']:.0f} s ({found['most_s']:.0f} at most)"
+    return found, [("an erasure, until its receipt is complete", told, "< 60 s")]
 
 
 def _latency(options: argparse.Namespace, stage: Stage) -> tuple[dict[str, Any], list[Row]]:
@@ -424,6 +431,7 @@ _WITH_KAFKA: dict[str, Callable[[argparse.Namespace, Stage], Part]] = {
     "delivery": _delivery,
     "collector": _collector,
     "encryption": _encryption,
+    "erasure": _erasure,
 }
 
 
