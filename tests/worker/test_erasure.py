@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from base64 import b64decode
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,12 @@ import msgspec
 import pytest
 from confluent_kafka.admin import AdminClient
 
+from rtcdp.control import commands
 from rtcdp.control.commands import new_id
 from rtcdp.privacy import erasure
 from rtcdp.privacy.export import export
 from rtcdp.queries.inspection import profile_at
+from rtcdp.records import Consent
 from rtcdp.sealing.opening import sealer_of
 from rtcdp.worker.backup import backup
 from rtcdp.worker.rebuild import rebuild
@@ -54,6 +57,11 @@ def test_export_has_all_that_is_held(deploy: Deploy, tmp_path: Path, *, sealed: 
     shop = deploy(**(encrypted(tmp_path / "keys") if sealed else {}))
     shop.worker().ready()
     told(shop)
+    wrong = {"type": "track", "anonymousId": f"{CANARY}-a"}
+    shop.send({**wrong, "messageId": "wrong"}, {**wrong, "messageId": "others", "anonymousId": f"{CANARY}-other"})
+    wait_for(lambda: len(shop.read(shop.settings.events_dlq)) == 2, what="the dead letters")
+    consent = Consent(id="c1", answers={"@email": False}, reason="asked")
+    commands.send(shop.settings, f"main/anonymous_id:{CANARY}-a".encode(), consent)
     found = export(shop.settings, f"anonymous_id:{CANARY}-a")
     assert found is not None
     assert found["profile"]["traits"] == {"email": f"{CANARY}@example.com"}
@@ -62,6 +70,8 @@ def test_export_has_all_that_is_held(deploy: Deploy, tmp_path: Path, *, sealed: 
     assert recorded == {"m1", "m2", "m3"}
     assert {row["record"]["kind"] for row in found["log"]} >= {"event", "link", "merge"}
     assert {row["record"]["name"] for row in found["changes"]} >= {"buyers", "here"}
+    assert [row["record"]["id"] for row in found["commands"]] == ["c1"]
+    assert [b64decode(row["record"]["original"]).count(b'"wrong"') for row in found["letters"]] == [1], "nobody else's"
     assert export(shop.settings, "user_id:nobody") is None
 
 

@@ -105,9 +105,12 @@ def deliveries_list(
     config: ConfigOption = None,
 ) -> None:
     """List deliveries that were given up: id, destination, reason, last error, attempts, time."""
+    from rtcdp.control.audit import note
     from rtcdp.delivery.dead import Choice, as_json, list_dead, shown
 
-    for dead in list_dead(settings_of(config, bootstrap=bootstrap, app=app_name), Choice(destination, reason, delivery)):
+    settings = settings_of(config, bootstrap=bootstrap, app=app_name)
+    note(settings, "dead_deliveries", about=_chosen(destination, reason, delivery))
+    for dead in list_dead(settings, Choice(destination, reason, delivery)):
         print(as_json(dead) if json else shown(dead))
 
 
@@ -124,11 +127,13 @@ def deliveries_replay(
     config: ConfigOption = None,
 ) -> None:
     """Make deliveries again that were given up, with the same id and body."""
+    from rtcdp.control.audit import note
     from rtcdp.delivery.dead import Choice, replay
 
     if everything == bool(destination or reason or delivery):
         raise SettingError("deliveries replay: say which with --destination, --reason or --id, or --all for every one")
     settings = settings_of(config, bootstrap=bootstrap, app=app_name)
+    note(settings, "resend", about={**_chosen(destination, reason, delivery), **({"dry_run": "true"} if dry_run else {})})
     done = replay(settings, Choice(destination, reason, delivery), dry_run=dry_run)
     print(f"{'would be' if dry_run else 'will be'} delivered again: {done}")
 
@@ -142,7 +147,16 @@ def deliveries_enable(
     config: ConfigOption = None,
 ) -> None:
     """Turn a destination on again that said 410 (gone)."""
+    from rtcdp.control.audit import note
     from rtcdp.delivery.dead import enable
 
-    enable(settings_of(config, bootstrap=bootstrap, app=app_name), destination)
+    settings = settings_of(config, bootstrap=bootstrap, app=app_name)
+    note(settings, "enable", about={"destination": destination})
+    enable(settings, destination)
     print(f"{destination} is on again")
+
+
+def _chosen(destination: str | None, reason: str | None, delivery: str | None) -> dict[str, str]:
+    """Which deliveries, for the audit log."""
+    named = (("destination", destination), ("reason", reason), ("id", delivery))
+    return {name: value for name, value in named if value}

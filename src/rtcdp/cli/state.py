@@ -46,9 +46,12 @@ def backup(
     config: ConfigOption = None,
 ) -> None:
     """Write a deployment's state and position into a file. The workers must be stopped."""
+    from rtcdp.control.audit import note
     from rtcdp.worker.backup import backup as take
 
-    print(take(settings_of(config, bootstrap=bootstrap, app=app_name, sources=sources), file))
+    settings = settings_of(config, bootstrap=bootstrap, app=app_name, sources=sources)
+    note(settings, "backup", about={"file": file.name})
+    print(take(settings, file))
 
 
 @commands.command(epilog=examples("rtcdp restore shop.rtcdp -b other:9092"))
@@ -68,6 +71,9 @@ def restore(
     config: ConfigOption = None,
 ) -> None:
     """Put a backup back: on another cluster, or under another app name with topics of its own."""
+    from rtcdp.control.audit import note
     from rtcdp.worker.restoring import restore as put_back
 
-    print(put_back(settings_of(config, bootstrap=bootstrap, app=app_name, sources=sources), file, receipt or ()))
+    settings = settings_of(config, bootstrap=bootstrap, app=app_name, sources=sources)
+    note(settings, "restore", about={"file": file.name})
+    print(put_back(settings, file, receipt or ()))

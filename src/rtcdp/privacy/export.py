@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from base64 import b64decode
+from collections import Counter
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -11,8 +14,13 @@ from confluent_kafka import Consumer, Message
 from rich.console import Console
 from rich.markup import escape
 
+from rtcdp.control import commands
 from rtcdp.dlq import messages
+from rtcdp.ingestion.identity import Resolver
+from rtcdp.outputs import DeadLetter
 from rtcdp.queries.inspection import Stored, definitions_of, full_key, partition_of, partitions_of, stored_at, view
+from rtcdp.queries.keys import in_force
+from rtcdp.rules.definitions import IdentityPlan
 from rtcdp.sealing.opening import sealer_of
 from rtcdp.sealing.parcels import shared_sealer, unpacked
 from rtcdp.sealing.sealer import opened
@@ -20,6 +28,7 @@ from rtcdp.settings.config import Settings
 from rtcdp.times import timestamps
 
 CHUNK = 2_000
+_letter = msgspec.json.Decoder(DeadLetter).decode
 LISTED = 20
 """Records of a kind that are shown to people; `--json` has all."""
 
@@ -32,6 +41,7 @@ def export(settings: Settings, key: str) -> dict[str, Any] | None:
     profile:     as it stands, with the names of the definitions. state: the same as it is stored.
     identifiers: every profile key of the person. log: its records of `profile-events`, oldest first per partition.
     changes, triggers, deliveries, undelivered: what went out about it, and what waits.
+    commands, letters: what was asked for them, and dead letters in which one of their identifiers stands.
     """
     stored = stored_at(settings, key)
     if stored is None:
@@ -47,6 +57,8 @@ def export(settings: Settings, key: str) -> dict[str, Any] | None:
         "triggers": list(_told(settings, settings.triggers, keys)),
         "deliveries": _deliveries(settings, keys),
         "undelivered": list(_undelivered(settings, keys)),
+        "commands": list(_asked(settings, keys)),
+        "letters": list(_letters(settings, keys)),
     }
 
 
@@ -63,6 +75,8 @@ def show(found: dict[str, Any]) -> None:
         ("triggers", "what was sent to marketing"),
         ("deliveries", "what waits to be delivered"),
         ("undelivered", "what could not be delivered"),
+        ("commands", "what was asked for"),
+        ("letters", "what could not be used"),
     ):
         rows = found[name]
         console.print(f"\n[bold magenta]{title}[/]  ({len(rows)})")
@@ -134,6 +148,42 @@ def _deliveries(settings: Settings, keys: Collection[str]) -> list[dict[str, Any
             if isinstance(row["record"], dict) and row["record"].get("profile") in keys:
                 waiting[key] = row
     return list(waiting.values())
+
+
+def _asked(settings: Settings, keys: Collection[str]) -> Iterator[dict[str, Any]]:
+    """Commands about the person."""
+    sealer = shared_sealer(settings)
+    true = {key.encode() for key in keys}
+    for message in messages(settings, settings.commands) if _exists(settings, settings.commands) else ():
+        (found,) = commands.opened([(message.key(), message.value())], sealer)
+        if found is not None and found[0] in true and found[1] is not None:
+            yield _row(message, found[1])
+
+
+def _letters(settings: Settings, keys: Collection[str]) -> Iterator[dict[str, Any]]:
+    """Dead letters of the person's records of the log, and of raw events that carry one of the identifiers."""
+    true = {key.encode() for key in keys}
+    definitions = in_force(settings)
+    plan = IdentityPlan() if definitions is None else definitions.identity
+    readers = {source.topic: Resolver(plan, source.tenant) for source in settings.sources}
+    for message in messages(settings, settings.events_dlq) if _exists(settings, settings.events_dlq) else ():
+        with suppress(msgspec.MsgspecError, ValueError):  # nothing tells whose it is
+            letter = _letter(message.value() or b"")
+            reader = readers.get(letter.origin.topic)
+            raw = letter.original and reader and b64decode(letter.original)
+            if b64decode(letter.key or "") in true or (raw and reader and not true.isdisjoint(_identifiers(raw, reader))):
+                yield _row(message, message.value() or b"")
+
+
+def _identifiers(raw: bytes, reader: Resolver) -> list[bytes]:
+    """The profile keys of all identifiers of a raw event. Raises ValueError where it is no JSON object."""
+    event = orjson.loads(raw)
+    if not isinstance(event, dict):
+        return []
+    fixes: Counter[str] = Counter()
+    traits, context = (found if isinstance(found := event.get(name), dict) else {} for name in ("traits", "context"))
+    user, anonymous = reader.user_id(event.get("userId"), fixes), reader.anonymous_id(event.get("anonymousId"), fixes)
+    return reader.all_keys(user, anonymous, traits, context, fixes)
 
 
 def _exists(settings: Settings, topic: str) -> bool:

@@ -152,7 +152,7 @@ def test_entries_of_what_pages_wait_for_travel_together(still: Served, shop: Cli
 def test_the_command_lists_what_commands_do(still: Served, tmp_path: Any) -> None:
     settings = still.settings
     config = tmp_path / "rtcdp.toml"
-    names = {name: getattr(settings, name) for name in ("bootstrap", "app", "definitions_topic", "audit")}
+    names = {name: getattr(settings, name) for name in ("bootstrap", "app", "definitions_topic", "audit", "deliveries_dlq")}
     config.write_text("\n".join(f"{name} = {json.dumps(value)}" for name, value in names.items()), "utf-8")
     more = ["--config", str(config)]
 
@@ -165,6 +165,9 @@ def test_the_command_lists_what_commands_do(still: Served, tmp_path: Any) -> Non
     listed = rtcdp("audit", "list", "--profile", "user_id:bob", "--what", "profile").splitlines()
     assert listed[0].split("\t")[1].startswith("person ")
     assert "user_id:bob" not in listed[0]
+    rtcdp("deliveries", "list", "--destination", "crm")
+    told = json.loads(rtcdp("audit", "list", "--what", "dead_deliveries", "--json"))["entries"][0]
+    assert told["about"] == {"destination": "crm"}
     (token,) = (json.loads(rtcdp("tokens", "add", "x", "--role", "publish", "--tokens", str(tmp_path / "t.json"), "--json")),)
     assert token["scopes"] == ["counts"]
     newest = json.loads(rtcdp("audit", "list", "--what", "tokens.add", "--json"))["entries"][0]

@@ -88,6 +88,7 @@ class Held(msgspec.Struct):
     asked: the key asked for. profile: as it stands, with the names of the definitions; state: as it is stored.
     identifiers: every profile key of the person. log: what was recorded; changes, triggers: what was concluded and sent.
     deliveries, undelivered: what waits, and what could not be delivered.
+    commands, letters: what was asked for them, and dead letters that carry one of their identifiers.
     """
 
     asked: str
@@ -99,6 +100,8 @@ class Held(msgspec.Struct):
     triggers: list[Row]
     deliveries: list[Row]
     undelivered: list[Row]
+    commands: list[Row]
+    letters: list[Row]
 
 
 class Request(msgspec.Struct):
