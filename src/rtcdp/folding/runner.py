@@ -6,7 +6,7 @@ written in a transaction, and taken over only once that has been committed.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import suppress
 from itertools import islice
@@ -80,6 +80,11 @@ class PartitionRunner:
         self.timers = Timers(self.stored_wake)
         self._tick_asked = False
         self._order: Order | None = None
+
+    @property
+    def unfit(self) -> list[Counter[str]]:
+        """Of each version in use that has met any: values that should be numbers and are none (see `Compiled`)."""
+        return [engine.compiled.unfit for engine in self._engines.values() if engine.compiled.unfit]
 
     # ---- state -------------------------------------------------------------------------------------------------
 

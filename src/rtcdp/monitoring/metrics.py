@@ -6,6 +6,7 @@ cluster, so the number of series does not depend on the data.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from time import time_ns
 
@@ -63,6 +64,7 @@ class Metrics:
                 self._dead.add(0, stage, reason)
         self._shadowed = counter("shadow_differences", "What definitions evaluated beside did differently.")
         self._shadow_failed = counter("shadow_failed", "Profiles for which definitions evaluated beside have failed.")
+        self._unfit = counter("unfit_values", "Values that a feature should count and that are no numbers.", "feature")
         self._fixes = counter("cleaning_fixes", "What cleaning corrected or removed, by step.", "step")
         self.ingest_batch = histogram("ingest_batch_records", "Records per batch of ingest.", SIZE_BOUNDS)
         self.ingest_time = histogram("ingest_seconds", "Time to clean and produce one batch.", DURATION_BOUNDS)
@@ -99,6 +101,12 @@ class Metrics:
         """Count what definitions evaluated beside the current ones did differently, and where they failed."""
         self._shadowed.add(differences)
         self._shadow_failed.add(failed)
+
+    def unfit(self, counts: Counter[str]) -> None:
+        """Values that are no numbers, by the feature that should have counted them; what was told is taken out."""
+        for feature, count in counts.items():
+            self._unfit.add(count, feature)
+        counts.clear()
 
     def written(self, counts: Mapping[str, int]) -> None:
         """What was acknowledged or committed, by topic role (`profile_events`, `profile_changes`, `triggers`...)."""

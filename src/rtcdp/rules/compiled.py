@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -107,6 +108,7 @@ class Compiled:
     attribute: the dotted attribute of a decoded event that a plain path is; "" for anything else.
     lifecycle: the rule of the stage; `ending`: when profiles end.
     consent:  purposes, and what events say about them; None where no event is asked.
+    unfit:    how many values each feature has met in this process that should be numbers and are none: for people to see.
     """
 
     version: str
@@ -129,3 +131,4 @@ class Compiled:
     lifecycle: Rule | None = None
     ending: Ending | None = None
     consent: CompiledConsent | None = None
+    unfit: Counter[str] = field(default_factory=Counter)

@@ -5,7 +5,7 @@ event name -> the leaves that it updates -> the rules that read them -> the rule
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
@@ -41,6 +41,7 @@ class _Compiler:
         self.definitions = definitions
         self.projection = Projection(_event_paths(definitions))
         self.features: dict[str, Leaf] = {}
+        self.unfit: Counter[str] = Counter()
         self.profile = ProfileReader(definitions, self.features)
         self.event = EventReader(definitions, self.projection)
         self.order = rule_order(definitions)
@@ -74,6 +75,7 @@ class _Compiler:
             lifecycle=next((rule for rule in rules if rule.kind == "stage"), None),
             ending=self._ending(),
             consent=self.consent,
+            unfit=self.unfit,
         )
 
     def _region_reads(self) -> set[str]:
@@ -130,7 +132,8 @@ class _Compiler:
                     gates = []
                 if feature.aggregate != "most_frequent" or not feature.is_plain:
                     read = read | {rule for _, rule in named.pop(text, ())}
-                where, value_of = reading(feature, reader)
+                unfit = partial(self._count_unfit, name)
+                where, value_of = reading(feature, reader, unfit)
                 made[text] = Leaf(
                     feature,
                     Readers(tuple(sorted(read)), gates, since[text], named[text], keyed[text]),
@@ -138,10 +141,14 @@ class _Compiler:
                     value_of,
                     self.projection.attribute(feature.value),
                     self._purpose(feature.purpose),
+                    unfit,
                 )
                 leaves[made[text].key] = made[text]
             self.features[name] = made[text]
         return leaves
+
+    def _count_unfit(self, name: str) -> None:
+        self.unfit[name] += 1
 
     def _read_whole(self) -> set[str]:
         """Windowed counts that a payload or a trigger's condition reads as they are."""

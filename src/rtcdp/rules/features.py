@@ -61,6 +61,7 @@ class Leaf:
     keyed:   key -> rules that only read that key of a keyed feature.
     attribute: of the projected event, where the value is no more than that.
     purpose: only what consent to it covers counts; None: all does.
+    unfit:   told of each value that should be a number and is none.
     update, next, woken: see the module.
     """
 
@@ -78,6 +79,7 @@ class Leaf:
         "since",
         "sums",
         "timed",
+        "unfit",
         "update",
         "value_of",
         "where",
@@ -92,6 +94,7 @@ class Leaf:
         value_of: Closure | None,
         attribute: str = "",
         purpose: CompiledPurpose | None = None,
+        unfit: Callable[[], None] = lambda: None,
     ) -> None:
         self.key = slot_key(feature.normal)
         self.events = feature.touched_by
@@ -115,6 +118,7 @@ class Leaf:
         self.value_of = value_of
         self.attribute = attribute
         self.purpose = purpose
+        self.unfit = unfit
         self.next = next_of(self)
         self.woken = self._woken()
         self.update = update_of(self)

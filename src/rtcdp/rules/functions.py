@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from math import isfinite
 from typing import Any
 
 from rtcdp.aggregates import top
@@ -90,8 +91,12 @@ def largest(*arguments: Any) -> Any:
 
 
 def total(*arguments: Any) -> Any:
-    """Sum of the numbers of a list or of the arguments."""
-    return sum(_numbers(arguments))
+    """Sum of the numbers of a list or of the arguments; missing where that is no number that a float can hold."""
+    try:
+        found = sum(_numbers(arguments))
+    except OverflowError:
+        return None
+    return found if type(found) is not float or isfinite(found) else None
 
 
 def _items(value: Any) -> list[Any]:

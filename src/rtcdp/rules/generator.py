@@ -201,7 +201,7 @@ def _sum(writer: Writer, depth: int, leaf: Leaf) -> None:
     if leaf.readers:
         writer.add(depth + 2, f"touched += {leaf.readers!r}")
     _crossed(writer, depth + 2, leaf.gates, "b", "v")
-    _call(writer, leaf, depth, "elif type(v) is list: ")
+    _call(writer, leaf, depth, "elif v is not None: ")
 
 
 def _most_frequent(writer: Writer, depth: int, leaf: Leaf) -> None:

@@ -22,6 +22,7 @@ SESSION_STATISTICS = frozenset({"sessions", "bounces", "time_spent"})
 _to_json = msgspec.json.Encoder(order="deterministic").encode
 
 Concerns = Callable[[Any], bool]
+Unfit = Callable[[], None]
 
 
 def recipe(feature: Feature, keep: int | None) -> Recipe:
@@ -51,8 +52,8 @@ def _is_marked(feature: Feature) -> bool:
     return bool(feature.by or feature.reset_on or feature.current or feature.steps or feature.offset)
 
 
-def reading(feature: Feature, reader: Reader) -> tuple[Closure | None, Closure | None]:
-    """What reads an event for a feature.
+def reading(feature: Feature, reader: Reader, unfit: Unfit) -> tuple[Closure | None, Closure | None]:
+    """What reads an event for a feature. unfit: told of each value that is there, and is no number where one is asked for.
 
     Returns the condition which events count (None for all, or where the value says so), and the value as the aggregate
     takes it: None where the event is nothing to the feature, a list for several; None where there is nothing to read.
@@ -61,12 +62,12 @@ def reading(feature: Feature, reader: Reader) -> tuple[Closure | None, Closure |
     if feature.steps:
         return where, _marks(feature, reader)
     if feature.aggregate == "balance":
-        return None, _amounts(feature, reader)
+        return None, _amounts(feature, reader, unfit)
     if feature.aggregate == "dwell":
         return None, _pages(feature, reader)
     if feature.aggregate in SESSION_STATISTICS and not feature.current:
         return where, _channel(feature)
-    item = _item(feature, reader)
+    item = _item(feature, reader, unfit)
     if feature.current:
         return None, _touching(feature, item, _concerns(Filter(feature.events, feature.where), reader))
     if feature.reset_on is not None:
@@ -85,16 +86,16 @@ def _concerns(part: Filter | Step, reader: Reader) -> Concerns:
     return lambda event: event.event in names and where(None, event) is True
 
 
-def _item(feature: Feature, reader: Reader) -> Closure | None:
+def _item(feature: Feature, reader: Reader, unfit: Unfit) -> Closure | None:
     """What is aggregated; with `by` pairs of the key's text and that."""
     value = None if feature.value is None else closure(feature.value, reader)
     numeric = feature.aggregate in NUMERIC
     if feature.by is None:
-        return _numbers(value) if value is not None and numeric and (feature.reset_on or feature.current) else value
+        return _numbers(value, unfit) if value is not None and numeric and (feature.reset_on or feature.current) else value
     by, of = feature.by, feature.value
     if isinstance(by, Path) and isinstance(of, Path) and EACH in by.parts and EACH in of.parts:
-        return _aligned(by, of, reader, numeric=numeric)
-    key = closure(feature.by, reader)
+        return _aligned(by, of, reader, _fits(unfit) if numeric else _is_there)
+    key, fits = closure(feature.by, reader), _fits(unfit) if numeric else None
 
     def pairs(profile: Any, event: Any) -> Any:
         keys = key(None, event)
@@ -110,23 +111,41 @@ def _item(feature: Feature, reader: Reader) -> Closure | None:
             (hashable(one), item)
             for one in (keys if type(keys) is list else (keys,))
             for item in (values if type(values) is list else (values,))
-            if not numeric or type(item) in (int, float)
+            if fits is None or fits(item)
         ]
 
     return pairs
 
 
-def _numbers(value: Closure) -> Closure:
+def _fits(unfit: Unfit) -> Concerns:
+    """Make the function that says whether a value is a number."""
+
+    def fits(value: Any) -> bool:
+        if type(value) in (int, float):
+            return True
+        if value is not None:
+            unfit()
+        return False
+
+    return fits
+
+
+def _is_there(value: Any) -> bool:
+    return value is not None
+
+
+def _numbers(value: Closure, unfit: Unfit) -> Closure:
     """Only what is a number; None where nothing is."""
+    fits = _fits(unfit)
 
     def numbers(profile: Any, event: Any) -> Any:
         found = value(None, event)
-        return [item for item in (found if type(found) is list else (found,)) if type(item) in (int, float)] or None
+        return [item for item in (found if type(found) is list else (found,)) if fits(item)] or None
 
     return numbers
 
 
-def _aligned(by: Path, value: Path, reader: Reader, *, numeric: bool) -> Closure:
+def _aligned(by: Path, value: Path, reader: Reader, fits: Concerns) -> Closure:
     """Key and value of each item of one array."""
     place = by.parts.index(EACH)
     items = closure(Path(by.root, by.parts[:place], by.type, by.span), reader)
@@ -137,11 +156,7 @@ def _aligned(by: Path, value: Path, reader: Reader, *, numeric: bool) -> Closure
         if type(found) is not list:
             return None
         both = [(follow(item, rest_by), follow(item, rest_value)) for item in found]
-        return [
-            (hashable(key), item)
-            for key, item in both
-            if key is not None and (type(item) in (int, float) if numeric else item is not None)
-        ]
+        return [(hashable(key), item) for key, item in both if key is not None and fits(item)]
 
     return pairs
 
@@ -185,13 +200,13 @@ def _channel(feature: Feature) -> Closure:
     return lambda profile, event: event.channel if event.channel in channels else None
 
 
-def _amounts(feature: Feature, reader: Reader) -> Closure:
+def _amounts(feature: Feature, reader: Reader, unfit: Unfit) -> Closure:
     """What is earned, or spent as a negative amount; what is no number above zero is neither."""
     earned = _concerns(Filter(feature.events, feature.where), reader)
     spent = _concerns(feature.spend, reader) if feature.spend else lambda event: False
     assert feature.value is not None  # noqa: S101  the loader lets no balance without a value through
     value = closure(feature.value, reader)
-    price = closure(feature.spent, reader) if feature.spent else value
+    price, fits = closure(feature.spent, reader) if feature.spent else value, _fits(unfit)
 
     def amounts(profile: Any, event: Any) -> Any:
         found: list[int] = []
@@ -199,7 +214,7 @@ def _amounts(feature: Feature, reader: Reader) -> Closure:
             if not concerned(event):
                 continue
             amount = read(None, event)
-            numbers = [one for one in (amount if type(amount) is list else (amount,)) if type(one) in (int, float)]
+            numbers = [one for one in (amount if type(amount) is list else (amount,)) if fits(one)]
             found += [sign * units for one in numbers if (units := scaled(one)) > 0]
         return found or None
 

@@ -93,7 +93,7 @@ def _count(leaf: Leaf) -> Update:
 
 
 def _sum(leaf: Leaf) -> Update:
-    key, readers, gates, value_of = leaf.key, leaf.readers, leaf.gates, leaf.value_of
+    key, readers, gates, value_of, unfit = leaf.key, leaf.readers, leaf.gates, leaf.value_of, leaf.unfit
     assert value_of is not None  # noqa: S101  the loader lets no sum without a value through
 
     def add(profile: Profile, event: Any) -> Rules:
@@ -103,6 +103,8 @@ def _sum(leaf: Leaf) -> Update:
         for item in value if type(value) is list else (value,):
             if type(item) in (int, float):
                 after += scaled(item)
+            elif item is not None:
+                unfit()
         if after == before:
             return NOTHING
         slots[key] = after
@@ -184,7 +186,7 @@ def _window_count(leaf: Leaf) -> Update:
 
 def _any(leaf: Leaf) -> Update:
     key, aggregate, value_of, readers = leaf.key, leaf.aggregate, leaf.value_of, leaf.whole()
-    numeric, crossed, value = aggregate.numeric, leaf.crossed, aggregate.value
+    numeric, crossed, value, unfit = aggregate.numeric, leaf.crossed, aggregate.value, leaf.unfit
     if leaf.sums and isinstance(aggregate, WindowNumbers | During):  # need not be made a number and back
         crossed, value = leaf.gates.crossed, aggregate.units
     due = due_of(leaf)
@@ -203,6 +205,8 @@ def _any(leaf: Leaf) -> Update:
         for item in found if type(found) is list else (found,):
             if not numeric or type(item) in (int, float):
                 slot = aggregate.update(slot, at, event.id, item, now)
+            elif item is not None:
+                unfit()
         if slot is None:
             return NOTHING
         slots[key] = slot
@@ -224,6 +228,7 @@ def _window_sum(leaf: Leaf, aggregate: WindowNumbers) -> Update:
     """What an event adds is known: the sum is read once."""
     key, value_of, readers, due = leaf.key, leaf.value_of, leaf.whole(), due_of(leaf)
     assert value_of is not None  # noqa: S101  the loader lets no sum without a value through
+    unfit = leaf.unfit
     update, units, falls, within = aggregate.update, aggregate.units, aggregate.falls, aggregate.within
     crossed, only_gated = leaf.gates.crossed, gated(leaf)
 
@@ -237,6 +242,8 @@ def _window_sum(leaf: Leaf, aggregate: WindowNumbers) -> Update:
         for item in found if type(found) is list else (found,):
             if type(item) in (int, float):
                 slot, after = update(slot, at, "", item, now), after + scaled(item)
+            elif item is not None:
+                unfit()
         if slot is None:
             return NOTHING
         slots[key] = slot

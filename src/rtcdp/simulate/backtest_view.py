@@ -27,6 +27,9 @@ def show(found: Backtest, console: Console | None = None) -> None:
     if found.triggers:
         _show_triggers(found, out)
     out.print(_costs(found))
+    if found.unfit:
+        told = (f"{name} ({count})" for name, count in found.unfit.items())
+        out.print(f"\n[yellow]values passed over, since they are no numbers:[/] {', '.join(told)}")
     for what, features in (("the past is shorter than the window of", found.short), ("after a switch warming", found.warming)):
         if features:
             told = (f"{name} ({length or 'for whoever was there before'})" for name, length in features.items())

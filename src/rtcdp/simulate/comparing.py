@@ -70,6 +70,7 @@ class Backtest(msgspec.Struct, omit_defaults=True):
 
     until:   time at the end.
     old:     absent where nothing was compared.
+    unfit:   features that met values that should be numbers and are none, with how many: `where` or the tracking plan may help.
     short:   features whose window is longer than the past was, with that window: `30d`. They undercount.
     warming: features that would be warming after a switch from the old version, with how long: `7d`; empty where that
              is as long as a profile lives that was there before.
@@ -85,6 +86,7 @@ class Backtest(msgspec.Struct, omit_defaults=True):
     old: Cost | None = None
     short: dict[str, str] = {}
     warming: dict[str, str] = {}
+    unfit: dict[str, int] = {}
 
 
 def compare(new: Side, old: Side | None) -> Backtest:
@@ -103,6 +105,7 @@ def compare(new: Side, old: Side | None) -> Backtest:
         found.triggers[name] = Fires(days.get("old"), days["new"], new.held.get(name, {}), new.false.get(name, 0))
     windows = {name: kept.within for name, kept in new.kept.items() if new.began + kept.within > new.until}
     found.short = {name: spell_duration(within) for name, within in windows.items()}
+    found.unfit = new.unfit
     found.warming = _warming(new, old) if old is not None else {}
     return found
 

@@ -49,6 +49,7 @@ class Side:
     fires:   trigger -> day (since 1970) -> how often it was sent.
     held:    trigger -> reason -> how often it was not.
     false:   trigger -> how often its `if` did not hold.
+    unfit:   feature -> how many values it met that should be numbers and are none.
     sizes:   bytes of each profile, ascending.
     timers:  profiles that wait for an instant at the end.
     wakes:   instants passed.
@@ -70,6 +71,7 @@ class Side:
     fires: dict[str, dict[int, int]] = field(default_factory=dict)
     held: dict[str, dict[str, int]] = field(default_factory=dict)
     false: dict[str, int] = field(default_factory=dict)
+    unfit: dict[str, int] = field(default_factory=dict)
     sizes: array[int] = field(default_factory=lambda: array("I"))
     timers: int = 0
     wakes: int = 0
@@ -188,6 +190,7 @@ def _count(side: Side, compiled: Compiled, tally: Tally, known: dict[bytes, Prof
     side.fires = {trigger.name: dict(tally.fires.get(trigger.name, {})) for trigger in compiled.triggers}
     side.held = {name: dict(reasons) for name, reasons in tally.held.items()}
     side.false = dict(tally.false_conditions)
+    side.unfit = dict(compiled.unfit)
     side.wakes = tally.wakes
     side.kept = {
         name: Kept(leaf.key, leaf.aggregate.within, at_most(leaf.aggregate)) for name, leaf in compiled.features.items()

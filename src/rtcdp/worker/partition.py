@@ -368,6 +368,8 @@ class ProfilePartition:
         metrics.dead(
             "profile", {name[len(DEAD) :]: count for name, count in fold.counts.items() if count and name.startswith(DEAD)}
         )
+        for counts in self.runner.unfit:
+            metrics.unfit(counts)
         metrics.shadowed(fold.counts["shadow_differences"], fold.counts["shadow_failed"])
         metrics.written(
             {
