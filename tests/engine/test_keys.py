@@ -44,3 +44,18 @@ def test_why_shows_keys_as_they_are() -> None:
     assert answer.value == {"6": 2, "shoes": 1}
     assert answer.tree is not None
     assert answer.tree.counts == [(6, 2), ("shoes", 1)]
+
+
+@pytest.mark.parametrize("generated", [True, False])
+def test_null_in_an_array_is_missing(generated: bool) -> None:  # noqa: FBT001  a parameter of the test
+    tagged = {"of": "Added"}
+    features: dict[str, Any] = {
+        "kinds": {"unique": "properties.tags", **tagged},
+        "most": {"most_frequent": "properties.tags", **tagged},
+        "most_lately": {"most_frequent": "properties.tags", "within": "7d", **tagged},
+        "by_tag": {"count": "Added", "by": "properties.tags"},
+    }
+    tags = {"found": "kinds", "first": "most", "lately": "most_lately", "tag": "top(by_tag)"}
+    found = Partition(compiled({"features": features, "tags": tags}), generated=generated)
+    found.feed([event("Added", at, properties={"tags": [None, *names]}) for at, names in enumerate([["a"], [], [None, "a"]])])
+    assert {item["name"]: item["new"] for item in found.outputs["1"]} == {"found": 1, "first": "a", "lately": "a", "tag": "a"}

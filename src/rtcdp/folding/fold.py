@@ -10,6 +10,8 @@ from rtcdp.position import Position
 LogRecord = tuple[int, bytes | None, bytes | None]
 """Offset, key and value of a record of the log."""
 
+UNFIT = "unfit:"
+
 
 @dataclass
 class Fold:
@@ -20,7 +22,7 @@ class Fold:
     state:    profile key -> its changelog entry; None is a tombstone.
     erased:   profile keys of those that were erased.
     position: changelog entry of the position, under `POSITION_KEY`.
-    counts:   how many of what happened, for metrics.
+    counts:   how many of what happened, for metrics; under `UNFIT` and a feature's name, values that are no numbers.
     appended: append times (ms) of the raw records folded.
     left:     the last tick has left profiles that are due: it had no more to wake.
     continued: a tick that goes on with them is in the same transaction.

@@ -6,7 +6,7 @@ written in a transaction, and taken over only once that has been committed.
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import suppress
 from itertools import islice
@@ -20,7 +20,7 @@ from rtcdp.errors import RtcdpError
 from rtcdp.folding.batch import Batch
 from rtcdp.folding.engine import Engine
 from rtcdp.folding.erasing import MARK, Marking, marking
-from rtcdp.folding.fold import Fold, LogRecord
+from rtcdp.folding.fold import UNFIT, Fold, LogRecord
 from rtcdp.folding.timers import Timers
 from rtcdp.folding.visiting import Order
 from rtcdp.outputs import Origin
@@ -80,11 +80,6 @@ class PartitionRunner:
         self.timers = Timers(self.stored_wake)
         self._tick_asked = False
         self._order: Order | None = None
-
-    @property
-    def unfit(self) -> list[Counter[str]]:
-        """Of each version in use that has met any: values that should be numbers and are none (see `Compiled`)."""
-        return [engine.compiled.unfit for engine in self._engines.values() if engine.compiled.unfit]
 
     # ---- state -------------------------------------------------------------------------------------------------
 
@@ -188,13 +183,18 @@ class PartitionRunner:
         state itself cannot be read: that must stop the worker, not lose a profile.
         """
         try:
-            return Batch(self, careful=False).run(records)
+            fold = Batch(self, careful=False).run(records)
         except RtcdpError:
             self.cache.clear()  # it holds profiles that the batch has changed
             raise
         except Exception:  # noqa: BLE001  whatever a record made the engine raise: done again, a snapshot before each
             self.cache.clear()
-            return Batch(self, careful=True).run(records)
+            fold = Batch(self, careful=True).run(records)
+        for engine in self._engines.values():
+            for name, count in engine.compiled.unfit.items():
+                fold.counts[UNFIT + name] += count
+            engine.compiled.unfit.clear()
+        return fold
 
     def adopt(self, fold: Fold) -> None:
         """Take over what has been committed."""

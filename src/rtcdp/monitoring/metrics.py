@@ -6,7 +6,6 @@ cluster, so the number of series does not depend on the data.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from time import time_ns
 
@@ -102,11 +101,10 @@ class Metrics:
         self._shadowed.add(differences)
         self._shadow_failed.add(failed)
 
-    def unfit(self, counts: Counter[str]) -> None:
-        """Values that are no numbers, by the feature that should have counted them; what was told is taken out."""
+    def unfit(self, counts: Mapping[str, int]) -> None:
+        """Values that are no numbers, by the feature that should have counted them."""
         for feature, count in counts.items():
             self._unfit.add(count, feature)
-        counts.clear()
 
     def written(self, counts: Mapping[str, int]) -> None:
         """What was acknowledged or committed, by topic role (`profile_events`, `profile_changes`, `triggers`...)."""

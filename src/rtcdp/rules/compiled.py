@@ -108,7 +108,7 @@ class Compiled:
     attribute: the dotted attribute of a decoded event that a plain path is; "" for anything else.
     lifecycle: the rule of the stage; `ending`: when profiles end.
     consent:  purposes, and what events say about them; None where no event is asked.
-    unfit:    how many values each feature has met in this process that should be numbers and are none: for people to see.
+    unfit:    how many values each feature has met that should be numbers and are none, since somebody took them out.
     """
 
     version: str

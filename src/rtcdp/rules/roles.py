@@ -95,7 +95,7 @@ def _item(feature: Feature, reader: Reader, unfit: Unfit) -> Closure | None:
     by, of = feature.by, feature.value
     if isinstance(by, Path) and isinstance(of, Path) and EACH in by.parts and EACH in of.parts:
         return _aligned(by, of, reader, _fits(unfit) if numeric else _is_there)
-    key, fits = closure(feature.by, reader), _fits(unfit) if numeric else None
+    key, fits = closure(feature.by, reader), _fits(unfit) if numeric else _is_there
 
     def pairs(profile: Any, event: Any) -> Any:
         keys = key(None, event)
@@ -103,7 +103,7 @@ def _item(feature: Feature, reader: Reader, unfit: Unfit) -> Closure | None:
             return [(keys, True)]
         if value is None:  # an event counts once for each key, however often it names it
             names = [] if keys is None else keys if type(keys) is list else (keys,)
-            return [(text, True) for text in dict.fromkeys(map(hashable, names))]
+            return [(text, True) for text in dict.fromkeys(hashable(one) for one in names if one is not None)]
         values = value(None, event)
         if keys is None or values is None:
             return None
@@ -111,7 +111,7 @@ def _item(feature: Feature, reader: Reader, unfit: Unfit) -> Closure | None:
             (hashable(one), item)
             for one in (keys if type(keys) is list else (keys,))
             for item in (values if type(values) is list else (values,))
-            if fits is None or fits(item)
+            if one is not None and fits(item)
         ]
 
     return pairs

@@ -151,7 +151,8 @@ def _most_frequent(leaf: Leaf) -> Update:
         slot = slots.get(key)
         top = slot[0] if slot is not None else None
         for item in value if type(value) is list else (value,):
-            slot = update(slot, event.occurred, "", item, 0)
+            if item is not None:
+                slot = update(slot, event.occurred, "", item, 0)
         if slot is None:
             return NOTHING
         slots[key] = slot
@@ -203,9 +204,11 @@ def _any(leaf: Leaf) -> Update:
         reads = compared and not (unmoved is not None and type(found) is not list and unmoved(slot, at, found, now))
         before = value(slot, now) if reads else None
         for item in found if type(found) is list else (found,):
+            if item is None:
+                continue
             if not numeric or type(item) in (int, float):
                 slot = aggregate.update(slot, at, event.id, item, now)
-            elif item is not None:
+            else:
                 unfit()
         if slot is None:
             return NOTHING
@@ -283,7 +286,8 @@ def _window_most_frequent(leaf: Leaf, aggregate: WindowMostFrequent) -> Update:
             return NOTHING if (top != found or lead > 1) and not full(slots[key]) else readers
         before = standing(slot, now)[0]
         for item in found if type(found) is list else (found,):
-            slot = update(slot, at, event.id, item, now)
+            if item is not None:
+                slot = update(slot, at, event.id, item, now)
         if slot is None:
             return NOTHING
         slots[key] = slot

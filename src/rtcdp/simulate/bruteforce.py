@@ -184,7 +184,7 @@ def _items(event: Happening, path: str | None) -> list[Any]:
     if path is None:
         return [None]
     found = find(event.properties, path)
-    return found if isinstance(found, list) else [] if found is None else [found]
+    return [item for item in (found if isinstance(found, list) else [found]) if item is not None]
 
 
 def _aggregated(spec: FeatureSpec, events: Sequence[Happening]) -> Any:

@@ -15,6 +15,7 @@ from time import perf_counter
 from confluent_kafka import Message
 
 from rtcdp.errors import Stalled, Unfit
+from rtcdp.folding.fold import UNFIT
 from rtcdp.ingestion.letters import dead_letter, record
 from rtcdp.monitoring.metrics import now_ms
 from rtcdp.monitoring.tracing import Carried, parents_of
@@ -368,8 +369,7 @@ class ProfilePartition:
         metrics.dead(
             "profile", {name[len(DEAD) :]: count for name, count in fold.counts.items() if count and name.startswith(DEAD)}
         )
-        for counts in self.runner.unfit:
-            metrics.unfit(counts)
+        metrics.unfit({name[len(UNFIT) :]: count for name, count in fold.counts.items() if name.startswith(UNFIT)})
         metrics.shadowed(fold.counts["shadow_differences"], fold.counts["shadow_failed"])
         metrics.written(
             {
