@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from rtcdp.simulate.oracle import Output
 
 RATE_SECONDS = 60
-LAST_TRIGGERS = 8
+LAST_TRIGGERS = 12
 
 
 @dataclass(frozen=True)

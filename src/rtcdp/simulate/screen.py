@@ -88,7 +88,8 @@ def _triggers(triggers: Sequence[Mapping[str, Any]]) -> RenderableType:
         data = trigger["data"]
         payload = "  ".join(f"{value}" for value in data.get("payload", {}).values() if value is not None)
         table.add_row(Text.assemble((data["trigger"], "bold yellow"), "  ", (data["profile"].partition(":")[2], "dim")))
-        table.add_row(f"  {payload}")
+        if payload:
+            table.add_row(f"  {payload}")
     return Panel(table, title="last triggers", border_style="yellow", height=SEGMENTS + 2)
 
 
