@@ -65,6 +65,7 @@ ROWS: dict[str, list[Panel]] = {
         Panel("Processed, not committed", {"{{topic}}": "sum by (topic) (rtcdp_uncommitted_records)"}),
         Panel("Dead letters by reason", _rate("rtcdp_events_dead_total", "reason"), "ops"),
         Panel("Repairs by step", _rate("rtcdp_cleaning_fixes_total", "step"), "ops"),
+        Panel("Values that are no numbers, by feature", _rate("rtcdp_unfit_values_total", "feature"), "ops"),
         Panel("Share of dead letters", {"5 min": "rtcdp:dead:ratio5m"}, "percentunit"),
     ],
     "Worker": [
