@@ -286,7 +286,7 @@ def _memory(options: argparse.Namespace, stage: Stage) -> tuple[dict[str, Any], 
 def _timing(options: argparse.Namespace, stage: Stage) -> tuple[dict[str, Any], list[Row]]:
     console.print(f"{options.held:,} exits within a minute ...", style="dim")
     result = timing.measure(stage, options.held)
-    exits, minute, live = result["exits"], result["minute"], result["live"]
+    exits, minute, live, cores = result["exits"], result["minute"], result["live"], result["cores"].values()
     return result, [
         (f"exits by time alone at {timing.RATE} events/s, late by p50 / p99", _late(exits), "p99 <= 1,000 ms"),
         (f"{options.held:,} exits within a minute, late by p50 / p99", _late(minute), ""),
@@ -294,6 +294,7 @@ def _timing(options: argparse.Namespace, stage: Stage) -> tuple[dict[str, Any], 
         ("live events meanwhile, p50 / p99", _late(live["minute"]), "p99 <= 250 ms"),
         (f"a segment edited over {options.held:,} profiles", f"{result['reevaluated_s']:.1f} s", "<= 60 s"),
         ("live events meanwhile, p50 / p99", _late(live["edited"]), "p99 <= 250 ms"),
+        ("CPU of the worker: live events alone / minute / edited", " / ".join(f"{one:.2f}" for one in cores), "cores"),
     ]
 
 
