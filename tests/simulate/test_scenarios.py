@@ -6,6 +6,7 @@ import re
 import threading
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -151,13 +152,22 @@ def test_watching_runs_again_after_a_change(tmp_path: Path) -> None:
         def print(self, *objects: object, **_: object) -> None:  # type: ignore[override]
             shown.append(" ".join(map(str, objects)))
             if "watching" in shown[-1]:
+                if again.is_set():
+                    raise KeyboardInterrupt
                 text = "features: {a: {count: A}}\nscenarios: {one: [{event: A, expect: {features: {a: 1}}}]}"
                 file.write_text(text)
             if "all passed" in shown[-1]:
                 again.set()
 
-    threading.Thread(target=watch, args=(tmp_path, "", Screen()), daemon=True).start()
+    def until_interrupted() -> None:
+        with suppress(KeyboardInterrupt):
+            watch(tmp_path, "", Screen())
+
+    watching = threading.Thread(target=until_interrupted, daemon=True)
+    watching.start()
     assert again.wait(20)
+    watching.join(20)
+    assert not watching.is_alive()
     assert any("1 failed" in line for line in shown), "before the change"
 
 
