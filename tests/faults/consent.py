@@ -124,7 +124,7 @@ def row22(stage: Stage) -> Result:
             _revoke(rig, revoked[number::4])
             crash(rig, point, 1)
         rig.start()
-        finish(rig, result)
+        finish(rig, result, 240)
         kept = _kept(rig, revoked)
         if kept:
             result.fail(f"what needs a consent outlives it: {dict(list(kept.items())[:3])}")

@@ -47,7 +47,7 @@ class Asked:
             self.denied = max(self.denied, at)
         if held is not granted:
             self.fact("consent", "marketing", at, cause, identity, held or None, granted or None)
-        if granted and held and self.since > self.denied:
+        if granted and held and (self.since > self.denied or self.since == at):  # a second yes of an instant says nothing new
             return
         if granted:  # from here on; after a no and a yes of one instant from the next yes on
             self.since = at
