@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from faults.crashes import crash, kill
 from faults.points import INGEST, OPEN
-from faults.processes import wait_for
+from faults.processes import Failed, wait_for
 from faults.rig import HERE, Rig
 from faults.stage import Result, Stage, finish, red
 from rtcdp import profile as profiles
@@ -82,6 +82,17 @@ def _settled(rig: Rig) -> None:
     wait_for(lambda: len(rig.topics.answers(len(rig.sender.users), 30)) == len(rig.sender.users), 90, "every answer")
 
 
+def _answered_again(rig: Rig) -> None:
+    """Everybody answers once more: what they answered before says nothing about what has come since."""
+    starts = rig.topics.ends(rig.settings.triggers)
+    for user in sorted(rig.sender.users):
+        rig.sender.send(rig.sender.event(user, "settled again", "Probe", {}), user)
+    rig.sender.producer.flush(60)
+    count = len(rig.sender.users)
+    if len(rig.topics.answers(count, 240, starts)) < count:
+        raise Failed("not all have answered again")
+
+
 def _revoke(rig: Rig, users: list[str]) -> None:
     for user in users:
         commands.send(rig.settings, f"main/user_id:{user}".encode(), Consent(id=f"no-{user}", answers={"marketing": False}))
@@ -124,7 +135,8 @@ def row22(stage: Stage) -> Result:
             _revoke(rig, revoked[number::4])
             crash(rig, point, 1)
         rig.start()
-        finish(rig, result, 240)
+        _answered_again(rig)
+        finish(rig, result)
         kept = _kept(rig, revoked)
         if kept:
             result.fail(f"what needs a consent outlives it: {dict(list(kept.items())[:3])}")

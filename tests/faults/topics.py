@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
@@ -61,15 +61,27 @@ class Topics:
         finally:
             reader.close()
 
-    def answers(self, wanted: int, seconds: float) -> dict[str, dict[str, Any]]:
-        """What profiles have answered to a probe, by profile key; waits for `wanted` of them, at most so long (s)."""
+    def ends(self, topic: str) -> dict[int, int]:
+        """The end of each partition of a topic, up to where open transactions begin."""
+        reader = self.reader()
+        try:
+            parts = reader.list_topics(topic, timeout=10).topics[topic].partitions
+            return {number: reader.get_watermark_offsets(TopicPartition(topic, number), timeout=10)[1] for number in parts}
+        finally:
+            reader.close()
+
+    def answers(self, wanted: int, seconds: float, starts: Mapping[int, int] | None = None) -> dict[str, dict[str, Any]]:
+        """What profiles have answered to a probe, by profile key; waits for `wanted` of them, at most so long (s).
+
+        starts: where to begin in each partition, as `ends` gave it before something was asked once more.
+        """
         found: dict[str, dict[str, Any]] = {}
         reader = self.reader()
         try:
             topic = self._settings.triggers
             wait_for(lambda: topic in reader.list_topics(timeout=10).topics, seconds, f"the topic {topic}")
             partitions = reader.list_topics(topic, timeout=10).topics[topic].partitions
-            reader.assign([TopicPartition(topic, number, 0) for number in partitions])
+            reader.assign([TopicPartition(topic, number, (starts or {}).get(number, 0)) for number in partitions])
             deadline = time.monotonic() + seconds
             while len(found) < wanted and time.monotonic() < deadline:
                 first = reader.poll(0.1)
