@@ -10,9 +10,9 @@ from typing import Any
 
 from benchmarks import clickstream
 from benchmarks.folding import by_engine
-from rtcdp.rules.compiled import Compiled
-from rtcdp.rules.compiler import compile_definitions
-from rtcdp.rules.loading import load
+from rtcdp.rules.compiling.compiled import Compiled
+from rtcdp.rules.compiling.compiler import compile_definitions
+from rtcdp.rules.loading.folder import load
 
 ANY = "*"
 PRICE, CATEGORY = "properties.price", "properties.category"

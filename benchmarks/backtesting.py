@@ -8,8 +8,8 @@ from typing import Any
 
 from benchmarks import clickstream, folding
 from benchmarks.peers import DEFINITIONS
-from rtcdp.rules.compiler import compile_definitions
-from rtcdp.rules.loading import load
+from rtcdp.rules.compiling.compiler import compile_definitions
+from rtcdp.rules.loading.folder import load
 from rtcdp.simulate.measuring import measure
 
 

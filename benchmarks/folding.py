@@ -23,10 +23,10 @@ from rtcdp.folding.runner import PartitionRunner
 from rtcdp.ingestion.ingestor import Accepted, Ingestor, Source
 from rtcdp.position import Position, SwitchPoint
 from rtcdp.profile import Profile
-from rtcdp.rules.compiled import Compiled
-from rtcdp.rules.compiler import compile_definitions
+from rtcdp.rules.compiling.compiled import Compiled
+from rtcdp.rules.compiling.compiler import compile_definitions
 from rtcdp.rules.definitions import Definitions
-from rtcdp.rules.loading import load
+from rtcdp.rules.loading.folder import load
 from rtcdp.simulate.shop import Shop
 
 BATCH = 1_000

@@ -19,7 +19,7 @@ from rtcdp import profile as profiles
 from rtcdp.ingestion.ingestor import Accepted, Ingestor, Source
 from rtcdp.records import Link, encode
 from rtcdp.rules.definitions import Definitions
-from rtcdp.rules.loading import load
+from rtcdp.rules.loading.folder import load
 
 ANONYMOUS = 0.3
 LOGS_IN = 4

@@ -27,7 +27,7 @@ from rtcdp import position as positions
 from rtcdp.control.versions import DefinitionsTopic, apply
 from rtcdp.position import POSITION_KEY, Position, SwitchPoint
 from rtcdp.queries.inspection import partition_of
-from rtcdp.rules.loading import load
+from rtcdp.rules.loading.folder import load
 from rtcdp.servers.redis_server import RedisServer
 from rtcdp.settings.config import Settings
 

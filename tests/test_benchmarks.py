@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks import clickstream, folding, job, peers, readme, streaming
 from benchmarks.__main__ import RESULTS
-from rtcdp.rules.loading import load
+from rtcdp.rules.loading.folder import load
 
 EVENTS = 6_000
 

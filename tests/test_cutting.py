@@ -16,9 +16,9 @@ from rtcdp.folding.outbox import Outbox
 from rtcdp.profile import Profile
 from rtcdp.queries.cutting import compute, write
 from rtcdp.records import Event, encode
-from rtcdp.rules.check import check
-from rtcdp.rules.compiler import compile_definitions
-from rtcdp.rules.loading import load
+from rtcdp.rules.compiling.compiler import compile_definitions
+from rtcdp.rules.loading.check import check
+from rtcdp.rules.loading.folder import load
 
 DAY = 86_400_000
 NOW = 1000 * DAY

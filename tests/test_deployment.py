@@ -21,7 +21,7 @@ from typer.main import get_command
 
 from rtcdp.cli import app
 from rtcdp.delivery.loading import load as load_destinations
-from rtcdp.rules.loading import load as load_definitions
+from rtcdp.rules.loading.folder import load as load_definitions
 from rtcdp.servers.local_process import free_port
 from rtcdp.settings.config import Settings
 from tests.worker.conftest import wait_for

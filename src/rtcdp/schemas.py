@@ -19,7 +19,7 @@ from rtcdp.control import audit
 from rtcdp.delivery import deliveries
 from rtcdp.delivery.schema import destinations_schema
 from rtcdp.ingestion import events
-from rtcdp.rules.schema import definitions_schema
+from rtcdp.rules.loading.schema import definitions_schema
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 

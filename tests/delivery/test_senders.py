@@ -13,7 +13,7 @@ from rtcdp.delivery.destinations import Destination
 from rtcdp.delivery.facts import RECORD, Facts, compiled
 from rtcdp.delivery.files import FileSender
 from rtcdp.delivery.notifications import NotificationSender
-from rtcdp.rules.parsing import parse
+from rtcdp.rules.expressions.parsing import parse
 from tests.delivery.conftest import Receive
 from tests.delivery.test_webhooks import delivery
 

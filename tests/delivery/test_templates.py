@@ -9,8 +9,8 @@ import pytest
 from rtcdp.delivery import facts
 from rtcdp.delivery.facts import Facts
 from rtcdp.delivery.templates import template
-from rtcdp.rules.documents import read_yaml
-from rtcdp.rules.reading import Reader
+from rtcdp.rules.loading.documents import read_yaml
+from rtcdp.rules.loading.reading import Reader
 
 FACTS = Facts(
     {"user_id": "u1", "kind": "entered", "seq": 7, "new": [1, {"a": None}], "historical": False},

@@ -17,8 +17,8 @@ from rtcdp.delivery.deliveries import Delivery
 from rtcdp.delivery.destinations import Destination
 from rtcdp.delivery.facts import ANSWER, READER
 from rtcdp.delivery.webhooks import WebhookSender, retry_after, session
-from rtcdp.rules.interpreter import condition
-from rtcdp.rules.parsing import parse
+from rtcdp.rules.compiling.interpreter import condition
+from rtcdp.rules.expressions.parsing import parse
 from tests.delivery.conftest import Receive, Receiver
 
 LOCAL = AllowedAddresses([ip_network("127.0.0.0/8")])

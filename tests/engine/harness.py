@@ -18,9 +18,9 @@ from rtcdp.folding.fold import Fold
 from rtcdp.folding.runner import PartitionRunner
 from rtcdp.position import Position, SwitchPoint
 from rtcdp.records import Event, Tick
-from rtcdp.rules.compiled import Compiled
-from rtcdp.rules.compiler import compile_definitions
-from rtcdp.rules.loading import load
+from rtcdp.rules.compiling.compiled import Compiled
+from rtcdp.rules.compiling.compiler import compile_definitions
+from rtcdp.rules.loading.folder import load
 
 TENANT = "main/user_id:"
 

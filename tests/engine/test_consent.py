@@ -20,8 +20,8 @@ from rtcdp.folding.outbox import Outbox
 from rtcdp.outputs import Cancel, Change
 from rtcdp.profile import Answer, Profile
 from rtcdp.records import Consent, Event, Tick
-from rtcdp.rules.compiled import Compiled
-from rtcdp.rules.loading import definitions_from_normal
+from rtcdp.rules.compiling.compiled import Compiled
+from rtcdp.rules.loading.folder import definitions_from_normal
 from tests.identity.cluster import Cluster, anonymous, user
 
 ORDER = "Order Completed"

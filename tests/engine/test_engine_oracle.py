@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 
 from rtcdp.errors import DefinitionErrors
-from rtcdp.rules.compiled import Compiled
+from rtcdp.rules.compiling.compiled import Compiled
 
 EVENTS = ("A", "B", "C")
 PRICES = [0, 1, 2, 3.5, 10, 0.1, -1, "2", True, None]

@@ -25,7 +25,7 @@ from rtcdp.folding.engine import Engine
 from rtcdp.folding.outbox import Outbox
 from rtcdp.profile import Profile, slot_key
 from rtcdp.records import SWITCH_KEY, Switch
-from rtcdp.rules.compiled import Compiled
+from rtcdp.rules.compiling.compiled import Compiled
 from rtcdp.simulate import bruteforce
 from rtcdp.simulate.bruteforce import FeatureSpec, Happening
 

@@ -26,7 +26,7 @@ from rtcdp.folding.engine import Engine
 from rtcdp.folding.outbox import Outbox
 from rtcdp.profile import slot_key
 from rtcdp.records import SWITCH_KEY, Switch
-from rtcdp.rules.compiled import Compiled
+from rtcdp.rules.compiling.compiled import Compiled
 
 BEGIN = 1_700_000_000_000
 W = 10

@@ -13,7 +13,7 @@ from engine.test_engine_oracle import EVENTS, LENGTHS, conditions, features, mad
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rtcdp.rules.loading import definitions_from_normal
+from rtcdp.rules.loading.folder import definitions_from_normal
 
 HOUR = 3_600_000
 ZONES = ["UTC", "Asia/Shanghai", "America/New_York"]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from rtcdp.aggregates import NEVER
 from rtcdp.folding.schedules import next_at, next_every, spread
-from rtcdp.rules.expressions import Path, Span, Type
+from rtcdp.rules.expressions.tree import Path, Span, Type
 from rtcdp.rules.sending import At, Every, Moment, Zone
 from rtcdp.times import zones
 

@@ -16,7 +16,7 @@ from rtcdp.folding import warming
 from rtcdp.folding.engine import Engine
 from rtcdp.position import Came, SwitchPoint
 from rtcdp.records import SWITCH_KEY, TICK_KEY, Switch
-from rtcdp.rules.compiled import Compiled
+from rtcdp.rules.compiling.compiled import Compiled
 
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
 LIVE: dict[str, Any] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from rtcdp.rules.loading import load
+from rtcdp.rules.loading.folder import load
 from rtcdp.simulate.replay import Replay
 
 

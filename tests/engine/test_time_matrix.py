@@ -19,7 +19,7 @@ from engine.test_features_oracle import conditions
 
 from rtcdp.ingestion.ingestor import Accepted, Ingestor, Source
 from rtcdp.records import Event
-from rtcdp.rules.compiled import Compiled
+from rtcdp.rules.compiling.compiled import Compiled
 from rtcdp.rules.definitions import IdentityPlan, TrackingPlan
 from rtcdp.simulate.bruteforce import FeatureSpec
 

@@ -51,7 +51,7 @@ def origins() -> None:
 
 def letters() -> None:
     """What cannot be used is left out without a dead letter."""
-    from rtcdp.worker.log_writer import LogWriter
+    from rtcdp.worker.ingest.log_writer import LogWriter
 
     writer: Any = LogWriter
     writer.bury = lambda self, message, source, _unfit: self._producer.skip(source, message.offset())
@@ -84,7 +84,7 @@ def delivery() -> None:
 
 def sizes() -> None:
     """Nothing is looked at for its size."""
-    from rtcdp.worker import partition
+    from rtcdp.worker.profiles import partition
 
     module: Any = partition
     module.fit = lambda *_: None
@@ -93,7 +93,7 @@ def sizes() -> None:
 
 def witness() -> None:
     """A changelog without a position is an empty one."""
-    from rtcdp.worker.changelog import Changelog
+    from rtcdp.worker.profiles.changelog import Changelog
 
     kind: Any = Changelog
     position = kind.position
@@ -118,7 +118,7 @@ def formats() -> None:
 
 def generation() -> None:
     """State is kept whatever happened in between; and nobody is fenced, which would notice it too."""
-    from rtcdp.worker.profiles import ProfileAgent
+    from rtcdp.worker.profiles.agent import ProfileAgent
 
     fencing()
     agent: Any = ProfileAgent

@@ -21,7 +21,7 @@ import rtcdp.serving.api.main
 import rtcdp.worker.main
 from faults.controls import OFF
 from faults.points import Plan, after_awaited, install
-from rtcdp.worker import partition
+from rtcdp.worker.profiles import partition
 
 PR_SET_PDEATHSIG = 1
 PROCESSES = {

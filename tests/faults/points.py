@@ -111,9 +111,10 @@ def install(plan: Plan, topics: dict[str, str]) -> None:
     from rtcdp.transport.gapless import GaplessProducer
     from rtcdp.transport.owner import Batch
     from rtcdp.transport.transactions import TransactionalProducer
-    from rtcdp.worker import main, profiles
-    from rtcdp.worker.ingest import Ingest
-    from rtcdp.worker.progress import ProgressWriter
+    from rtcdp.worker import main
+    from rtcdp.worker.ingest.agent import Ingest
+    from rtcdp.worker.ingest.progress import ProgressWriter
+    from rtcdp.worker.profiles import agent as profiles
 
     reach = plan.reach
     log = topics["profile_events"]

@@ -16,11 +16,11 @@ from faults.processes import Failed, wait_for
 from faults.rig import Rig
 from faults.stage import Broker, Result, Stage, disk, fill, finish, load, red
 from rtcdp.settings.config import Settings
-from rtcdp.worker import backup as backups
-from rtcdp.worker.backup import backup
-from rtcdp.worker.backup_file import Entry, Stored, read_file, write_file
-from rtcdp.worker.rebuild import rebuild
-from rtcdp.worker.restoring import restore
+from rtcdp.worker.offline import backup as backups
+from rtcdp.worker.offline.backup import backup
+from rtcdp.worker.offline.backup_file import Entry, Stored, read_file, write_file
+from rtcdp.worker.offline.rebuild import rebuild
+from rtcdp.worker.offline.restoring import restore
 
 REFUSED = 2
 """Exit code of a worker that refuses to start."""

@@ -12,7 +12,7 @@ from rtcdp.folding.contributions import Logged
 from rtcdp.folding.runner import PartitionRunner
 from rtcdp.position import Position, SwitchPoint
 from rtcdp.profile import Profile
-from rtcdp.rules.compiled import Compiled
+from rtcdp.rules.compiling.compiled import Compiled
 
 PARTITIONS = 3
 

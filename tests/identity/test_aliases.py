@@ -15,7 +15,7 @@ from rtcdp.folding.erasing import MARK
 from rtcdp.folding.linking import namespace
 from rtcdp.profile import Profile
 from rtcdp.records import Erase, Split, Tick
-from rtcdp.rules.compiled import Compiled
+from rtcdp.rules.compiling.compiled import Compiled
 
 DAY = 86_400_000
 ORDER = ("user_id", "email", "device", "anonymous_id")

@@ -11,7 +11,7 @@ from engine.harness import compiled
 from identity.cluster import Cluster
 
 from rtcdp.ingestion.ingestor import Accepted, Ingestor, Source
-from rtcdp.rules.compiled import Compiled
+from rtcdp.rules.compiling.compiled import Compiled
 
 CARD = {"context": {"externalIds": [{"id": "C-1", "type": "member_card"}]}}
 MINI = {"context": {"externalIds": [{"id": "o-1", "type": "openid"}, {"id": "n-1", "type": "unionid"}]}}

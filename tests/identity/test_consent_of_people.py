@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from rtcdp import records
 from rtcdp.records import Consent
-from rtcdp.rules.compiled import Compiled
+from rtcdp.rules.compiling.compiled import Compiled
 from tests.identity.cluster import Cluster, anonymous, user
 
 RULES: dict[str, Any] = {

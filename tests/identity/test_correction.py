@@ -17,7 +17,7 @@ from rtcdp.folding.contributions import take_apart, without
 from rtcdp.folding.parting import digest
 from rtcdp.profile import Profile
 from rtcdp.records import Correct
-from rtcdp.rules.compiled import Compiled
+from rtcdp.rules.compiling.compiled import Compiled
 from tests.identity.cluster import Cluster, anonymous, user
 
 RULES: dict[str, Any] = {

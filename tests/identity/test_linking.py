@@ -16,7 +16,7 @@ from identity.histories import EVERY, FEATURES, Sets, histories
 from rtcdp import records
 from rtcdp.folding.linking import namespace
 from rtcdp.queries.inspection import Viewer
-from rtcdp.rules.compiled import Compiled
+from rtcdp.rules.compiling.compiled import Compiled
 
 DAY = 86_400_000
 

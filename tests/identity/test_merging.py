@@ -10,7 +10,7 @@ from engine.harness import compiled
 from identity.cluster import Cluster, anonymous, user
 
 from rtcdp.folding.deciding import in_control
-from rtcdp.rules.compiled import Compiled
+from rtcdp.rules.compiling.compiled import Compiled
 from rtcdp.times import timestamps
 
 HOUR = 3_600_000

@@ -19,7 +19,7 @@ from rtcdp import records
 from rtcdp.folding.contributions import Parts, take_apart
 from rtcdp.profile import Profile
 from rtcdp.queries.inspection import Viewer
-from rtcdp.rules.compiled import Compiled
+from rtcdp.rules.compiling.compiled import Compiled
 
 HOUR = 3_600_000
 

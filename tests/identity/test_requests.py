@@ -13,7 +13,7 @@ from identity.cluster import PARTITIONS, Cluster, anonymous, device, email, user
 
 from rtcdp import records
 from rtcdp.folding.contributions import take_apart
-from rtcdp.rules.compiled import Compiled
+from rtcdp.rules.compiling.compiled import Compiled
 
 NAMES = [user("ann"), user("bob"), anonymous("a"), anonymous("b"), device("d"), email("ann")]
 DEFINITIONS: dict[str, Any] = {

@@ -23,7 +23,7 @@ from rtcdp.projector.main import sink_of, versions_of
 from rtcdp.projector.measures import Measures
 from rtcdp.projector.projection import Projection
 from rtcdp.queries.inspection import partition_of
-from rtcdp.rules.loading import load
+from rtcdp.rules.loading.folder import load
 from rtcdp.servers.redis_server import RedisServer
 from rtcdp.settings.config import Settings
 from rtcdp.simulate.replay import Replay

@@ -13,9 +13,9 @@ from rtcdp.position import POSITION_KEY, Position, SwitchPoint
 from rtcdp.profile import Profile, slot_key
 from rtcdp.projector import entries
 from rtcdp.projector.entries import ViewEntries, change_flow, trigger_flow
-from rtcdp.rules.compiled import Compiled
-from rtcdp.rules.compiler import compile_definitions
-from rtcdp.rules.loading import load
+from rtcdp.rules.compiling.compiled import Compiled
+from rtcdp.rules.compiling.compiler import compile_definitions
+from rtcdp.rules.loading.folder import load
 
 
 def profile(user: str, switch: int) -> tuple[bytes, bytes]:

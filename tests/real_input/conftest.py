@@ -21,7 +21,7 @@ from confluent_kafka.admin import AdminClient
 
 from real_input import ecom
 from rtcdp.rules.definitions import Definitions
-from rtcdp.rules.loading import load
+from rtcdp.rules.loading.folder import load
 from rtcdp.servers.local_process import free_port
 from rtcdp.settings.config import Settings
 from rtcdp.simulate.oracle import Output

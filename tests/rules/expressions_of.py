@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from rtcdp.rules.expressions import Type, quote
-from rtcdp.rules.names import EVENT_FIELDS, EVENT_ROOTS
-from rtcdp.rules.scope import Defined, Scope
+from rtcdp.rules.expressions.names import EVENT_FIELDS, EVENT_ROOTS
+from rtcdp.rules.expressions.scope import Defined, Scope
+from rtcdp.rules.expressions.tree import Type, quote
 
 NAMES = {
     "orders": Defined("feature", Type.NUMBER),

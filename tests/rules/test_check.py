@@ -7,10 +7,10 @@ import jsonschema
 import pytest
 from ruamel.yaml import YAML
 
-from rtcdp.rules.check import check
-from rtcdp.rules.loading import load
-from rtcdp.rules.options import SECTIONS
-from rtcdp.rules.schema import definitions_schema
+from rtcdp.rules.loading.check import check
+from rtcdp.rules.loading.folder import load
+from rtcdp.rules.loading.options import SECTIONS
+from rtcdp.rules.loading.schema import definitions_schema
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 FOLDERS = sorted({path.parent for path in EXAMPLES.rglob("*.yaml")} - {EXAMPLES / "destinations"})

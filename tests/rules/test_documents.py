@@ -15,7 +15,7 @@ from ruamel.yaml.scalarstring import (
 )
 
 from rtcdp.errors import DefinitionError
-from rtcdp.rules.documents import Mapping, Scalar, Sequence, from_plain, read_yaml
+from rtcdp.rules.loading.documents import Mapping, Scalar, Sequence, from_plain, read_yaml
 
 STYLES = [PlainScalarString, SingleQuotedScalarString, DoubleQuotedScalarString, FoldedScalarString, LiteralScalarString]
 words = st.text(st.sampled_from("abcxyz019'\"\\\u4ef7\u00e9=<>()"), min_size=1, max_size=12)

@@ -8,7 +8,7 @@ import pytest
 from engine.harness import Partition, compiled
 from engine.reactions import event
 
-from rtcdp.rules.functions import total
+from rtcdp.rules.compiling.functions import total
 
 HUGE = 1.7e308
 

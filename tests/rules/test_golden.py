@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from rtcdp.rules.loading import read_folder
+from rtcdp.rules.loading.folder import read_folder
 
 GOLDEN = Path(__file__).parent / "golden"
 FILES = sorted(GOLDEN.glob("*.txt"))

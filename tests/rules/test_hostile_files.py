@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rules.test_normal_form import CHANGED
 
-from rtcdp.rules.documents import DEEPEST, LARGEST_FILE, MOST_VALUES
-from rtcdp.rules.loading import definitions_from_normal, read_folder
+from rtcdp.rules.loading.documents import DEEPEST, LARGEST_FILE, MOST_VALUES
+from rtcdp.rules.loading.folder import definitions_from_normal, read_folder
 
 Folder = Callable[..., Path]
 

@@ -9,10 +9,10 @@ import jsonschema
 import pytest
 from ruamel.yaml import YAML
 
-from rtcdp.rules import options
-from rtcdp.rules.check import check
-from rtcdp.rules.schema import definitions_schema
-from rtcdp.rules.signatures import SIGNATURES
+from rtcdp.rules.expressions.signatures import SIGNATURES
+from rtcdp.rules.loading import options
+from rtcdp.rules.loading.check import check
+from rtcdp.rules.loading.schema import definitions_schema
 
 PAGE = (Path(__file__).parents[2] / "docs" / "language.md").read_text("utf-8")
 EXAMPLES = re.findall(r"^```yaml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
@@ -71,7 +71,8 @@ def test_every_option_is_on_the_page(table: str) -> None:
 
 def test_the_limits_on_the_page_are_those_of_the_code() -> None:
     from rtcdp.folding import triggers
-    from rtcdp.rules import comparisons, limit_section, names, parsing, plans, reading, step_section, tokens
+    from rtcdp.rules.expressions import comparisons, names, parsing, tokens
+    from rtcdp.rules.loading import limit_section, plans, reading, step_section
 
     assert f"At most {tokens.LONGEST_TEXT:,} characters, {comparisons.MOST_NODES:,} parts, {parsing.DEEPEST} deep" in PAGE
     assert f"at most {names.LONGEST_NAME} characters" in PAGE

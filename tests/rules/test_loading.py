@@ -9,8 +9,8 @@ import pytest
 
 from rtcdp.errors import DefinitionErrors
 from rtcdp.rules.definitions import Namespace, Property
-from rtcdp.rules.expressions import Name, Type, walk
-from rtcdp.rules.loading import definitions_from_normal, load, read_folder
+from rtcdp.rules.expressions.tree import Name, Type, walk
+from rtcdp.rules.loading.folder import definitions_from_normal, load, read_folder
 from rtcdp.rules.sending import DAY_MS, Cap, On
 
 Folder = Callable[..., Path]

@@ -16,7 +16,7 @@ from rules.expressions_of import texts
 
 from rtcdp.errors import DefinitionErrors
 from rtcdp.rules.definitions import Definitions
-from rtcdp.rules.loading import definitions_from_normal, load
+from rtcdp.rules.loading.folder import definitions_from_normal, load
 
 Folder = Callable[..., Path]
 Draw = Callable[..., Any]

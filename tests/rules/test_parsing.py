@@ -5,7 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rules.expressions_of import BOTH, NAMES, PROFILE, conditions, numbers, paths, strings
 
-from rtcdp.rules.expressions import (
+from rtcdp.rules.expressions.parsing import ExpressionErrors, parse, parse_condition
+from rtcdp.rules.expressions.scope import Scope
+from rtcdp.rules.expressions.signatures import SIGNATURES
+from rtcdp.rules.expressions.tokens import LONGEST_TEXT
+from rtcdp.rules.expressions.tree import (
     Arithmetic,
     Call,
     Compare,
@@ -23,10 +27,6 @@ from rtcdp.rules.expressions import (
     unparse,
     walk,
 )
-from rtcdp.rules.parsing import ExpressionErrors, parse, parse_condition
-from rtcdp.rules.scope import Scope
-from rtcdp.rules.signatures import SIGNATURES
-from rtcdp.rules.tokens import LONGEST_TEXT
 
 NOWHERE = Span(0, 0)
 CONTINUOUS = Scope("the profile", ("traits",), (), NAMES, continuous=True)

@@ -11,8 +11,8 @@ from rules.test_hostile_files import WORDS
 from rules.test_normal_form import CHANGED
 
 from rtcdp.errors import DefinitionError
-from rtcdp.rules import documents, yaml_events
-from rtcdp.rules.documents import Value, read_yaml
+from rtcdp.rules.loading import documents, yaml_events
+from rtcdp.rules.loading.documents import Value, read_yaml
 
 FOLDERS = [Path(__file__).parents[2] / "examples", Path(__file__).parent / "golden"]
 MORE = [

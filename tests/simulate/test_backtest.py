@@ -16,8 +16,8 @@ from rich.console import Console
 
 from rtcdp.errors import SettingError
 from rtcdp.ingestion.ingestor import Accepted, Ingestor, Source
-from rtcdp.rules.compiler import compile_definitions
-from rtcdp.rules.loading import load
+from rtcdp.rules.compiling.compiler import compile_definitions
+from rtcdp.rules.loading.folder import load
 from rtcdp.settings.config import Settings
 from rtcdp.simulate.backtest import history, run
 from rtcdp.simulate.backtest_view import show

@@ -8,9 +8,9 @@ import orjson
 import pytest
 
 from rtcdp.rules.definitions import Definitions
-from rtcdp.rules.loading import load
-from rtcdp.rules.names import BUILT_IN_FEATURES
-from rtcdp.rules.options import AGGREGATES, STARTS
+from rtcdp.rules.expressions.names import BUILT_IN_FEATURES
+from rtcdp.rules.loading.folder import load
+from rtcdp.rules.loading.options import AGGREGATES, STARTS
 from rtcdp.rules.sending import steps_of
 from rtcdp.simulate.demo import AFTERWARDS_MS, shop_definitions
 from rtcdp.simulate.replay import replay

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import orjson
 
-from rtcdp.rules.loading import load
+from rtcdp.rules.loading.folder import load
 from rtcdp.simulate.replay import Replay, parse_until
 
 README = Path(__file__).parents[2] / "README.md"

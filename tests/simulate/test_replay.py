@@ -15,7 +15,7 @@ from rtcdp import records
 from rtcdp.errors import ClusterError, SettingError
 from rtcdp.ingestion.ingestor import Accepted
 from rtcdp.rules.definitions import Definitions
-from rtcdp.rules.loading import load
+from rtcdp.rules.loading.folder import load
 from rtcdp.sealing.master import make_key_file
 from rtcdp.sealing.opening import sealer_of
 from rtcdp.sealing.sealer import sealed

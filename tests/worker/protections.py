@@ -14,7 +14,7 @@ from rtcdp.position import POSITION_KEY
 
 def restoring() -> None:
     """A partition is taken over with its position, but without its profiles."""
-    from rtcdp.worker import profiles
+    from rtcdp.worker.profiles import agent as profiles
 
     restore = profiles.restore
 
@@ -30,7 +30,7 @@ def restoring() -> None:
 def acknowledgements() -> None:
     """What ingest has produced counts as done, whether a broker has it or not; and it takes its time to send it."""
     from rtcdp.transport import gapless
-    from rtcdp.worker.lanes import Lane
+    from rtcdp.worker.ingest.lanes import Lane
 
     conf, lane = gapless.gapless_conf, Lane
     gapless.gapless_conf = lambda *args: {**conf(*args), "linger.ms": 1_000}
@@ -42,7 +42,7 @@ def acknowledgements() -> None:
 def progress() -> None:
     """Ingest does not know how far it was."""
     from rtcdp.transport.consumer import Consumer
-    from rtcdp.worker.progress import ProgressTable
+    from rtcdp.worker.ingest.progress import ProgressTable
 
     async def none(*_: Any) -> dict[Any, int]:
         return {}

@@ -12,10 +12,10 @@ from rtcdp.errors import ClusterError, SettingError
 from rtcdp.position import POSITION_KEY
 from rtcdp.settings.config import Settings
 from rtcdp.transport.restore import restore as read_changelog
-from rtcdp.worker.backup import backup
-from rtcdp.worker.backup_file import Definition, Entry, Header, Raw, Stored, read_file, write_file
-from rtcdp.worker.rebuild import rebuild
-from rtcdp.worker.restoring import restore
+from rtcdp.worker.offline.backup import backup
+from rtcdp.worker.offline.backup_file import Definition, Entry, Header, Raw, Stored, read_file, write_file
+from rtcdp.worker.offline.rebuild import rebuild
+from rtcdp.worker.offline.restoring import restore
 from worker.conftest import Deploy, wait_for
 
 ENTRIES: list[Entry] = [
@@ -64,7 +64,7 @@ def test_deployment_is_rebuilt_and_goes_on_elsewhere(deploy: Deploy, tmp_path: P
     worker = shop.worker().ready()
     shop.send(*({**event, "userId": f"u{number % 20}", "messageId": f"m{number}"} for number in range(200)))
     wait_for(lambda: worker.metric('rtcdp_events_in_total{agent="profile"}') >= 200, what="200 events folded")
-    monkeypatch.setattr("rtcdp.worker.offline.SESSION_S", 0.0)
+    monkeypatch.setattr("rtcdp.worker.offline.deployment.SESSION_S", 0.0)
     with pytest.raises(ClusterError, match=r"1 workers of .* are running"):
         rebuild(shop.settings)
     monkeypatch.undo()

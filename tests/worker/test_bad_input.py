@@ -11,7 +11,7 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 from ingesting import million_keys
 
-from rtcdp.rules.loading import load
+from rtcdp.rules.loading.folder import load
 from rtcdp.settings.config import SourceSettings
 from rtcdp.simulate.oracle import Output, compare
 from rtcdp.simulate.replay import replay

@@ -8,7 +8,7 @@ from rtcdp import position as positions
 from rtcdp import profile as profiles
 from rtcdp.errors import ClusterError
 from rtcdp.position import Position
-from rtcdp.worker.changelog import Changelog, check_profiles
+from rtcdp.worker.profiles.changelog import Changelog, check_profiles
 
 CHANGELOG = Changelog("changelog", "log", 3, "id")
 

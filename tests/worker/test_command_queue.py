@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rtcdp.control.commands import TickCommand, encode
 from rtcdp.errors import Unfit
 from rtcdp.records import TICK_KEY, Consent, Correct, Tick, decode
-from rtcdp.worker.command_queue import CommandQueue, people
+from rtcdp.worker.ingest.command_queue import CommandQueue, people
 
 
 class Recording:

@@ -16,10 +16,10 @@ from rtcdp.queries.inspection import people_of, profile_at
 from rtcdp.records import Erase
 from rtcdp.sealing.master import make_key_file
 from rtcdp.settings.config import Settings
-from rtcdp.worker.backup import backup
 from rtcdp.worker.main import assemble
-from rtcdp.worker.rebuild import rebuild
-from rtcdp.worker.restoring import restore
+from rtcdp.worker.offline.backup import backup
+from rtcdp.worker.offline.rebuild import rebuild
+from rtcdp.worker.offline.restoring import restore
 from worker.conftest import Deploy, Deployment, wait_for
 
 CANARY = "canary-7f3a"

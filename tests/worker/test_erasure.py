@@ -18,9 +18,9 @@ from rtcdp.privacy.export import export
 from rtcdp.queries.inspection import profile_at
 from rtcdp.records import Consent
 from rtcdp.sealing.opening import sealer_of
-from rtcdp.worker.backup import backup
-from rtcdp.worker.rebuild import rebuild
-from rtcdp.worker.restoring import restore
+from rtcdp.worker.offline.backup import backup
+from rtcdp.worker.offline.rebuild import rebuild
+from rtcdp.worker.offline.restoring import restore
 from worker.conftest import Deploy, Deployment, wait_for
 from worker.test_encryption import CANARY, encrypted, in_kafka, told
 

@@ -12,8 +12,8 @@ from rtcdp import profile as profiles
 from rtcdp.position import POSITION_KEY
 from rtcdp.privacy import splitting
 from rtcdp.queries import inspection
-from rtcdp.rules.compiler import compile_definitions
-from rtcdp.rules.loading import load
+from rtcdp.rules.compiling.compiler import compile_definitions
+from rtcdp.rules.loading.folder import load
 from tests.worker.conftest import Deploy, Deployment, wait_for
 
 PEOPLE = 40

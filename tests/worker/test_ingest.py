@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from confluent_kafka import Message, Producer
 
-from rtcdp.rules.loading import load
+from rtcdp.rules.loading.folder import load
 from rtcdp.servers.cluster import source_ends
-from rtcdp.worker.ingest_versions import IngestPlan
-from rtcdp.worker.progress import Progress, decode
+from rtcdp.worker.ingest.progress import Progress, decode
+from rtcdp.worker.ingest.versions import IngestPlan
 from tests.worker.conftest import Deploy, Deployment, WorkerProcess, wait_for
 
 

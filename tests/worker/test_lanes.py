@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtcdp.worker.lanes import VERSIONS_KEPT, Empty, End, Lane
-from rtcdp.worker.progress import VersionPoint, decode, encode
+from rtcdp.worker.ingest.lanes import VERSIONS_KEPT, Empty, End, Lane
+from rtcdp.worker.ingest.progress import VersionPoint, decode, encode
 
 
 def lane(start: int = 0, *, timed: bool = True) -> Lane:

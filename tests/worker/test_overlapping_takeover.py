@@ -10,9 +10,9 @@ from typing import Any, cast
 import pytest
 
 from rtcdp.transport.restore import Stopped
-from rtcdp.worker.partition import ProfilePartition
-from rtcdp.worker.profiles import ProfileAgent
-from rtcdp.worker.work import Topics
+from rtcdp.worker.profiles.agent import ProfileAgent
+from rtcdp.worker.profiles.partition import ProfilePartition
+from rtcdp.worker.profiles.work import Topics
 
 TOPICS = Topics("profile-events", "changes", "triggers", "dlq", "changelog")
 

@@ -1,6 +1,6 @@
 """How much one transaction takes."""
 
-from rtcdp.worker.pace import FEWEST, MOST_S, MOST_WAKES, SETTLE_S, SHARE_S, Pace, Rest, Slices
+from rtcdp.worker.profiles.pace import FEWEST, MOST_S, MOST_WAKES, SETTLE_S, SHARE_S, Pace, Rest, Slices
 
 
 def test_transactions_grow_while_commits_are_short_and_shrink_where_they_are_long() -> None:

@@ -18,11 +18,11 @@ from rtcdp.monitoring.metrics import Metrics
 from rtcdp.position import POSITION_KEY, Position, SwitchPoint
 from rtcdp.records import SWITCH_KEY, TICK_KEY, Event, Switch, decode, encode
 from rtcdp.transport.transactions import Aborted
-from rtcdp.worker import partition as module
-from rtcdp.worker import sizes
-from rtcdp.worker.partition import ProfilePartition
-from rtcdp.worker.rebuild import Recorder
-from rtcdp.worker.work import Topics, Work
+from rtcdp.worker.offline.rebuild import Recorder
+from rtcdp.worker.profiles import partition as module
+from rtcdp.worker.profiles import sizes
+from rtcdp.worker.profiles.partition import ProfilePartition
+from rtcdp.worker.profiles.work import Topics, Work
 from worker.toy import ToyFold, ToyRunner
 
 EVENT = Event(received=1, occurred=1, source="s/0", offset=1, id="m", event="A")

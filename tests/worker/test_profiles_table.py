@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from rtcdp.transport.app import App
-from rtcdp.worker.table import NAME, ProfileTable
+from rtcdp.worker.profiles.table import NAME, ProfileTable
 
 
 def test_table_shows_the_partitions_that_are_held() -> None:

@@ -13,7 +13,7 @@ from rtcdp.control.versions import DefinitionsTopic, apply
 from rtcdp.ingestion.ingestor import Accepted, Ingestor, Source
 from rtcdp.position import POSITION_KEY
 from rtcdp.queries.inspection import partition_of
-from rtcdp.rules.loading import load
+from rtcdp.rules.loading.folder import load
 from rtcdp.servers.preflight import preflight
 from rtcdp.transport.restore import restore
 from worker.conftest import Deploy, Deployment

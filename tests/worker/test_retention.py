@@ -7,7 +7,7 @@ from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource
 
 from rtcdp.servers.preflight import preflight
-from rtcdp.worker import clearing
+from rtcdp.worker.ingest import clearing
 from worker.conftest import Deploy, Deployment, wait_for
 
 HOUR = 3_600_000

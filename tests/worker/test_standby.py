@@ -7,7 +7,7 @@ import pytest
 
 from rtcdp.transport.restore import restore
 from rtcdp.transport.transactions import TransactionalProducer
-from rtcdp.worker.standby import Standby
+from rtcdp.worker.profiles.standby import Standby
 from worker.conftest import wait_for
 
 

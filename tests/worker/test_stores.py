@@ -12,9 +12,9 @@ from rtcdp.errors import SettingError
 from rtcdp.sealing.master import FileMaster, make_key_file
 from rtcdp.sealing.sealer import Sealer, open_root
 from rtcdp.sealing.stores import SqliteKeys
-from rtcdp.worker import stores
-from rtcdp.worker.sealed_store import SealedStore
-from rtcdp.worker.stores import MemoryStore, RocksStore, Store
+from rtcdp.worker.profiles import stores
+from rtcdp.worker.profiles.sealed_store import SealedStore
+from rtcdp.worker.profiles.stores import MemoryStore, RocksStore, Store
 
 Open = Callable[[], Store]
 

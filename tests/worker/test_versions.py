@@ -11,11 +11,11 @@ import pytest
 from rtcdp.control.versions import CURRENT, DefinitionsTopic, Versions, apply, named, propose
 from rtcdp.errors import ClusterError, SettingError
 from rtcdp.rules.definitions import Definitions
-from rtcdp.rules.loading import load
+from rtcdp.rules.loading.folder import load
 from rtcdp.settings.config import SourceSettings
-from rtcdp.worker.ingest_versions import IngestPlan, Plans
+from rtcdp.worker.ingest.progress import VersionPoint
+from rtcdp.worker.ingest.versions import IngestPlan, Plans
 from rtcdp.worker.layout import first_version
-from rtcdp.worker.progress import VersionPoint
 from tests.worker.conftest import wait_for
 
 MakeTopic = Callable[..., str]

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from confluent_kafka import Producer
 
-from rtcdp.worker.progress import Progress, ProgressTable, ProgressWriter, VersionPoint
-from rtcdp.worker.watermark import Ends, Watermark
+from rtcdp.worker.ingest.progress import Progress, ProgressTable, ProgressWriter, VersionPoint
+from rtcdp.worker.ingest.watermark import Ends, Watermark
 from tests.worker.conftest import wait_for
 
 MakeTopic = Callable[..., str]

@@ -39,13 +39,13 @@ def check(
     json: JsonOption = False,
 ) -> None:
     """Check definitions; every error with file, line and column. Exit code 1 if there is one."""
-    from rtcdp.rules.check import check as examine
+    from rtcdp.rules.loading.check import check as examine
 
     report = examine(folder)
     if report.ok and show_code is not None:
         from rtcdp.folding.engine import Engine
-        from rtcdp.rules.compiler import compile_definitions
-        from rtcdp.rules.loading import load
+        from rtcdp.rules.compiling.compiler import compile_definitions
+        from rtcdp.rules.loading.folder import load
 
         print(Engine(compile_definitions(load(folder))).code(show_code), end="")
     elif json:

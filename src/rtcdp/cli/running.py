@@ -131,7 +131,7 @@ def up(
     from rtcdp.delivery.loading import load as load_destinations
     from rtcdp.processes.lifecycle import guarded
     from rtcdp.processes.up import run
-    from rtcdp.rules.loading import load as load_definitions
+    from rtcdp.rules.loading.folder import load as load_definitions
 
     settings = settings_of(config, definitions=definitions, destinations=destinations, bootstrap=bootstrap, app=app_name)
 

@@ -28,7 +28,7 @@ def rebuild(
     config: ConfigOption = None,
 ) -> None:
     """Make a damaged or lost changelog anew from the log. The workers must be stopped."""
-    from rtcdp.worker.rebuild import rebuild as make
+    from rtcdp.worker.offline.rebuild import rebuild as make
 
     print(make(settings_of(config, bootstrap=bootstrap, app=app_name, sources=sources), print))
 
@@ -47,7 +47,7 @@ def backup(
 ) -> None:
     """Write a deployment's state and position into a file. The workers must be stopped."""
     from rtcdp.control.audit import note
-    from rtcdp.worker.backup import backup as take
+    from rtcdp.worker.offline.backup import backup as take
 
     settings = settings_of(config, bootstrap=bootstrap, app=app_name, sources=sources)
     note(settings, "backup", about={"file": file.name})
@@ -72,7 +72,7 @@ def restore(
 ) -> None:
     """Put a backup back: on another cluster, or under another app name with topics of its own."""
     from rtcdp.control.audit import note
-    from rtcdp.worker.restoring import restore as put_back
+    from rtcdp.worker.offline.restoring import restore as put_back
 
     settings = settings_of(config, bootstrap=bootstrap, app=app_name, sources=sources)
     note(settings, "restore", about={"file": file.name})

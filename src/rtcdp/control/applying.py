@@ -16,7 +16,7 @@ from rtcdp.control.versions import CURRENT, SHADOW, DefinitionsTopic, apply, nam
 from rtcdp.errors import ClusterError, SettingError
 from rtcdp.records import SWITCH_KEY, Switch
 from rtcdp.rules.definitions import Definitions
-from rtcdp.rules.loading import load_marked
+from rtcdp.rules.loading.folder import load_marked
 from rtcdp.servers.cluster import cause
 from rtcdp.settings.config import Settings
 

@@ -27,7 +27,7 @@ from rtcdp.control.reviews import (
 from rtcdp.control.versions import DefinitionsTopic
 from rtcdp.errors import SettingError
 from rtcdp.monitoring.metrics import now_ms
-from rtcdp.rules.loading import definitions_from_normal, load_marked
+from rtcdp.rules.loading.folder import definitions_from_normal, load_marked
 from rtcdp.settings.config import Settings
 from rtcdp.times import timestamps
 

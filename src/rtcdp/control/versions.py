@@ -16,10 +16,10 @@ import msgspec
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from rtcdp.errors import ClusterError, DefinitionErrors, SettingError
-from rtcdp.rules.compiled import Compiled
-from rtcdp.rules.compiler import compile_definitions
+from rtcdp.rules.compiling.compiled import Compiled
+from rtcdp.rules.compiling.compiler import compile_definitions
 from rtcdp.rules.definitions import Definitions
-from rtcdp.rules.loading import definitions_from_normal
+from rtcdp.rules.loading.folder import definitions_from_normal
 from rtcdp.servers.cluster import cause, first_offset
 
 logger = logging.getLogger(__name__)

@@ -26,7 +26,7 @@ from rtcdp.delivery.outcomes import REPORTED, segment_event
 from rtcdp.errors import SettingError
 from rtcdp.ingestion.identity import ProfileKey, parse_profile_key, profile_key
 from rtcdp.monitoring.metrics import now_ms
-from rtcdp.rules.interpreter import follow
+from rtcdp.rules.compiling.interpreter import follow
 from rtcdp.settings.config import Settings
 from rtcdp.times import timestamps
 

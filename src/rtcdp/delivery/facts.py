@@ -8,9 +8,9 @@ from typing import Any
 
 from rtcdp.ingestion.identity import parse_profile_key
 from rtcdp.outputs import Change, TriggerEvent
-from rtcdp.rules.expressions import EventField, Name, Node, Part, Path, Type
-from rtcdp.rules.interpreter import Closure, closure, follow
-from rtcdp.rules.scope import Defined, Scope
+from rtcdp.rules.compiling.interpreter import Closure, closure, follow
+from rtcdp.rules.expressions.scope import Defined, Scope
+from rtcdp.rules.expressions.tree import EventField, Name, Node, Part, Path, Type
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,10 +24,10 @@ from rtcdp.delivery.options import CALLBACK, DESTINATION, KINDS, RATE, SECTIONS,
 from rtcdp.delivery.secrets import SecretReader
 from rtcdp.delivery.templates import Part, parts, template
 from rtcdp.errors import DefinitionError, DefinitionErrors
-from rtcdp.rules.documents import LARGEST_FILE, Entry, Scalar, read_yaml
-from rtcdp.rules.interpreter import condition
-from rtcdp.rules.names import did_you_mean, listed
-from rtcdp.rules.reading import Reader
+from rtcdp.rules.compiling.interpreter import condition
+from rtcdp.rules.expressions.names import did_you_mean, listed
+from rtcdp.rules.loading.documents import LARGEST_FILE, Entry, Scalar, read_yaml
+from rtcdp.rules.loading.reading import Reader
 
 MOST_CONCURRENT = 1_000
 LONGEST_TIMEOUT = 120 * SECOND

@@ -36,7 +36,7 @@ from rtcdp.transport.bounds import bounds
 from rtcdp.transport.exits import leave
 from rtcdp.transport.fetching import Fetching
 from rtcdp.transport.transactions import TransactionalProducer
-from rtcdp.worker.watermark import Ends
+from rtcdp.worker.ingest.watermark import Ends
 
 logger = logging.getLogger(__name__)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rtcdp.rules.options import Option
+from rtcdp.rules.loading.options import Option
 
 _DESCRIPTION = Option("text", "what it is for, for people")
 _PLACES = "`${file:PATH}` and `${env:NAME}` stand for secrets"

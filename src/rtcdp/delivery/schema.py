@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from rtcdp.delivery.options import CALLBACK, DESTINATION, KINDS, RATE, SECTIONS, SELECTIONS, SUBSCRIPTION
-from rtcdp.rules.options import Option
-from rtcdp.rules.schema import object_schema
+from rtcdp.rules.loading.options import Option
+from rtcdp.rules.loading.schema import object_schema
 
 _TEXTS = {"anyOf": [{"type": ["string", "integer"]}, {"type": "array", "items": {"type": ["string", "integer"]}}]}
 

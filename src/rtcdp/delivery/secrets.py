@@ -6,8 +6,8 @@ import os
 import re
 from pathlib import Path
 
-from rtcdp.rules.documents import Scalar
-from rtcdp.rules.reading import Reader
+from rtcdp.rules.loading.documents import Scalar
+from rtcdp.rules.loading.reading import Reader
 
 LARGEST = 65_536
 _PLACE = re.compile(r"\$\{(file|env):([^}]+)\}")

@@ -14,10 +14,10 @@ import msgspec
 import orjson
 
 from rtcdp.delivery.facts import Facts, Read, compiled
-from rtcdp.rules.documents import Mapping, Scalar, Sequence, Value
-from rtcdp.rules.parsing import ExpressionErrors, parse
-from rtcdp.rules.reading import Reader
-from rtcdp.rules.scope import Scope
+from rtcdp.rules.expressions.parsing import ExpressionErrors, parse
+from rtcdp.rules.expressions.scope import Scope
+from rtcdp.rules.loading.documents import Mapping, Scalar, Sequence, Value
+from rtcdp.rules.loading.reading import Reader
 
 Render = Callable[[Facts], Any]
 Part = str | Read

@@ -11,11 +11,11 @@ from rtcdp.folding.quiet import end, is_quiet
 from rtcdp.folding.schedules import local_zone
 from rtcdp.folding.triggers import waiting_of
 from rtcdp.profile import Profile
-from rtcdp.rules.clock_times import spell_moment, spell_share, spell_time
-from rtcdp.rules.compiled_triggers import CompiledLimits, CompiledTrigger
-from rtcdp.rules.expressions import spell_duration, unparse
-from rtcdp.rules.programs import Deliver
-from rtcdp.rules.purposes import refused
+from rtcdp.rules.compiling.compiled_triggers import CompiledLimits, CompiledTrigger
+from rtcdp.rules.compiling.programs import Deliver
+from rtcdp.rules.compiling.purposes import refused
+from rtcdp.rules.expressions.tree import spell_duration, unparse
+from rtcdp.rules.loading.clock_times import spell_moment, spell_share, spell_time
 from rtcdp.rules.sending import At, Every, On, Trigger
 from rtcdp.times.timestamps import rfc3339
 

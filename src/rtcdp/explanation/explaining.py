@@ -22,9 +22,15 @@ from rtcdp.folding.triggers import waiting_of
 from rtcdp.folding.warming import at_most, misses
 from rtcdp.position import Came
 from rtcdp.profile import Profile
-from rtcdp.rules.compiled import Compiled
+from rtcdp.rules.compiling.compiled import Compiled
+from rtcdp.rules.compiling.features import Leaf
+from rtcdp.rules.compiling.functions import same
+from rtcdp.rules.compiling.interpreter import Closure, closure
+from rtcdp.rules.compiling.purposes import CompiledPurpose
+from rtcdp.rules.compiling.readers import reader_of
 from rtcdp.rules.definitions import Feature
-from rtcdp.rules.expressions import (
+from rtcdp.rules.expressions.names import did_you_mean
+from rtcdp.rules.expressions.tree import (
     Call,
     EventField,
     Literal,
@@ -39,14 +45,8 @@ from rtcdp.rules.expressions import (
     spell_duration,
     unparse,
 )
-from rtcdp.rules.expressions import Part as OneKey
-from rtcdp.rules.features import Leaf
-from rtcdp.rules.functions import same
-from rtcdp.rules.interpreter import Closure, closure
-from rtcdp.rules.names import did_you_mean
-from rtcdp.rules.options import AGGREGATES
-from rtcdp.rules.purposes import CompiledPurpose
-from rtcdp.rules.readers import reader_of
+from rtcdp.rules.expressions.tree import Part as OneKey
+from rtcdp.rules.loading.options import AGGREGATES
 from rtcdp.rules.wording import described, spelled
 from rtcdp.times.timestamps import rfc3339
 

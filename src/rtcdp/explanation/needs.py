@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from rtcdp.rules.compiling.functions import is_number
 from rtcdp.rules.definitions import Definitions, Feature
-from rtcdp.rules.expressions import Call, Compare, Literal, Name, Node, Type, quote, unparse
-from rtcdp.rules.functions import is_number
+from rtcdp.rules.expressions.tree import Call, Compare, Literal, Name, Node, Type, quote, unparse
 from rtcdp.rules.wording import events_of, spelled
 
 _MIRROR = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "==", "!=": "!="}

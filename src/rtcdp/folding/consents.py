@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 
 from rtcdp.folding.triggers import MAX_DECISIONS, not_sent, waiting_of
 from rtcdp.profile import Answer, Profile
-from rtcdp.rules.programs import Deliver
-from rtcdp.rules.purposes import CHANNEL, EVERY, CompiledPurpose
+from rtcdp.rules.compiling.programs import Deliver
+from rtcdp.rules.compiling.purposes import CHANNEL, EVERY, CompiledPurpose
 
 if TYPE_CHECKING:
     from rtcdp.folding.outbox import Outbox
-    from rtcdp.rules.compiled import Compiled
-    from rtcdp.rules.compiled_triggers import CompiledTrigger
+    from rtcdp.rules.compiling.compiled import Compiled
+    from rtcdp.rules.compiling.compiled_triggers import CompiledTrigger
 
 MOST_ANSWERS = 128
 """Names that a profile keeps answers to."""

@@ -19,7 +19,7 @@ from rtcdp.folding.runner import PartitionRunner
 from rtcdp.position import Position, SwitchPoint
 from rtcdp.profile import Profile
 from rtcdp.records import Consent, Correct, Erase, Split, Tick, encode
-from rtcdp.rules.compiled import Compiled
+from rtcdp.rules.compiling.compiled import Compiled
 
 _WAKES = 1_000
 _REFOLDED = "refolded"

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rtcdp.folding.parting import digest, given, hold
-from rtcdp.rules.functions import same
+from rtcdp.rules.compiling.functions import same
 
 if TYPE_CHECKING:
     from rtcdp.folding.engine import Engine

@@ -14,14 +14,14 @@ from rtcdp.folding.quiet import end, is_quiet
 from rtcdp.folding.schedules import local_zone
 from rtcdp.folding.triggers import KEY, decided, may_again, memory_of, not_sent, remember
 from rtcdp.profile import Profile, Start
-from rtcdp.rules.programs import Begin, Deliver, Divide, End, Expect, Jump, Missed, Pause, Test
-from rtcdp.rules.purposes import refused
+from rtcdp.rules.compiling.programs import Begin, Deliver, Divide, End, Expect, Jump, Missed, Pause, Test
+from rtcdp.rules.compiling.purposes import refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from rtcdp.folding.outbox import Outbox
-    from rtcdp.rules.compiled_triggers import CompiledLimits, CompiledTrigger
+    from rtcdp.rules.compiling.compiled_triggers import CompiledLimits, CompiledTrigger
 
 _ALL = 1 << 64
 _ARMS = {True: ("control", "treated"), False: ("treated", "control")}  # the one that holds, and the other

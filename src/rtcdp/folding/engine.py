@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any
 from rtcdp.aggregates import NEVER, hashable
 from rtcdp.folding import consents, deciding, expiry, overdue, schedules, stages, triggers
 from rtcdp.folding.merging import unite
-from rtcdp.rules.functions import same
-from rtcdp.rules.generator import Apply, Generator, Look, Starts
+from rtcdp.rules.compiling.functions import same
+from rtcdp.rules.compiling.generator import Apply, Generator, Look, Starts
 
 if TYPE_CHECKING:
     from rtcdp.folding.outbox import Cause, Outbox
     from rtcdp.profile import Profile
-    from rtcdp.rules.compiled import Compiled, Plan, Rule
-    from rtcdp.rules.features import Leaf
-    from rtcdp.rules.gates import Rules
+    from rtcdp.rules.compiling.compiled import Compiled, Plan, Rule
+    from rtcdp.rules.compiling.features import Leaf
+    from rtcdp.rules.compiling.gates import Rules
 MAX_TRAITS = 512
 # How what is neither a tag nor a segment is looked at: returns the rules that read what changed.
 _LOOKS: dict[str, Callable[[Rule, Profile, Outbox, Starts], Rules]] = {

@@ -11,9 +11,9 @@ from rtcdp.folding.triggers import not_sent, waiting_of
 if TYPE_CHECKING:
     from rtcdp.folding.outbox import Outbox
     from rtcdp.profile import Profile
-    from rtcdp.rules.compiled import Compiled, Ending, Rule
-    from rtcdp.rules.compiled_triggers import CompiledTrigger
-    from rtcdp.rules.gates import Rules
+    from rtcdp.rules.compiling.compiled import Compiled, Ending, Rule
+    from rtcdp.rules.compiling.compiled_triggers import CompiledTrigger
+    from rtcdp.rules.compiling.gates import Rules
 
 
 def due(profile: Profile, ending: Ending) -> int:

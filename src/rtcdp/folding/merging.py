@@ -9,8 +9,8 @@ from rtcdp.folding.consents import joined
 from rtcdp.profile import Memory, Profile, Start, united_ids
 
 if TYPE_CHECKING:
-    from rtcdp.rules.compiled import Compiled
-    from rtcdp.rules.features import Leaf
+    from rtcdp.rules.compiling.compiled import Compiled
+    from rtcdp.rules.compiling.features import Leaf
 
 MOST_NAMED = 64
 """Instances and values that a trigger remembers, as in `triggers`."""

@@ -11,8 +11,8 @@ from rtcdp.times.timestamps import rfc3339
 
 if TYPE_CHECKING:
     from rtcdp.profile import Profile, Start
-    from rtcdp.rules.compiled_triggers import CompiledTrigger
-    from rtcdp.rules.programs import Deliver
+    from rtcdp.rules.compiling.compiled_triggers import CompiledTrigger
+    from rtcdp.rules.compiling.programs import Deliver
 
 Cause = Literal["event", "time", "definitions", "merge", "command"]
 

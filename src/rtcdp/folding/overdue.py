@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from rtcdp.folding.outbox import Outbox
     from rtcdp.profile import Profile
-    from rtcdp.rules.compiled_triggers import CompiledTrigger
+    from rtcdp.rules.compiling.compiled_triggers import CompiledTrigger
 
 
 def owed(profile: Profile, other: Profile) -> tuple[int, list[str]]:

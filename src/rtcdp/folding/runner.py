@@ -27,7 +27,7 @@ from rtcdp.outputs import Origin
 from rtcdp.position import Position, SwitchPoint
 from rtcdp.profile import Profile
 from rtcdp.records import SWITCH_KEY, Switch, Tick, decode, encode
-from rtcdp.rules.compiled import Compiled
+from rtcdp.rules.compiling.compiled import Compiled
 
 TICK_WAKES = 1000
 CACHE = 100_000

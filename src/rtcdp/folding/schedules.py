@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from xxhash import xxh3_64_intdigest
 
 from rtcdp.aggregates import NEVER
-from rtcdp.rules.functions import is_number, moment
+from rtcdp.rules.compiling.functions import is_number, moment
 from rtcdp.rules.sending import At, Every, Moment
 from rtcdp.times.wall_clock import DAY_MS, instants, local
 from rtcdp.times.zones import zone
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
     from rtcdp.folding.outbox import Outbox
     from rtcdp.profile import Profile
-    from rtcdp.rules.compiled import Rule
-    from rtcdp.rules.compiled_triggers import CompiledTrigger, CompiledZone
-    from rtcdp.rules.gates import Rules
+    from rtcdp.rules.compiling.compiled import Rule
+    from rtcdp.rules.compiling.compiled_triggers import CompiledTrigger, CompiledZone
+    from rtcdp.rules.compiling.gates import Rules
 
 _FIRST = date(1970, 1, 1)
 

@@ -17,7 +17,7 @@ from rtcdp.folding.engine import Engine
 from rtcdp.folding.outbox import Outbox
 from rtcdp.outputs import Cancel, Change, Difference, TriggerEvent
 from rtcdp.profile import Profile
-from rtcdp.rules.compiled import Compiled
+from rtcdp.rules.compiling.compiled import Compiled
 
 Item = Change | TriggerEvent | Cancel
 

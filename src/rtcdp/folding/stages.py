@@ -13,9 +13,9 @@ from rtcdp.aggregates import NEVER
 if TYPE_CHECKING:
     from rtcdp.folding.outbox import Outbox
     from rtcdp.profile import Profile
-    from rtcdp.rules.compiled import Rule
-    from rtcdp.rules.compiled_triggers import CompiledTrigger
-    from rtcdp.rules.gates import Rules
+    from rtcdp.rules.compiling.compiled import Rule
+    from rtcdp.rules.compiling.compiled_triggers import CompiledTrigger
+    from rtcdp.rules.compiling.gates import Rules
 
 _NAME, _SINCE, _DUE = 0, 1, 2
 

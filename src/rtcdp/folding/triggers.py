@@ -13,15 +13,15 @@ import msgspec
 from xxhash import xxh3_64_digest
 
 from rtcdp.profile import Memory, Start
-from rtcdp.rules.programs import Missed
+from rtcdp.rules.compiling.programs import Missed
 
 if TYPE_CHECKING:
     from rtcdp.folding.outbox import Cause, Outbox
     from rtcdp.profile import Profile
-    from rtcdp.rules.compiled import Rule
-    from rtcdp.rules.compiled_triggers import CompiledTrigger
-    from rtcdp.rules.gates import Rules
-    from rtcdp.rules.interpreter import Closure
+    from rtcdp.rules.compiling.compiled import Rule
+    from rtcdp.rules.compiling.compiled_triggers import CompiledTrigger
+    from rtcdp.rules.compiling.gates import Rules
+    from rtcdp.rules.compiling.interpreter import Closure
 
 MAX_SAME = 64
 MAX_INSTANCES = 64

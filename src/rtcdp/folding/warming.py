@@ -15,7 +15,7 @@ from typing import Any
 from rtcdp.aggregates import Aggregate, During, PerSession, Reset, WindowAtLeast, packed_up_to
 from rtcdp.position import Came, SwitchPoint
 from rtcdp.profile import Profile
-from rtcdp.rules.compiled import Compiled
+from rtcdp.rules.compiling.compiled import Compiled
 
 
 def after(came: Mapping[str, Came], old: Compiled, new: Compiled, switch: SwitchPoint) -> dict[str, Came]:

@@ -14,7 +14,7 @@ from rtcdp.errors import RtcdpError
 from rtcdp.outputs import Cancel, Change, TriggerData, TriggerEvent
 from rtcdp.position import POSITION_KEY, SwitchPoint
 from rtcdp.queries.inspection import Viewer
-from rtcdp.rules.compiled import Compiled
+from rtcdp.rules.compiling.compiled import Compiled
 from rtcdp.sinks.redis import Flow, View
 from rtcdp.times import timestamps
 

@@ -13,8 +13,8 @@ from rtcdp.monitoring.health import Health, HealthServer, watch
 from rtcdp.processes.lifecycle import begin, guarded, stopping
 from rtcdp.projector.measures import Measures
 from rtcdp.projector.projection import Projection
-from rtcdp.rules.compiled import Compiled
-from rtcdp.rules.compiler import compile_definitions
+from rtcdp.rules.compiling.compiled import Compiled
+from rtcdp.rules.compiling.compiler import compile_definitions
 from rtcdp.rules.definitions import Definitions
 from rtcdp.settings.config import Settings
 from rtcdp.sinks.redis import RedisSink, connect

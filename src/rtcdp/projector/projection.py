@@ -22,7 +22,7 @@ from rtcdp.projector.entries import Record, ViewEntries, change_flow, trigger_fl
 from rtcdp.projector.feed import CHUNK, Feed
 from rtcdp.projector.measures import Measures
 from rtcdp.projector.standing import Place, Standings
-from rtcdp.rules.compiled import Compiled
+from rtcdp.rules.compiling.compiled import Compiled
 from rtcdp.sealing.opening import sealer_of
 from rtcdp.sealing.sealer import Sealer, opened
 from rtcdp.settings.config import Settings

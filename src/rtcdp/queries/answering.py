@@ -16,9 +16,9 @@ from rtcdp.errors import SettingError
 from rtcdp.queries.inspection import AnswerView, answers_of, definitions_of, stored_at
 from rtcdp.queries.keys import in_force, normal_key
 from rtcdp.records import Consent
+from rtcdp.rules.compiling.purposes import CHANNEL
 from rtcdp.rules.definitions import Definitions
-from rtcdp.rules.names import did_you_mean
-from rtcdp.rules.purposes import CHANNEL
+from rtcdp.rules.expressions.names import did_you_mean
 from rtcdp.settings.config import Settings
 
 MOST_ANSWERS = 64

@@ -22,13 +22,13 @@ from rtcdp.errors import DefinitionErrors, SettingError
 from rtcdp.position import POSITION_KEY
 from rtcdp.profile import Profile
 from rtcdp.queries.inspection import partitions_of
-from rtcdp.rules.compiler import compile_definitions
-from rtcdp.rules.expressions import Call, Node, Type, spell_duration, unparse
-from rtcdp.rules.functions import is_number
-from rtcdp.rules.interpreter import closure
-from rtcdp.rules.loading import Loaded, read_folder
-from rtcdp.rules.readers import reader_of
-from rtcdp.rules.scoring import Scored
+from rtcdp.rules.compiling.compiler import compile_definitions
+from rtcdp.rules.compiling.functions import is_number
+from rtcdp.rules.compiling.interpreter import closure
+from rtcdp.rules.compiling.readers import reader_of
+from rtcdp.rules.expressions.scoring import Scored
+from rtcdp.rules.expressions.tree import Call, Node, Type, spell_duration, unparse
+from rtcdp.rules.loading.folder import Loaded, read_folder
 from rtcdp.sealing.opening import sealer_of
 from rtcdp.sealing.sealer import opened_state
 from rtcdp.settings.config import Settings

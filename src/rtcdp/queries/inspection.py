@@ -23,12 +23,12 @@ from rtcdp.folding.triggers import KEY
 from rtcdp.ingestion.identity import NAMESPACES, blocked, form_of, normalise, profile_key
 from rtcdp.position import POSITION_KEY, Position
 from rtcdp.profile import Profile
-from rtcdp.rules.compiled import Compiled
-from rtcdp.rules.compiler import compile_definitions
+from rtcdp.rules.compiling.compiled import Compiled
+from rtcdp.rules.compiling.compiler import compile_definitions
+from rtcdp.rules.compiling.purposes import CompiledConsent
 from rtcdp.rules.definitions import Feature, IdentityPlan
-from rtcdp.rules.expressions import Type
-from rtcdp.rules.loading import load
-from rtcdp.rules.purposes import CompiledConsent
+from rtcdp.rules.expressions.tree import Type
+from rtcdp.rules.loading.folder import load
 from rtcdp.sealing.opening import sealer_of
 from rtcdp.sealing.sealer import Sealer, opened
 from rtcdp.servers.cluster import cause

@@ -9,7 +9,7 @@ from rtcdp.errors import SettingError
 from rtcdp.ingestion.identity import NAMESPACES, ProfileKey, form_of, normalise, parse_profile_key, profile_key
 from rtcdp.queries.inspection import full_key
 from rtcdp.rules.definitions import Definitions
-from rtcdp.rules.loading import load
+from rtcdp.rules.loading.folder import load
 from rtcdp.settings.config import Settings
 
 

@@ -14,7 +14,7 @@ from rtcdp.explanation.explaining import explain
 from rtcdp.folding.engine import Engine
 from rtcdp.folding.warming import of_profile
 from rtcdp.queries.inspection import Stored, definitions_of, stored_at
-from rtcdp.rules.compiled import Compiled
+from rtcdp.rules.compiling.compiled import Compiled
 from rtcdp.settings.config import Settings
 from rtcdp.times import timestamps
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from rtcdp.rules.expressions import Node
+from rtcdp.rules.expressions.tree import Node
 from rtcdp.rules.sending import Channel, Group, Trigger
 
 ANY_EVENT = "*"

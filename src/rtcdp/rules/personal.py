@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rtcdp.rules.definitions import Definitions, Namespace
-from rtcdp.rules.expressions import Name, Node, Part, Path, walk
+from rtcdp.rules.expressions.tree import Name, Node, Part, Path, walk
 from rtcdp.rules.sending import Send, steps_of
 
 RESERVED_TRAITS = frozenset(

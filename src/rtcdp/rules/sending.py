@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from rtcdp.rules.expressions import Node, Path
+from rtcdp.rules.expressions.tree import Node, Path
 
 DAY_MS = 86_400_000
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from rtcdp.rules.definitions import ANY_EVENT, Feature
-from rtcdp.rules.expressions import UNITS, unparse
+from rtcdp.rules.expressions.tree import UNITS, unparse
 
 _UNITS = tuple((unit, size) for unit, size in UNITS.items() if unit != "w")
 

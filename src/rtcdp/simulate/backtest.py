@@ -10,9 +10,9 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from rtcdp.errors import SettingError
-from rtcdp.rules.compiler import compile_definitions
+from rtcdp.rules.compiling.compiler import compile_definitions
 from rtcdp.rules.definitions import Definitions
-from rtcdp.rules.loading import definitions_from_normal, load
+from rtcdp.rules.loading.folder import definitions_from_normal, load
 from rtcdp.settings.config import Settings
 from rtcdp.simulate.comparing import Backtest, compare
 from rtcdp.simulate.history import TOPIC, History

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from rtcdp.folding.warming import asks_for_more
-from rtcdp.rules.expressions import spell_duration
+from rtcdp.rules.expressions.tree import spell_duration
 from rtcdp.rules.sending import DAY_MS
 from rtcdp.simulate.measuring import Side
 from rtcdp.times.timestamps import rfc3339

@@ -20,7 +20,7 @@ from rich.table import Table
 
 from rtcdp.control.commands import tick
 from rtcdp.errors import RtcdpError
-from rtcdp.rules.loading import load
+from rtcdp.rules.loading.folder import load
 from rtcdp.servers.embedded_kafka import EmbeddedKafka
 from rtcdp.servers.local_process import LocalProcess, free_port
 from rtcdp.settings.config import Settings

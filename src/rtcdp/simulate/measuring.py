@@ -21,7 +21,7 @@ from rtcdp.folding.actors import Actors
 from rtcdp.folding.engine import Engine
 from rtcdp.folding.warming import at_most
 from rtcdp.profile import Profile
-from rtcdp.rules.compiled import Compiled
+from rtcdp.rules.compiling.compiled import Compiled
 from rtcdp.rules.undisturbed import undisturbed
 from rtcdp.simulate.history import Row
 from rtcdp.simulate.tally import Tally

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from rtcdp.rules.definitions import Definitions
-from rtcdp.rules.expressions import Name, Node, Part, walk
+from rtcdp.rules.expressions.tree import Name, Node, Part, walk
 
 BEGINS_ANEW = frozenset({"alias", "detached", "freed"})
 """What may become of an identifier after which nothing of it holds any more."""

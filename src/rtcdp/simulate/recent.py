@@ -17,8 +17,8 @@ from time import monotonic
 from confluent_kafka import OFFSET_END, Consumer, KafkaException, TopicPartition
 
 from rtcdp.errors import ClusterError, RtcdpError, SettingError
-from rtcdp.rules.compiler import compile_definitions
-from rtcdp.rules.loading import definitions_from_normal
+from rtcdp.rules.compiling.compiler import compile_definitions
+from rtcdp.rules.loading.folder import definitions_from_normal
 from rtcdp.servers.cluster import cause
 from rtcdp.settings.config import Settings
 from rtcdp.simulate.comparing import Backtest, compare

@@ -25,10 +25,10 @@ from rtcdp.ingestion.ingestor import Ingestor, Refused, Source
 from rtcdp.ingestion.letters import dead_letter, origin_name
 from rtcdp.outputs import Origin
 from rtcdp.position import Position, SwitchPoint
-from rtcdp.rules.compiled import Compiled
-from rtcdp.rules.compiler import compile_definitions
+from rtcdp.rules.compiling.compiled import Compiled
+from rtcdp.rules.compiling.compiler import compile_definitions
 from rtcdp.rules.definitions import Definitions
-from rtcdp.rules.loading import load
+from rtcdp.rules.loading.folder import load
 from rtcdp.sealing.opening import sealer_of
 from rtcdp.sealing.sealer import Sealer
 from rtcdp.settings.config import Settings

@@ -23,12 +23,12 @@ from rtcdp.ingestion.identity import profile_key
 from rtcdp.outputs import Cancel
 from rtcdp.profile import Profile
 from rtcdp.queries.why import show
-from rtcdp.rules.compiled import Compiled
-from rtcdp.rules.compiler import compile_definitions
+from rtcdp.rules.compiling.compiled import Compiled
+from rtcdp.rules.compiling.compiler import compile_definitions
+from rtcdp.rules.compiling.functions import same
 from rtcdp.rules.definitions import Definitions
-from rtcdp.rules.functions import same
-from rtcdp.rules.loading import read_folder
-from rtcdp.rules.scenarios import Expectation, Place, Scenario, Step, uncovered
+from rtcdp.rules.loading.folder import read_folder
+from rtcdp.rules.loading.scenarios import Expectation, Place, Scenario, Step, uncovered
 from rtcdp.simulate.replay import CHANGES, DEAD, TRIGGERS, Replay
 from rtcdp.times.timestamps import rfc3339
 

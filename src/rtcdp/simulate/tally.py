@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from rtcdp.folding.outbox import Cause, Outbox
 from rtcdp.profile import Profile, Start
-from rtcdp.rules.compiled_triggers import CompiledTrigger
-from rtcdp.rules.programs import Deliver
+from rtcdp.rules.compiling.compiled_triggers import CompiledTrigger
+from rtcdp.rules.compiling.programs import Deliver
 from rtcdp.rules.sending import DAY_MS
 
 

@@ -17,11 +17,11 @@ from rtcdp.transport.exits import leave
 from rtcdp.transport.owner import Owner
 from rtcdp.transport.settings import LONG_POLL_MS
 from rtcdp.worker.border import Border
-from rtcdp.worker.profiles import ProfileAgent
-from rtcdp.worker.standby import Standby
-from rtcdp.worker.stores import Store
-from rtcdp.worker.table import NAME, ProfileTable
-from rtcdp.worker.work import NewRunner, Topics
+from rtcdp.worker.profiles.agent import ProfileAgent
+from rtcdp.worker.profiles.standby import Standby
+from rtcdp.worker.profiles.stores import Store
+from rtcdp.worker.profiles.table import NAME, ProfileTable
+from rtcdp.worker.profiles.work import NewRunner, Topics
 
 if TYPE_CHECKING:
     from rtcdp.monitoring.spans import Spans

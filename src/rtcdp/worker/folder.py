@@ -11,7 +11,7 @@ import watchfiles
 from rtcdp.control.reviews import NotNow
 from rtcdp.control.versions import DefinitionsTopic, Told, propose
 from rtcdp.errors import ClusterError, DefinitionErrors
-from rtcdp.rules.loading import load_marked
+from rtcdp.rules.loading.folder import load_marked
 
 logger = logging.getLogger(__name__)
 

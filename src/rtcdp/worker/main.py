@@ -28,7 +28,7 @@ from rtcdp.position import Position, SwitchPoint
 from rtcdp.processes.lifecycle import WELL, begin, guarded
 from rtcdp.records import SWITCH_KEY
 from rtcdp.rules.definitions import Definitions
-from rtcdp.rules.loading import load_marked
+from rtcdp.rules.loading.folder import load_marked
 from rtcdp.sealing.sealer import Sealer
 from rtcdp.servers.cluster import Cluster, source_name
 from rtcdp.servers.preflight import preflight
@@ -39,17 +39,17 @@ from rtcdp.transport.settings import LONG_POLL_MS
 from rtcdp.worker.app import Worker, build
 from rtcdp.worker.border import Border
 from rtcdp.worker.folder import FolderWatch
-from rtcdp.worker.ingest import Ingest
-from rtcdp.worker.ingest_versions import IngestPlan, Plans
+from rtcdp.worker.ingest.agent import Ingest
+from rtcdp.worker.ingest.progress import ProgressTable
+from rtcdp.worker.ingest.versions import IngestPlan, Plans
+from rtcdp.worker.ingest.watermark import Ends, Watermark, expected_sources
 from rtcdp.worker.layout import check_layout, marking_of, sealer_for
 from rtcdp.worker.monitor import Monitor
-from rtcdp.worker.partition import NOTHING
-from rtcdp.worker.progress import ProgressTable
-from rtcdp.worker.runners import new_runner
-from rtcdp.worker.standby import Standby
-from rtcdp.worker.stores import RocksStore, Store
-from rtcdp.worker.watermark import Ends, Watermark, expected_sources
-from rtcdp.worker.work import Runner
+from rtcdp.worker.profiles.partition import NOTHING
+from rtcdp.worker.profiles.runners import new_runner
+from rtcdp.worker.profiles.standby import Standby
+from rtcdp.worker.profiles.stores import RocksStore, Store
+from rtcdp.worker.profiles.work import Runner
 
 logger = logging.getLogger(__name__)
 

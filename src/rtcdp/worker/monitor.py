@@ -9,8 +9,8 @@ from rtcdp.folding.runner import PartitionRunner
 from rtcdp.monitoring.health import Health
 from rtcdp.monitoring.metrics import Metrics
 from rtcdp.worker.app import Worker
-from rtcdp.worker.partition import ProfilePartition
-from rtcdp.worker.watermark import Ends, Watermark
+from rtcdp.worker.ingest.watermark import Ends, Watermark
+from rtcdp.worker.profiles.partition import ProfilePartition
 
 logger = logging.getLogger(__name__)
 

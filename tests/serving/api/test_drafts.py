@@ -114,7 +114,7 @@ def test_without_reviews_everything_goes_as_ever(new: New, rules: Path, tmp_path
 
 
 def test_a_worker_with_another_folder_leaves_in_force_what_is(new: New, rules: Path) -> None:
-    from rtcdp.rules.loading import load
+    from rtcdp.rules.loading.folder import load
     from rtcdp.worker.main import _told
 
     settings = new("one")

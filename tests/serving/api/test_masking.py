@@ -16,7 +16,7 @@ import pytest
 
 from rtcdp.errors import SettingError
 from rtcdp.ingestion.identity import NAMESPACES
-from rtcdp.rules.loading import load
+from rtcdp.rules.loading.folder import load
 from rtcdp.rules.personal import MASK, Personal, personal_of
 from rtcdp.sealing.pseudonyms import Pseudonyms
 from rtcdp.serving.api.masking import Masker

@@ -17,9 +17,9 @@ from rtcdp.ingestion.ingestor import Accepted, Ingestor, Source
 from rtcdp.ingestion.letters import dead_letter, record
 from rtcdp.monitoring.metrics import now_ms
 from rtcdp.outputs import Origin
-from rtcdp.rules.compiled import Compiled
-from rtcdp.rules.compiler import compile_definitions
-from rtcdp.rules.loading import load
+from rtcdp.rules.compiling.compiled import Compiled
+from rtcdp.rules.compiling.compiler import compile_definitions
+from rtcdp.rules.loading.folder import load
 from rtcdp.sinks.redis_keys import Keys
 from tests.serving.api.conftest import DEFINITIONS, Client, Served
 from tests.worker.conftest import wait_for

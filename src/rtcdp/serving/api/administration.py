@@ -18,7 +18,7 @@ from rtcdp.dlq import list_letters, replay
 from rtcdp.errors import ClusterError, DefinitionErrors
 from rtcdp.monitoring.metrics import now_ms
 from rtcdp.outputs import DeadLetter
-from rtcdp.rules.check import check
+from rtcdp.rules.loading.check import check
 from rtcdp.rules.personal import MASK
 from rtcdp.serving.api.app import as_json
 from rtcdp.serving.api.auditing import actor

@@ -12,7 +12,7 @@ from rtcdp.control.drafts import Drafts
 from rtcdp.control.reviews import NotNow
 from rtcdp.errors import ClusterError, DefinitionErrors, SettingError
 from rtcdp.monitoring.metrics import now_ms
-from rtcdp.rules.loading import load
+from rtcdp.rules.loading.folder import load
 from rtcdp.rules.sending import DAY_MS
 from rtcdp.serving.api.administration import MOST_FILES, Draft, in_folder
 from rtcdp.serving.api.app import as_json

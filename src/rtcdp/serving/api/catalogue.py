@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 from rtcdp.control.versions import CURRENT, DefinitionsTopic, definitions_of, named
 from rtcdp.ingestion.identity import NAMESPACES, form_of, normalise, profile_key
-from rtcdp.rules.compiled import Compiled
-from rtcdp.rules.compiler import compile_definitions
+from rtcdp.rules.compiling.compiled import Compiled
+from rtcdp.rules.compiling.compiler import compile_definitions
 from rtcdp.rules.definitions import Definitions
 from rtcdp.serving.api.problems import Problem
 from rtcdp.settings.config import Settings

@@ -13,7 +13,7 @@ from starlette.concurrency import run_in_threadpool
 
 from rtcdp.explanation.explained import Explanation, Need, Part
 from rtcdp.ingestion.identity import NAMESPACES
-from rtcdp.rules.compiled import Compiled
+from rtcdp.rules.compiling.compiled import Compiled
 from rtcdp.rules.personal import MASK, Personal, personal_of
 from rtcdp.sealing.pseudonyms import Pseudonyms
 from rtcdp.serving.api.catalogue import NONE_YET, Catalogue

@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 
 from rtcdp.monitoring.metrics import now_ms
 from rtcdp.rules.definitions import Definitions
-from rtcdp.rules.expressions import unparse
+from rtcdp.rules.expressions.tree import unparse
 from rtcdp.serving.api.app import as_json
 from rtcdp.serving.api.catalogue import Catalogue
 from rtcdp.serving.api.groups import Groups

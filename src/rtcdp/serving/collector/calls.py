@@ -16,7 +16,7 @@ import msgspec
 from rtcdp.errors import Unfit
 from rtcdp.ingestion.events import MAX_RAW_BYTES, TYPES, RawEvent, Scalar, decode, repair
 from rtcdp.ingestion.ingestor import event_type
-from rtcdp.rules.purposes import CATEGORIES
+from rtcdp.rules.compiling.purposes import CATEGORIES
 
 SINGLE = {
     "track": "track",

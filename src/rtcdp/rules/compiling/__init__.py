@@ -1,0 +1,1 @@
+"""Checked definitions to what the engine runs: interpreted, or as generated functions."""

@@ -1,0 +1,1 @@
+"""Expressions of the language: text to a checked, typed tree."""

@@ -1,0 +1,1 @@
+"""The profile agent: partitions of the log folded, committed, restored; where their profiles are kept."""
