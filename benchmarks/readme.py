@@ -118,8 +118,44 @@ def _alone(results: Results) -> list[tuple[str, str]]:
             f"{memory['rss_mb']:.0f} MiB, {memory['bytes_per_profile']:.0f} bytes a profile",
         ),
     ]
-    if "projection" in results:
-        found = results["projection"]
+    return [*rows, *_timing(results), *_around(results)]
+
+
+def _timing(results: Results) -> list[tuple[str, str]]:
+    if "timing" not in results:
+        return []
+    found = results["timing"]
+    exits, minute, live, many = found["exits"], found["minute"], found["live"], f"{found['profiles']:,}"
+    return [
+        (
+            f"exits by time alone at {found['rate']} events/s, late by p50 / p99",
+            f"{exits['p50_ms'] / 1000:.1f} / {exits['p99_ms'] / 1000:.1f} s",
+        ),
+        (
+            f"{many} profiles that leave a segment within one minute: the last is late by; live events meanwhile, p99",
+            f"{minute['max_ms'] / 1000:.1f} s; {live['minute']['p99_ms']:.0f} ms",
+        ),
+        (
+            f"a segment edited over {many} profiles; live events meanwhile, p99",
+            f"{found['reevaluated_s']:.0f} s; {live['edited']['p99_ms']:.0f} ms",
+        ),
+    ]
+
+
+def _around(results: Results) -> list[tuple[str, str]]:
+    """What surrounds the stream, where it was measured."""
+    rows = []
+    if found := results.get("backtest"):
+        rows.append(("a back-test in one process", f"{found['events_per_s'] / 1000:.0f} k events/s"))
+    if found := results.get("collector"):
+        told = f"{found['collector'] / 1000:.1f} k/s, {found['ratio']:.2f} of a bare echo"
+        rows.append(("events taken over HTTP, one a request, acknowledged by Kafka", told))
+    if found := results.get("api"):
+        told = f"{found['p50_ms']:.1f} / {found['p99_ms']:.1f} ms, {found['p99_ratio']:.1f}x of a bare Redis GET"
+        rows.append((f"`GET .../now` at {found['rate']:,} requests/s, p50 / p99", told))
+    if found := results.get("delivery"):
+        rows.append(("deliveries to a local webhook", f"{found['per_s'] / 1000:.1f} k/s"))
+    if found := results.get("projection"):
         told = f"{found['views_per_s'] / 1000:.0f} k views/s, {found['ratio']:.2f} of plain pipelined SETs"
         rows.append(("profiles projected into an empty Redis", told))
     return rows
