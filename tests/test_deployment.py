@@ -29,7 +29,7 @@ from tests.worker.conftest import wait_for
 ROOT = Path(__file__).parents[1]
 KUBERNETES = ROOT / "deploy" / "kubernetes"
 VERSION = "1.33"
-COMMANDS = set(get_command(app).commands)  # type: ignore[attr-defined]
+COMMANDS = set(get_command(app).commands)
 
 
 def documents(path: Path) -> list[Any]:

@@ -15,7 +15,7 @@ async def send_and_hope(self: Sender, records: Sequence[Record], headers: Header
         self._producer.produce(record.topic, record.value, record.key)
 
 
-Sender.send = send_and_hope  # type: ignore[method-assign]
+Sender.send = send_and_hope
 sender.LINGER_MS = 2_000  # what gathers in the process is lost with it
 
 if __name__ == "__main__":

@@ -77,7 +77,7 @@ class Scene:
         async def send(message: dict[str, Any]) -> None:
             sent.append(message)
 
-        asyncio.run(self.app({**scope, "client": ("203.0.113.77", 5), "scheme": "http"}, receive, send))  # type: ignore[arg-type]
+        asyncio.run(self.app({**scope, "client": ("203.0.113.77", 5), "scheme": "http"}, receive, send))
         return sent[0]["status"], json.loads(sent[1]["body"])
 
     def context(self, body: Any, **headers: str) -> Any:

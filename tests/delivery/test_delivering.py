@@ -75,7 +75,7 @@ def shop(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]
     shop = Shop(kafka, folder, DESTINATIONS.format(url=receiver.url, secret=SECRET, folder=folder))
     shop.receiver, shop.answers = receiver, answers
     try:
-        yield shop.run()  # type: ignore[misc]
+        yield shop.run()
     finally:
         shop.close()
         receiver.stop()

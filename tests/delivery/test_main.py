@@ -27,7 +27,7 @@ def killed(deliver: Deliver, receive: Receive, **after: Any) -> tuple[Delivering
 
     Returns also the ids of the deliveries whose end was written down by then.
     """
-    receiver = receive(answer=lambda request: time.sleep(0.05) or (200, {}))  # type: ignore[func-returns-value]
+    receiver = receive(answer=lambda request: time.sleep(0.05) or (200, {}))
     shop = deliver(YAML.format(url=receiver.url), instance="one")
     shop.start()
     shop.send(*(trigger(n) for n in range(COUNT)))
@@ -66,7 +66,7 @@ def test_control_without_the_state_a_kill_loses_deliveries(deliver: Deliver, rec
 
 @pytest.mark.faults
 def test_two_share_the_partitions_and_one_takes_over(deliver: Deliver, receive: Receive) -> None:
-    receiver = receive(answer=lambda request: time.sleep(0.02) or (200, {}))  # type: ignore[func-returns-value]
+    receiver = receive(answer=lambda request: time.sleep(0.02) or (200, {}))
     shop = deliver(YAML.format(url=receiver.url))
     first = shop.start()
     shop.send(*(trigger(n) for n in range(COUNT)))

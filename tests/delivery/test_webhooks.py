@@ -43,7 +43,7 @@ def answers(*hosts: str) -> Any:
         asked.append(host)
         return [(socket.AF_INET6 if ":" in one else socket.AF_INET, socket.SOCK_STREAM, 6, "", (one, port)) for one in hosts]
 
-    lookup.asked = asked  # type: ignore[attr-defined]
+    lookup.asked = asked
     return lookup
 
 
@@ -117,7 +117,7 @@ def test_slots_fill_the_address_and_cannot_leave_their_place(receive: Receive) -
 
 
 def test_a_slow_answer_ends_with_the_timeout(receive: Receive) -> None:
-    receiver = receive(answer=lambda _: time.sleep(0.4) or (200, {}))  # type: ignore[func-returns-value]
+    receiver = receive(answer=lambda _: time.sleep(0.4) or (200, {}))
     (found,) = attempt(destination(receiver.url + "/x", timeout=100))
     assert found == Attempt(Verdict.AGAIN, "no answer within 100 ms", alive=False)
 

@@ -10,7 +10,7 @@ RULES = compiled({"features": {"b": {"bounces": "page", "gap": "10s"}}, "segment
 
 
 @pytest.mark.parametrize("generated", [True, False])
-def test_what_comes_late_takes_a_bounce_back(generated: bool) -> None:  # noqa: FBT001  a parameter of the test
+def test_what_comes_late_takes_a_bounce_back(generated: bool) -> None:
     found = Partition(RULES, generated=generated)
     found.feed([event("page", 0), tick(10), event("page", 5, received=12), tick(15), event("page", 15), event("page", 17)])
     found.feed([event("page", 40), tick(50), event("page", 50), event("page", 65)])

@@ -176,7 +176,7 @@ def test_traits_of_one_instant_settle_in_any_order(values: list[Any], last: Any)
 
 
 @pytest.mark.parametrize("generated", [True, False])
-def test_the_kth_newest_decides_from_the_first_crossing_on(generated: bool) -> None:  # noqa: FBT001
+def test_the_kth_newest_decides_from_the_first_crossing_on(generated: bool) -> None:
     spec = Spec({"n": FeatureSpec("count", ("A",), within=10 * S)}, {}, {"s": compare(">=", "n", 2)})
     partition = Partition(compiled(spec), generated=generated)
     base = 1_700_000_000_000

@@ -231,7 +231,7 @@ def made(spec: Spec) -> Compiled:
 
 @settings(suppress_health_check=list(HealthCheck))
 @given(case=cases(), generated=st.booleans())
-def test_outputs_are_those_of_the_oracle(case: tuple[int, Spec, list[Happened | Ticked]], generated: bool) -> None:  # noqa: FBT001
+def test_outputs_are_those_of_the_oracle(case: tuple[int, Spec, list[Happened | Ticked]], generated: bool) -> None:
     unit, spec, stream = case
     partition = Partition(made(spec), generated=generated)
     for item in stream:
@@ -249,7 +249,7 @@ def test_outputs_are_those_of_the_oracle(case: tuple[int, Spec, list[Happened | 
 def test_outputs_and_state_do_not_depend_on_the_borders_of_batches(
     case: tuple[int, Spec, list[Happened | Ticked]],
     cuts: list[int],
-    again: bool,  # noqa: FBT001
+    again: bool,
 ) -> None:
     _, spec, stream = case
     definitions = made(spec)
@@ -268,7 +268,7 @@ def test_outputs_and_state_do_not_depend_on_the_borders_of_batches(
 @given(case=cases(), every=st.booleans())
 def test_outputs_do_not_depend_on_how_often_time_is_told(
     case: tuple[int, Spec, list[Happened | Ticked]],
-    every: bool,  # noqa: FBT001
+    every: bool,
 ) -> None:
     """With simulated time, so that nothing is too old; the events come in the order of `received`."""
     unit, spec, stream = case

@@ -27,7 +27,7 @@ RULES = compiled(
     [(6, 6, ["six"]), (6.0, 6, ["six"]), ("6", "6", ["six_as_text"]), (True, True, ["yes"]), (7.5, 7.5, [])],
 )
 @pytest.mark.parametrize("generated", [True, False])
-def test_a_key_is_put_out_as_it_came(kind: Any, top: Any, segments: list[str], generated: bool) -> None:  # noqa: FBT001  a parameter of the test
+def test_a_key_is_put_out_as_it_came(kind: Any, top: Any, segments: list[str], generated: bool) -> None:
     found = Partition(RULES, generated=generated)
     found.feed([event("Added", 1, properties={"kind": kind})])
     assert [name for name, _, _ in told(found, "entered")] == segments
@@ -47,7 +47,7 @@ def test_why_shows_keys_as_they_are() -> None:
 
 
 @pytest.mark.parametrize("generated", [True, False])
-def test_null_in_an_array_is_missing(generated: bool) -> None:  # noqa: FBT001  a parameter of the test
+def test_null_in_an_array_is_missing(generated: bool) -> None:
     tagged = {"of": "Added"}
     features: dict[str, Any] = {
         "kinds": {"unique": "properties.tags", **tagged},

@@ -20,7 +20,7 @@ def stages(found: Partition, profile: str = "1") -> list[tuple[Any, Any, float]]
 
 
 @pytest.mark.parametrize("generated", [True, False])
-def test_a_profile_is_in_one_stage_and_time_alone_moves_it_at_the_instant(generated: bool) -> None:  # noqa: FBT001
+def test_a_profile_is_in_one_stage_and_time_alone_moves_it_at_the_instant(generated: bool) -> None:
     found = partition(lifecycle={"stages": STAGES})
     if not generated:
         found.runner._engines.update({name: Engine(version, generated=False) for name, version in found.registry.items()})

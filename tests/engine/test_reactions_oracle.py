@@ -164,7 +164,7 @@ def cases(draw: st.DrawFn) -> tuple[int, Spec, list[Happened | Ticked]]:
 
 @few
 @given(case=cases(), generated=st.booleans())
-def test_outputs_are_those_of_the_oracle(case: tuple[int, Spec, list[Happened | Ticked]], generated: bool) -> None:  # noqa: FBT001
+def test_outputs_are_those_of_the_oracle(case: tuple[int, Spec, list[Happened | Ticked]], generated: bool) -> None:
     unit, spec, stream = case
     partition = Partition(made(spec), generated=generated)
     for item in stream:
@@ -181,7 +181,7 @@ def test_outputs_are_those_of_the_oracle(case: tuple[int, Spec, list[Happened | 
 def test_outputs_and_state_do_not_depend_on_the_borders_of_batches(
     case: tuple[int, Spec, list[Happened | Ticked]],
     cuts: list[int],
-    again: bool,  # noqa: FBT001
+    again: bool,
 ) -> None:
     _, spec, stream = case
     definitions = made(spec)

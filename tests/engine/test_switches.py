@@ -210,7 +210,7 @@ WINDOW = {"features": {"views": {"count": "View", "within": "1h"}}, "segments": 
 def test_a_window_that_is_read_differently_after_a_switch_goes_on(
     first: dict[str, Any],
     second: dict[str, Any],
-    gap: bool,  # noqa: FBT001
+    gap: bool,
 ) -> None:
     old, new = compiled(first), compiled(second)
     partition = Partition(old, new)

@@ -176,7 +176,7 @@ def test_what_is_revealed_too_late_is_dropped_and_recorded(
 
 @pytest.mark.parametrize("simulated", [False, True])
 @pytest.mark.parametrize(("late", "expected"), [(960, "sent"), (961, "max_age")])
-def test_a_start_that_itself_comes_too_late(simulated: bool, late: int, expected: str) -> None:  # noqa: FBT001
+def test_a_start_that_itself_comes_too_late(simulated: bool, late: int, expected: str) -> None:
     """The record that brings it is the one that reveals it, in both kinds of time."""
     found = partition({"on": "Added", "after": "60s", "max_age": "15m"})
     found.feed([event("Other", 0, simulated=simulated)])

@@ -27,7 +27,7 @@ SEEN = ["12.50", True, {"amount": 3}, None, 5, [1, "2", 3]]
 
 
 @pytest.mark.parametrize("generated", [True, False])
-def test_what_is_no_number_is_counted_by_feature(generated: bool) -> None:  # noqa: FBT001  a parameter of the test
+def test_what_is_no_number_is_counted_by_feature(generated: bool) -> None:
     rules = compiled({"features": FEATURES, "segments": {"rich": "spend > 100"}})
     found = Partition(rules, generated=generated)
     unfit: Counter[str] = Counter()

@@ -40,7 +40,7 @@ class Asked:
             (started, identity), self.later = self.later, None
             self.fire("later", started, started + LATER, identity, {"wanted": self.wanted})
 
-    def say(self, granted: bool, at: int, cause: str, identity: str) -> None:  # noqa: FBT001 # a yes or a no is what it is about
+    def say(self, granted: bool, at: int, cause: str, identity: str) -> None:
         """They answer. With a no everything that was gathered for it goes."""
         held, self.answer = self.answer, granted
         if not granted:
@@ -99,7 +99,7 @@ class Asked:
         elif event == "Product Added":
             self.later = (at, identity)
 
-    def command(self, at: int, identity: str, granted: bool) -> None:  # noqa: FBT001 # as above
+    def command(self, at: int, identity: str, granted: bool) -> None:
         """Somebody answers for them."""
         self.until(at)
         self.say(granted, at, "command", identity)

@@ -197,7 +197,7 @@ def test_a_state_that_cannot_be_merged_is_kept_until_other_definitions_can(
     assert not cluster.letters
     other = compiled({"features": FEATURES, "segments": {"viewer": "views >= 2"}})
     for number, runner in enumerate(cluster.runners):
-        runner._registry = {**runner._registry, other.version: other}  # type: ignore[misc]
+        runner._registry = {**runner._registry, other.version: other}
         switch = records.encode(records.Switch(number=2, version=other.version, time=3000))
         cluster.waiting[number].append((records.SWITCH_KEY, switch))
     cluster.send([user("u")], "Other", 4000)

@@ -135,7 +135,7 @@ def test_what_the_log_no_longer_holds_is_said(definitions: Compiled) -> None:
     cluster.send([user("u"), anonymous("a")], "identify", 2 * HOUR)
     cluster.send([user("u")], "Later", 50 * HOUR)
     cluster.settle()
-    cluster.log = [one for one in cluster.log if records.decode(one.value).received > 2 * HOUR]  # type: ignore[union-attr]
+    cluster.log = [one for one in cluster.log if records.decode(one.value).received > 2 * HOUR]
     person, parts = apart(cluster, definitions, user("u"), anonymous("a"), cut=3 * HOUR)
     windows = {name for name, feature in EVERY.items() if "within" in feature}
     assert set(parts.approximate) == set(EVERY) - windows

@@ -29,7 +29,7 @@ def test_a_sum_that_no_number_can_hold_is_missing(values: list[Any], expected: A
 
 
 @pytest.mark.parametrize("generated", [True, False])
-def test_no_number_of_an_event_keeps_its_profile_from_being_folded(generated: bool) -> None:  # noqa: FBT001  a parameter
+def test_no_number_of_an_event_keeps_its_profile_from_being_folded(generated: bool) -> None:
     features = {"spend": {"sum": "properties.revenue", "of": "Order"}, "most": {"max": "properties.revenue", "of": "Order"}}
     segments = {"rich": "sum(spend, most, 0.5) > 10", "mean": "spend / 2 > most", "rounded": "round(spend / 3, 2) > 1"}
     found = Partition(compiled({"features": features, "segments": segments}), generated=generated)

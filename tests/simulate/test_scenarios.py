@@ -149,7 +149,7 @@ def test_watching_runs_again_after_a_change(tmp_path: Path) -> None:
     again = threading.Event()
 
     class Screen(Console):
-        def print(self, *objects: object, **_: object) -> None:  # type: ignore[override]
+        def print(self, *objects: object, **_: object) -> None:
             shown.append(" ".join(map(str, objects)))
             if "watching" in shown[-1]:
                 if again.is_set():

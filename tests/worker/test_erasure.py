@@ -87,7 +87,7 @@ def test_an_erased_person_is_gone_without_encryption_too(deploy: Deploy) -> None
     assert export(shop.settings, f"anonymous_id:{CANARY}-a") is None
     shop.send(order(f"{CANARY}-u", timestamp="2020-01-01T00:00:00Z", messageId="old"))
     shop.send(order("u9", messageId="after"))
-    wait_for(lambda: profile_at(shop.settings, "user_id:u9").features["orders"] >= 2, what="what came after")  # type: ignore[union-attr]
+    wait_for(lambda: profile_at(shop.settings, "user_id:u9").features["orders"] >= 2, what="what came after")
     assert export(shop.settings, PERSON) is None
     assert worker.end() == 0
     shop.worker().ready()
@@ -138,7 +138,7 @@ def test_erasure_with_encryption_leaves_nothing_within_a_minute(deploy: Deploy, 
     assert everybody_else(shop) == before
     shop.worker().ready()
     shop.send(order(f"{CANARY}-u", timestamp="2020-01-01T00:00:00Z", messageId="late"), order(f"{CANARY}-u", messageId="n2"))
-    wait_for(lambda: profile_at(shop.settings, PERSON).features["orders"] == 2, what="the second order of the new life")  # type: ignore[union-attr]
+    wait_for(lambda: profile_at(shop.settings, PERSON).features["orders"] == 2, what="the second order of the new life")
 
 
 @pytest.mark.faults

@@ -55,7 +55,7 @@ def test_what_was_taken_in_is_deleted_and_a_restart_loses_nothing(deploy: Deploy
         assert worker.end() == 0
         one.send({**events[0], "messageId": "late"})
         one.worker().ready()
-        wait_for(lambda one=one: len(one.read(one.settings.profile_events)) >= 101, what="the last event")  # type: ignore[misc]
+        wait_for(lambda one=one: len(one.read(one.settings.profile_events)) >= 101, what="the last event")
         ids = [record.get("id") for record in one.records(one.settings.profile_events) if record["kind"] == "event"]
         assert sorted(ids) == sorted({*ids})
         assert len(ids) == 101

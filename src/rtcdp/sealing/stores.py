@@ -126,9 +126,9 @@ class SqliteKeys:
                     rings[name].current = key_id, key
                 if not erased:
                     continue
-                for name, key_id, key in db.execute(f"SELECT name, id, key FROM retired WHERE name IN ({marks})", some):  # noqa: S608
+                for name, key_id, key in db.execute(f"SELECT name, id, key FROM retired WHERE name IN ({marks})", some):  # noqa: S608 # marks only
                     rings[name].retired[key_id] = key
-                for name, key_id, at in db.execute(f"SELECT name, id, at FROM gone WHERE name IN ({marks})", some):  # noqa: S608
+                for name, key_id, at in db.execute(f"SELECT name, id, at FROM gone WHERE name IN ({marks})", some):  # noqa: S608 # marks only
                     rings[name].gone[key_id] = at
         return [rings[name] for name in names]
 

@@ -97,7 +97,7 @@ def test_without_the_log_nothing_is_told(still: Served, shop: Client, monkeypatc
     assert (reply.status, "the audit log cannot be written" in reply.json["detail"]) == (503, True)
     assert shop("/v1/segments").status == 200, "it is about nobody"
     with pytest.raises(Problem):
-        asyncio.run(still.server.auditor.watch([]))  # type: ignore[arg-type]
+        asyncio.run(still.server.auditor.watch([]))
 
 
 def test_what_pages_wait_for_does_not_wait_until_an_entry_is_lost(

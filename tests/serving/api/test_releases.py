@@ -62,7 +62,7 @@ def test_a_release_is_the_same_for_its_period_and_after_restarts(settings: Setti
 
 def test_a_spent_budget_ends_releases_until_time_has_passed(settings: Settings) -> None:
     for day in range(2):
-        made, _, _ = Releases(settings, lambda day=day: NOON + day * DAY_MS).current("main", lambda: EXACT)  # type: ignore[misc]
+        made, _, _ = Releases(settings, lambda day=day: NOON + day * DAY_MS).current("main", lambda: EXACT)
         assert made is not None
         last = made
     assert Releases(settings, lambda: NOON + 2 * DAY_MS).current("main", never) == (last, 1.0, False)

@@ -65,7 +65,7 @@ def seen(cluster: Cluster, tenant: str) -> tuple[dict[bytes, bytes], list[bytes]
     prefix = f"{tenant}/".encode()
     states = {key: value for one in cluster.runners for key, value in one.state.items() if key.startswith(prefix)}
     told = [[record for record in log if b'"' + prefix in record] for log in (cluster.changes, cluster.triggers)]
-    return states, *map(sorted, told)  # type: ignore[return-value]
+    return states, *map(sorted, told)
 
 
 @settings(max_examples=60, suppress_health_check=list(HealthCheck))
